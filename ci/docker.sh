@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# The daemon in a container passes the tests, from outside. SPREAD_IMAGE tests
+# another image of a Spread daemon that listens at 4803. `ci/docker.sh image`
+# only builds the image spread-daemon, and leaves it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if ! docker version >/dev/null 2>&1; then
+    echo '!!! ci/docker.sh: NO DOCKER ENGINE ANSWERS, so the container is NOT TESTED !!!'
+    exit 0
+fi
+
+# build TAG: the image of a static daemon.
+build() {
+    local context target=x86_64-unknown-linux-gnu folder=${CARGO_TARGET_DIR:-target}
+    [ "$(uname -m)" = aarch64 ] && target=aarch64-unknown-linux-gnu
+    RUSTFLAGS=-Ctarget-feature=+crt-static \
+        cargo build --release --target "$target" -p spread-daemon --bin spread-daemon
+    context=$(mktemp -d)
+    mkdir -p "$context/root/tmp"
+    chmod 1777 "$context/root/tmp"
+    cp "$folder/$target/release/spread-daemon" "$context/root"
+    docker build --quiet --tag "$1" --file ci/Dockerfile "$context" || return
+    rm -r "$context"
+}
+
+if [ "${1-}" = image ]; then
+    build spread-daemon
+    exit
+fi
+
+container=spread-daemon-test-$$
+built=
+clean_up() {
+    local code=$?
+    if [ "$code" != 0 ]; then
+        echo "== what $container logged"
+        docker logs "$container" 2>&1 || true
+    fi
+    docker rm --force --volumes "$container" >/dev/null 2>&1 || true
+    [ -z "$built" ] || docker rmi --force "$built" >/dev/null 2>&1 || true
+    exit "$code"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+image=${SPREAD_IMAGE-}
+if [ -z "$image" ]; then
+    image=$container
+    built=$image
+    build "$image"
+fi
+docker run --detach --name "$container" --read-only --tmpfs /tmp --cap-drop ALL \
+    --publish 127.0.0.1::4803 "$image" >/dev/null
+address=$(docker port "$container" 4803/tcp | head -n 1)
+port=${address##*:}
+
+# An image without a health check is taken to be well once it takes connections.
+is_well() {
+    case $(docker inspect --format '{{if .State.Health}}{{.State.Health.Status}}{{end}}' "$container") in
+        healthy) return 0 ;;
+        '') (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null ;;
+        *) return 1 ;;
+    esac
+}
+for attempt in $(seq 120); do
+    is_well && break
+    if [ "$(docker inspect --format '{{.State.Running}}' "$container")" != true ]; then
+        echo "ci/docker.sh: $image has ended"
+        exit 1
+    fi
+    if [ "$attempt" = 120 ]; then
+        echo "ci/docker.sh: $image is not well after a minute"
+        exit 1
+    fi
+    sleep 0.5
+done
+echo "== $image is well at $port@localhost"
+
+SPREAD_DAEMON=$port@localhost cargo test --workspace
+echo "== the tests have passed against $image"

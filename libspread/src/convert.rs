@@ -1,0 +1,260 @@
+//! Takes C's arguments apart, and makes C's results.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::io::IoSlice;
+use std::slice;
+use std::time::{Duration, Instant};
+
+use spread_wire::{ErrorCode, GroupName, Name, PrivateGroup, ServiceType};
+
+use crate::receive::{Outcome, Received};
+use crate::socket::Piece;
+use crate::types::{MAX_GROUP_NAME, scat_element, scatter, service, sp_time};
+
+/// [`MAX_GROUP_NAME`], for arrays.
+pub(crate) const NAME_LEN: usize = MAX_GROUP_NAME as usize;
+
+/// When a time-out is over; `None` if it never is.
+pub(crate) fn deadline(time_out: sp_time) -> Result<Option<Instant>, ErrorCode> {
+    let sp_time { sec, usec } = time_out;
+    let signs_differ = sec.signum() * usec.signum() < 0;
+    if signs_differ || !(-999_999..=999_999).contains(&usec) {
+        return Err(ErrorCode::IllegalTime);
+    }
+    if (sec, usec) == (0, 0) {
+        return Ok(None);
+    }
+    // A time that is over: the connect fails at once.
+    let (sec, usec) = (sec.max(0) as u64, usec.max(0) as u64);
+    let time_out = Duration::from_secs(sec) + Duration::from_micros(usec);
+    // A time beyond what the clock can tell is none.
+    Ok(Instant::now().checked_add(time_out))
+}
+
+/// The bits of a service type.
+pub(crate) fn flags_of(service_type: service) -> ServiceType {
+    ServiceType::from_bits_retain(service_type as u32)
+}
+
+/// Checks where a message goes: to a group or to one client.
+pub(crate) fn destination(name: &[u8]) -> Result<Name, ErrorCode> {
+    let group = GroupName::new(name).map(Name::from);
+    group.or_else(|_| PrivateGroup::new(name).map(Name::from)).map_err(|_| ErrorCode::IllegalGroup)
+}
+
+/// The code, `num_groups` and `endian_mismatch` that tell what was received
+/// into room for so many groups and bytes.
+pub(crate) fn results_of(received: &Received, room_for: (usize, usize)) -> (c_int, c_int, c_int) {
+    let count = |n: usize| c_int::try_from(n).unwrap_or(c_int::MAX);
+    match received.outcome {
+        Outcome::TooShort { groups, data_len } => {
+            let code = match groups {
+                Some(_) => ErrorCode::GroupsTooShort,
+                None => ErrorCode::BufferTooShort,
+            };
+            (code.code(), -count(groups.unwrap_or(0)), -count(data_len.unwrap_or(0)))
+        }
+        Outcome::Delivered { groups, data_len, foreign_sender } => {
+            let code = if data_len > room_for.1 {
+                ErrorCode::BufferTooShort.code()
+            } else {
+                count(data_len)
+            };
+            let sign = if groups > room_for.0 { -1 } else { 1 };
+            (code, sign * count(groups), c_int::from(foreign_sender))
+        }
+    }
+}
+
+pub(crate) fn meaning(error: c_int) -> &'static CStr {
+    match ErrorCode::from_code(error) {
+        Some(ErrorCode::IllegalSpread) => c"Illegal daemon name.",
+        Some(ErrorCode::CouldNotConnect) => c"Could not connect to the daemon.",
+        Some(ErrorCode::RejectQuota) => c"Rejected: too many sessions.",
+        Some(ErrorCode::RejectNoName) => c"Rejected: no private name in the request.",
+        Some(ErrorCode::RejectIllegalName) => c"Rejected: illegal private name.",
+        Some(ErrorCode::RejectNotUnique) => c"Rejected: private name already in use.",
+        Some(ErrorCode::RejectVersion) => c"Rejected: incompatible version.",
+        Some(ErrorCode::ConnectionClosed) => c"Connection closed.",
+        Some(ErrorCode::RejectAuth) => c"Rejected: not authorized.",
+        Some(ErrorCode::IllegalSession) => c"Illegal session.",
+        Some(ErrorCode::IllegalService) => c"Illegal service.",
+        Some(ErrorCode::IllegalMessage) => c"Illegal message.",
+        Some(ErrorCode::IllegalGroup) => c"Illegal group name.",
+        Some(ErrorCode::BufferTooShort) => c"Buffer too short.",
+        Some(ErrorCode::GroupsTooShort) => c"Groups array too short.",
+        Some(ErrorCode::MessageTooLong) => c"Message too long.",
+        Some(ErrorCode::NetErrorOnSession) => c"Network error on the session: kill the mailbox.",
+        Some(ErrorCode::Bug) => c"Internal error of the library.",
+        Some(ErrorCode::IllegalTime) => c"Illegal time.",
+        None => c"Unknown error.",
+    }
+}
+
+/// The bytes of a C string; none for null.
+///
+/// # Safety
+///
+/// `text` is null or ends in a zero, and stays as it is while the result is
+/// used.
+pub(crate) unsafe fn c_bytes<'a>(text: *const c_char) -> &'a [u8] {
+    if text.is_null() {
+        return &[];
+    }
+    // SAFETY: it ends in a zero.
+    unsafe { CStr::from_ptr(text) }.to_bytes()
+}
+
+/// The body of a message to send.
+///
+/// # Safety
+///
+/// `mess` is null or `mess_len` bytes, and stays as it is while the result is
+/// used.
+pub(crate) unsafe fn body<'a>(
+    mess: *const c_char,
+    mess_len: c_int,
+) -> Result<IoSlice<'a>, ErrorCode> {
+    let len = usize::try_from(mess_len).map_err(|_| ErrorCode::IllegalMessage)?;
+    // SAFETY: as the caller promises.
+    unsafe { piece(&scat_element { buf: mess.cast_mut(), len }) }.map(IoSlice::new)
+}
+
+/// The pieces of a message that has some, without the empty ones.
+///
+/// # Safety
+///
+/// `scat` is null or a scatter with pieces that are null or as long as told, and
+/// stay as they are while the result is used.
+pub(crate) unsafe fn pieces<'a>(scat: *const scatter) -> Result<Vec<IoSlice<'a>>, ErrorCode> {
+    // SAFETY: as the caller promises.
+    let elements = unsafe { elements(scat)? };
+    elements
+        .iter()
+        .filter(|element| element.len > 0)
+        // SAFETY: as the caller promises.
+        .map(|element| unsafe { piece(element) }.map(IoSlice::new))
+        .collect()
+}
+
+/// The pieces of a message to receive, which need not hold anything yet, without
+/// the empty ones.
+///
+/// # Safety
+///
+/// `scat` is null or a scatter with pieces that are null or can be written
+/// through for as long as told; no two of them overlap, and no one else uses them
+/// along with the result.
+pub(crate) unsafe fn room_in_pieces<'a>(scat: *const scatter) -> Result<Vec<Piece<'a>>, ErrorCode> {
+    // SAFETY: as the caller promises.
+    let elements = unsafe { elements(scat)? };
+    let filled = elements.iter().filter(|element| element.len > 0);
+    filled
+        .map(|element| {
+            check(element)?;
+            // SAFETY: it is not null, so it can be written through for its length.
+            Ok(unsafe { slice::from_raw_parts_mut(element.buf.cast(), element.len) })
+        })
+        .collect()
+}
+
+/// The elements of a scatter that count.
+///
+/// # Safety
+///
+/// `scat` is null or a scatter, which stays as it is while the result is used.
+pub(crate) unsafe fn elements<'a>(scat: *const scatter) -> Result<&'a [scat_element], ErrorCode> {
+    // SAFETY: it is null or a scatter.
+    let scat = unsafe { scat.as_ref() }.ok_or(ErrorCode::IllegalMessage)?;
+    scat.elements.get(..scat.num_elements).ok_or(ErrorCode::IllegalMessage)
+}
+
+/// The bytes of an element.
+///
+/// # Safety
+///
+/// The piece is null or as long as told, and stays as it is while the result is
+/// used.
+pub(crate) unsafe fn piece<'a>(element: &scat_element) -> Result<&'a [u8], ErrorCode> {
+    if element.len == 0 {
+        return Ok(&[]);
+    }
+    check(element)?;
+    // SAFETY: it is not null, so it is so many bytes.
+    Ok(unsafe { slice::from_raw_parts(element.buf.cast_const().cast(), element.len) })
+}
+
+/// Checks that a piece with a length can be one: nothing in memory is longer than
+/// half of it.
+fn check(element: &scat_element) -> Result<(), ErrorCode> {
+    if element.buf.is_null() || isize::try_from(element.len).is_err() {
+        return Err(ErrorCode::IllegalMessage);
+    }
+    Ok(())
+}
+
+/// An array to receive into, which need not hold anything yet.
+///
+/// # Safety
+///
+/// `array` is null or can be written through for `len` elements; `T` is made
+/// of `MaybeUninit`, and no one else uses the array along with the result.
+pub(crate) unsafe fn room<'a, T>(array: *mut c_void, len: c_int) -> &'a mut [T] {
+    match usize::try_from(len) {
+        Ok(len) if !array.is_null() => {
+            // SAFETY: it is not null, so there is room for so many.
+            unsafe { slice::from_raw_parts_mut(array.cast(), len) }
+        }
+        _ => &mut [],
+    }
+}
+
+/// Writes a name the way `strncpy` would: padded with zeros, and terminated.
+///
+/// # Safety
+///
+/// `to` can be written through for [`MAX_GROUP_NAME`] bytes.
+pub(crate) unsafe fn write_name(to: *mut c_char, name: Name) {
+    let mut field = [0u8; NAME_LEN];
+    let text = name.as_bytes();
+    field[..text.len()].copy_from_slice(text);
+    // SAFETY: there is room for all of the field, and bytes need no alignment.
+    unsafe { to.cast::<[u8; NAME_LEN]>().write(field) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_meaning_of_its_own() {
+        let mut texts: Vec<_> = ErrorCode::ALL.iter().map(|e| meaning(e.code())).collect();
+        texts.push(meaning(0));
+        texts.sort();
+        texts.dedup();
+        assert_eq!(texts.len(), ErrorCode::ALL.len() + 1);
+    }
+
+    #[test]
+    fn a_message_goes_to_a_group_or_to_one_client() {
+        for name in ["g", "~$", "#alice#localhost"] {
+            assert!(destination(name.as_bytes()).is_ok_and(|n| n == name));
+        }
+        for name in ["", "#g", "two words", "#a#", "#elevenchars#d"] {
+            assert_eq!(destination(name.as_bytes()), Err(ErrorCode::IllegalGroup));
+        }
+    }
+
+    #[test]
+    fn a_null_array_has_no_room() {
+        // SAFETY: null is allowed.
+        let array: &mut [u8] = unsafe { room(std::ptr::null_mut(), 10) };
+        assert!(array.is_empty());
+    }
+
+    #[test]
+    fn a_time_too_long_for_the_clock_is_none() {
+        let forever = sp_time { sec: std::ffi::c_long::MAX, usec: 999_999 };
+        assert!(deadline(forever).is_ok());
+    }
+}

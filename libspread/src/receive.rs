@@ -1,0 +1,420 @@
+//! Receives messages, reading ahead without the descriptor noticing.
+//!
+//! A caller that polls the descriptor must see it readable as long as there is
+//! a message for it, so what is read ahead is copied off the kernel's queue but
+//! left there ([`Stream::peek`]). Messages are delivered out of the copy without
+//! a system call; with the last whole one in it, all of them are taken off the
+//! queue at once. Between calls therefore:
+//!
+//! - the queue begins with a frame, or within one that [`ReadAhead::is_ready`] has
+//!   begun to take off it;
+//! - while a whole message is undelivered, the queue is not empty.
+//!
+//! A burst costs two system calls for each [`READ_AHEAD`] bytes, a lone message
+//! two. A large message is not worth copying twice: after large ones only
+//! headers are peeked at, and bodies read to where the caller wants them.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::BytesMut;
+use spread_wire::limits::NAME_FIELD;
+use spread_wire::{
+    ByteOrder, ErrorCode, GroupId, Groups, HEADER_LEN, Header, Limits, MembershipBody, Name,
+    ServiceType,
+};
+
+use crate::arrivals::Arrivals;
+use crate::socket::{Piece, Stream};
+
+/// Bytes that are peeked at when messages are small.
+const READ_AHEAD: usize = 64 * 1024;
+
+/// Bytes that are peeked at when messages are large: a header and some.
+const HEADER_ONLY: usize = 64;
+
+/// Bytes of a message from which on a second copy costs more than the system
+/// calls it saves.
+const LARGE: usize = 8 * 1024;
+
+/// The memory of a caller.
+pub(crate) struct Buffers<'a, 'p> {
+    /// Where the groups go.
+    pub(crate) groups: &'a mut [[MaybeUninit<u8>; NAME_FIELD]],
+    /// Where the body goes, in order.
+    pub(crate) body: &'a mut [Piece<'p>],
+}
+
+impl Buffers<'_, '_> {
+    /// Bytes that there is room for.
+    pub(crate) fn body_len(&self) -> usize {
+        self.body.iter().fold(0, |sum, piece| sum.saturating_add(piece.len()))
+    }
+}
+
+/// What came of a receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    pub(crate) outcome: Outcome,
+    /// The type; of a rejected message the one it was sent with, and `REJECT`.
+    pub(crate) service_type: ServiceType,
+    /// The sender; in a membership message the group.
+    pub(crate) sender: Name,
+    /// The type by the application; in a membership message the receiver's
+    /// index among the members, -1 if it is not one of them or they were cut.
+    pub(crate) message_type: i16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The message has been received; what did not fit has been cut off.
+    Delivered { groups: usize, data_len: usize, foreign_sender: bool },
+    /// The message is still there: what it takes where the caller's memory was
+    /// too short.
+    TooShort { groups: Option<usize>, data_len: Option<usize> },
+}
+
+/// The copy of the queue's beginning.
+#[derive(Debug, Default)]
+pub(crate) struct ReadAhead {
+    copy: Vec<u8>,
+    /// How much of it is filled.
+    filled: usize,
+    /// Where in it the next message begins. If the message is not whole, this
+    /// is 0: the queue begins with it.
+    next: usize,
+    /// About how long messages are of late.
+    usual_len: usize,
+    /// The queue could not be relieved of what was delivered.
+    broken: bool,
+    /// The beginning of the next message, taken off the queue by
+    /// [`is_ready`](Self::is_ready); its last byte is not.
+    begun: Vec<u8>,
+}
+
+impl ReadAhead {
+    /// Receives the next message; `cut` says to cut it if it does not fit.
+    ///
+    /// `delivered` is told how many bytes at the beginning of the queue have
+    /// been delivered. An error leaves the stream out of step.
+    pub(crate) fn receive(
+        &mut self,
+        stream: &Stream,
+        delivered: &AtomicUsize,
+        own_name: Name,
+        cut: bool,
+        mut buffers: Buffers<'_, '_>,
+    ) -> Result<Received, ErrorCode> {
+        if self.broken {
+            return Err(ErrorCode::ConnectionClosed);
+        }
+        let header =
+            if self.begun.is_empty() { self.header(stream)? } else { self.begun_header(stream)? };
+        let service_type = self.service_type(&header);
+        let mut message_type = if is_typed(service_type) { header.hint.message_type() } else { 0 };
+        let received = |outcome, message_type| Received {
+            outcome,
+            service_type,
+            sender: header.name,
+            message_type,
+        };
+        if let Some(outcome) = too_short(&header, &buffers).filter(|_| !cut) {
+            return Ok(received(outcome, message_type));
+        }
+
+        let len = header.frame_len();
+        self.usual_len = (3 * self.usual_len + len) / 4;
+        let whole = self.filled - self.next >= len;
+        if !self.begun.is_empty() {
+            read_up_to(&mut self.begun, len, stream)?;
+            let index = deliver(&header, &self.begun, own_name, &mut buffers)?;
+            message_type = index.unwrap_or(message_type);
+            self.begun.clear();
+        } else if whole {
+            let frame = &self.copy[self.next..self.next + len];
+            let index = deliver(&header, frame, own_name, &mut buffers)?;
+            message_type = index.unwrap_or(message_type);
+            self.delivered(self.next + len, stream, delivered);
+        } else if is_typed(service_type) {
+            self.filled = 0;
+            self.read(&header, stream, &mut buffers).map_err(closed)?;
+        } else {
+            self.filled = 0;
+            let frame = stream.read_vec(len).map_err(closed)?;
+            let index = deliver(&header, &frame, own_name, &mut buffers)?;
+            message_type = index.unwrap_or(message_type);
+        }
+        let foreign_sender =
+            is_typed(service_type) && header.hint.sender_order() != ByteOrder::NATIVE;
+        let (groups, data_len) = (header.num_groups, header.data_len);
+        Ok(received(Outcome::Delivered { groups, data_len, foreign_sender }, message_type))
+    }
+
+    /// Whether [`receive`](Self::receive) would not wait: the next message is all
+    /// there, or none will come.
+    ///
+    /// A message that is not all there is taken off the queue as far as it is,
+    /// because a socket may be unable to hold all of a large one: the window of
+    /// TCP counts the memory of its segments, and closes long before. Its last
+    /// byte stays, so that the queue is not empty while a whole message waits.
+    pub(crate) fn is_ready(&mut self, stream: &Stream) -> Result<bool, ErrorCode> {
+        if self.broken || is_whole(&self.copy[self.next..self.filled]) {
+            return Ok(true);
+        }
+        self.next = 0;
+        self.filled = 0;
+        if self.copy.len() < READ_AHEAD {
+            self.copy.resize(READ_AHEAD, 0);
+        }
+        loop {
+            let Some(count) = stream.try_peek(&mut self.copy).map_err(closed)? else {
+                return Ok(false);
+            };
+            if count == 0 {
+                return Ok(true);
+            }
+            if self.begun.is_empty() && is_whole(&self.copy[..count]) {
+                self.filled = count;
+                return Ok(true);
+            }
+            let there = self.begun.len() + count;
+            match self.next_header(count) {
+                // What is wrong is for the receive to find.
+                Some(Err(_)) => return Ok(true),
+                Some(Ok(header)) if there >= header.frame_len() => return Ok(true),
+                _ => read_up_to(&mut self.begun, there, stream)?,
+            }
+        }
+    }
+
+    /// The header of the next message, of which a part may be in the first
+    /// `count` bytes of the copy; `None` if it is not all there.
+    fn next_header(&self, count: usize) -> Option<Result<Header, ErrorCode>> {
+        let mut head = [0; HEADER_LEN];
+        let begun = self.begun.len().min(HEADER_LEN);
+        head[..begun].copy_from_slice(&self.begun[..begun]);
+        head[begun..].copy_from_slice(self.copy[..count].get(..HEADER_LEN - begun)?);
+        let header = Header::decode(&head, Limits::FROM_DAEMON);
+        Some(header.map_err(|_| ErrorCode::IllegalMessage))
+    }
+
+    /// The header of the message that has begun, with all of it that comes before
+    /// the groups; waits for it.
+    fn begun_header(&mut self, stream: &Stream) -> Result<Header, ErrorCode> {
+        read_up_to(&mut self.begun, HEADER_LEN, stream)?;
+        let header = self.next_header(0).ok_or(ErrorCode::Bug)??;
+        read_up_to(&mut self.begun, HEADER_LEN + header.old_type_len(), stream)?;
+        Ok(header)
+    }
+
+    /// The header of the next message, with all of it that comes before the
+    /// groups in the copy; waits for it.
+    fn header(&mut self, stream: &Stream) -> Result<Header, ErrorCode> {
+        loop {
+            let copy = &self.copy[self.next..self.filled];
+            let wanted = match copy.first_chunk() {
+                None => HEADER_LEN,
+                Some(bytes) => {
+                    let header = Header::decode(bytes, Limits::FROM_DAEMON)
+                        .map_err(|_| ErrorCode::IllegalMessage)?;
+                    let wanted = HEADER_LEN + header.old_type_len();
+                    if copy.len() >= wanted {
+                        return Ok(header);
+                    }
+                    wanted
+                }
+            };
+            self.peek(stream, wanted)?;
+        }
+    }
+
+    /// Copies the beginning of the queue, at least `wanted` bytes.
+    fn peek(&mut self, stream: &Stream, wanted: usize) -> Result<(), ErrorCode> {
+        let most = if self.usual_len < LARGE { READ_AHEAD } else { HEADER_ONLY };
+        if self.copy.len() < most {
+            self.copy.resize(most, 0);
+        }
+        let into = &mut self.copy[..most];
+        self.next = 0;
+        self.filled = 0;
+        let mut count = stream.peek(into).map_err(closed)?;
+        if (1..wanted).contains(&count) {
+            let arrivals = Arrivals::at(stream.as_fd()).map_err(closed)?;
+            let mut ended = false;
+            while count < wanted && !ended {
+                ended = arrivals.wait().map_err(closed)?;
+                count = stream.peek(into).map_err(closed)?;
+            }
+        }
+        if count < wanted {
+            return Err(ErrorCode::ConnectionClosed);
+        }
+        self.filled = count;
+        Ok(())
+    }
+
+    /// Notes that the copy has been delivered up to `end`.
+    fn delivered(&mut self, end: usize, stream: &Stream, delivered: &AtomicUsize) {
+        if is_whole(&self.copy[end..self.filled]) {
+            self.next = end;
+            delivered.store(end, Ordering::Release);
+            return;
+        }
+        self.next = 0;
+        self.filled = 0;
+        delivered.store(0, Ordering::Release);
+        // The message at hand is good even if the connection is not.
+        self.broken = stream.discard(end, &mut self.copy).is_err();
+    }
+
+    /// Reads the message with this header off the queue, straight to where it
+    /// is wanted.
+    fn read(
+        &mut self,
+        header: &Header,
+        stream: &Stream,
+        buffers: &mut Buffers<'_, '_>,
+    ) -> io::Result<()> {
+        let mut head = [MaybeUninit::uninit(); HEADER_ONLY];
+        let head = &mut head[..HEADER_LEN + header.old_type_len()];
+        let groups_kept = header.num_groups.min(buffers.groups.len());
+        let groups_cut = (header.num_groups - groups_kept) * NAME_FIELD;
+        let groups = buffers.groups[..groups_kept].as_flattened_mut();
+        let mut body_cut = header.data_len;
+        let mut body = buffers.body.iter_mut().map(|piece| {
+            let kept = body_cut.min(piece.len());
+            body_cut -= kept;
+            &mut piece[..kept]
+        });
+        // Most bodies are wanted in one piece, and then this allocates nothing.
+        let first = body.next().unwrap_or_default();
+        let mut more: Vec<Piece<'_>> = body.collect();
+
+        if groups_cut == 0 {
+            stream.read(&mut [head, groups, first])?;
+        } else {
+            stream.read(&mut [head, groups])?;
+            stream.discard(groups_cut, &mut self.copy)?;
+            stream.read(&mut [first])?;
+        }
+        stream.read(&mut more)?;
+        stream.discard(body_cut, &mut self.copy)?;
+        terminate(&mut buffers.groups[..groups_kept]);
+        Ok(())
+    }
+
+    fn service_type(&self, header: &Header) -> ServiceType {
+        let begun = if self.begun.is_empty() {
+            &self.copy[self.next..self.filled]
+        } else {
+            &self.begun[..]
+        };
+        let after_header = &begun[HEADER_LEN..];
+        match after_header.first_chunk() {
+            Some(bytes) if header.service_type.is_reject() => {
+                header.old_type(*bytes) | ServiceType::REJECT
+            }
+            _ => header.service_type,
+        }
+    }
+}
+
+/// Copies a whole message to where it is wanted. In a new view, returns the
+/// receiver's place in it.
+fn deliver(
+    header: &Header,
+    frame: &[u8],
+    own_name: Name,
+    buffers: &mut Buffers<'_, '_>,
+) -> Result<Option<i16>, ErrorCode> {
+    let (groups, mut body) =
+        frame[HEADER_LEN + header.old_type_len()..].split_at(header.num_groups * NAME_FIELD);
+    let mut native = BytesMut::new();
+    let mut index = None;
+    if !is_typed(header.service_type) {
+        index = Some(-1);
+        let members_fit = header.num_groups <= buffers.groups.len();
+        if header.service_type.contains(ServiceType::REG_MEMB) && members_fit {
+            let place = Groups::from_fields(groups).iter().position(|name| name == own_name);
+            index = place.and_then(|place| place.try_into().ok()).or(index);
+        }
+        if header.order != ByteOrder::NATIVE {
+            to_native(header, body, &mut native)?;
+            body = &native;
+        }
+    }
+
+    let (fields, _) = groups.as_chunks::<NAME_FIELD>();
+    let kept = fields.len().min(buffers.groups.len());
+    copy(fields[..kept].as_flattened(), buffers.groups[..kept].as_flattened_mut());
+    terminate(&mut buffers.groups[..kept]);
+    for piece in buffers.body.iter_mut() {
+        let (now, later) = body.split_at(body.len().min(piece.len()));
+        copy(now, piece);
+        body = later;
+    }
+    Ok(index)
+}
+
+/// Whether the message carries the type that an application gave it.
+fn is_typed(service_type: ServiceType) -> bool {
+    service_type.is_regular() || service_type.is_reject()
+}
+
+fn is_whole(bytes: &[u8]) -> bool {
+    let header = bytes.first_chunk().map(|head| Header::decode(head, Limits::FROM_DAEMON));
+    // What is wrong is for the next receive to find.
+    header.is_some_and(|header| header.is_ok_and(|header| header.frame_len() <= bytes.len()))
+}
+
+/// What it takes to receive the message, if there is less.
+fn too_short(header: &Header, buffers: &Buffers<'_, '_>) -> Option<Outcome> {
+    let needed = |needed: usize, there: usize| (needed > there).then_some(needed);
+    let groups = needed(header.num_groups, buffers.groups.len());
+    let data_len = needed(header.data_len, buffers.body_len());
+    (groups.is_some() || data_len.is_some()).then_some(Outcome::TooShort { groups, data_len })
+}
+
+/// Turns the integers in the body of a membership message around.
+fn to_native(header: &Header, body: &[u8], native: &mut BytesMut) -> Result<(), ErrorCode> {
+    if header.service_type.contains(ServiceType::REG_MEMB) {
+        let body = MembershipBody::parse(body, header.order);
+        body.map_err(|_| ErrorCode::IllegalMessage)?.encode(ByteOrder::NATIVE, native);
+    } else if let Some((id, rest)) = body.split_first_chunk() {
+        let id = GroupId::decode(id, header.order);
+        native.extend_from_slice(&id.encode(ByteOrder::NATIVE));
+        native.extend_from_slice(rest);
+    } else {
+        native.extend_from_slice(body);
+    }
+    Ok(())
+}
+
+/// Takes bytes off the queue until `bytes` has `len` of them; waits for them.
+fn read_up_to(bytes: &mut Vec<u8>, len: usize, stream: &Stream) -> Result<(), ErrorCode> {
+    let more = len.saturating_sub(bytes.len());
+    if more > 0 {
+        bytes.extend_from_slice(&stream.read_vec(more).map_err(closed)?);
+    }
+    Ok(())
+}
+
+fn copy(from: &[u8], to: &mut [MaybeUninit<u8>]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        to.write(*from);
+    }
+}
+
+/// Names end in a zero whatever the daemon sent: callers take them for C
+/// strings.
+fn terminate(groups: &mut [[MaybeUninit<u8>; NAME_FIELD]]) {
+    for group in groups {
+        group[NAME_FIELD - 1].write(0);
+    }
+}
+
+fn closed(_: io::Error) -> ErrorCode {
+    ErrorCode::ConnectionClosed
+}

@@ -1,0 +1,243 @@
+//! One session: its state, and what it sends.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use spread_wire::limits::{MAX_BODY_AND_GROUPS, MAX_GROUPS, NAME_FIELD};
+use spread_wire::{
+    ByteOrder, ErrorCode, GroupName, HEADER_LEN, Header, Hint, Name, PrivateGroup, ServiceType,
+};
+
+use crate::fork;
+use crate::receive::{Buffers, ReadAhead, Received};
+use crate::socket::Stream;
+use crate::types::mailbox;
+
+const ACTIVE: u8 = 0;
+const FAILED: u8 = 1;
+const KILLED: u8 = 2;
+
+/// How long a disconnect waits for the daemon at most.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A session with a daemon.
+///
+/// Its descriptor is open until the last handle on it is gone, so the number
+/// of the mailbox belongs to it for as long as any thread works with it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    stream: Stream,
+    private_group: Name,
+    generation: u32,
+    state: AtomicU8,
+    sending: Mutex<()>,
+    receiving: Mutex<ReadAhead>,
+    delivered: AtomicUsize,
+}
+
+impl Session {
+    pub(crate) fn new(stream: Stream, private_group: PrivateGroup) -> Session {
+        Session {
+            stream,
+            private_group: private_group.into(),
+            generation: fork::generation(),
+            state: AtomicU8::new(ACTIVE),
+            sending: Mutex::new(()),
+            receiving: Mutex::new(ReadAhead::default()),
+            delivered: AtomicUsize::new(0),
+        }
+    }
+
+    /// The number of its descriptor.
+    pub(crate) fn mailbox(&self) -> mailbox {
+        self.stream.as_fd().as_raw_fd()
+    }
+
+    /// The client's own private group.
+    pub(crate) fn private_group(&self) -> Name {
+        self.private_group
+    }
+
+    /// The process that connected it, as [`fork::generation`] counts.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Joins a group.
+    pub(crate) fn join(&self, group: GroupName) -> Result<(), ErrorCode> {
+        self.send(ServiceType::JOIN, &[group.into()], 0, &[]).map(drop)
+    }
+
+    /// Leaves a group.
+    pub(crate) fn leave(&self, group: GroupName) -> Result<(), ErrorCode> {
+        self.send(ServiceType::LEAVE, &[group.into()], 0, &[]).map(drop)
+    }
+
+    /// Tells the daemon that the session ends, and waits a moment for it to end
+    /// its side.
+    ///
+    /// To close a TCP connection with messages unread is to reset it, and what
+    /// was sent just before may then never reach the daemon.
+    pub(crate) fn disconnect(&self) -> Result<(), ErrorCode> {
+        self.send(ServiceType::KILL, &[self.private_group], 0, &[])?;
+        self.stream.drain(Instant::now() + LINGER);
+        Ok(())
+    }
+
+    /// Sends a message that lies in any number of pieces; returns its length.
+    ///
+    /// # Errors
+    ///
+    /// - `IllegalService`: not exactly one service, with or without
+    ///   `SELF_DISCARD`.
+    /// - `IllegalGroup`: no group.
+    /// - `MessageTooLong`: more groups or bytes than real Spread delivers.
+    /// - `NetErrorOnSession`, `ConnectionClosed`: the session has failed.
+    pub(crate) fn multicast(
+        &self,
+        service_type: ServiceType,
+        groups: &[Name],
+        message_type: i16,
+        body: &[IoSlice<'_>],
+    ) -> Result<usize, ErrorCode> {
+        let flags = ServiceType::SELF_DISCARD;
+        if service_type.service().is_none()
+            || !(ServiceType::REGULAR | flags).contains(service_type)
+        {
+            return Err(ErrorCode::IllegalService);
+        }
+        if groups.is_empty() {
+            return Err(ErrorCode::IllegalGroup);
+        }
+        self.send(service_type, groups, message_type, body)
+    }
+
+    /// Receives a message, or says what it takes to receive it.
+    ///
+    /// # Errors
+    ///
+    /// - `IllegalMessage`: what the daemon sent is no message; the session has
+    ///   failed.
+    /// - `NetErrorOnSession`, `ConnectionClosed`: as for
+    ///   [`multicast`](Self::multicast).
+    pub(crate) fn receive(
+        &self,
+        cut: bool,
+        buffers: Buffers<'_, '_>,
+    ) -> Result<Received, ErrorCode> {
+        self.check()?;
+        let mut receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check()?;
+        receiving
+            .receive(&self.stream, &self.delivered, self.private_group, cut, buffers)
+            .map_err(|code| self.fail(code))
+    }
+
+    /// Whether a receive would not wait. If another thread receives, it would.
+    ///
+    /// # Errors
+    ///
+    /// As for [`receive`](Self::receive).
+    pub(crate) fn is_ready(&self) -> Result<bool, ErrorCode> {
+        self.check()?;
+        let mut receiving = match self.receiving.try_lock() {
+            Ok(receiving) => receiving,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(false),
+        };
+        self.check()?;
+        receiving.is_ready(&self.stream).map_err(|code| self.fail(code))
+    }
+
+    /// Bytes that have come and not been received.
+    ///
+    /// # Errors
+    ///
+    /// `ConnectionClosed` if there are none and none will come.
+    pub(crate) fn poll(&self) -> Result<usize, ErrorCode> {
+        self.check()?;
+        loop {
+            let delivered = self.delivered.load(Ordering::Acquire);
+            let queued = self.stream.queued().map_err(|_| ErrorCode::ConnectionClosed)?;
+            // A receiver may have come between the two.
+            if self.delivered.load(Ordering::Acquire) == delivered {
+                let queued = queued.ok_or(ErrorCode::ConnectionClosed)?;
+                return Ok(queued.saturating_sub(delivered));
+            }
+        }
+    }
+
+    /// Ends the session: whoever waits in it wakes up.
+    pub(crate) fn kill(&self) {
+        self.state.store(KILLED, Ordering::Release);
+        self.stream.shutdown();
+    }
+
+    fn send(
+        &self,
+        service_type: ServiceType,
+        groups: &[Name],
+        message_type: i16,
+        body: &[IoSlice<'_>],
+    ) -> Result<usize, ErrorCode> {
+        let total = body.iter().try_fold(groups.len() * NAME_FIELD, |n, b| n.checked_add(b.len()));
+        let total = total.filter(|&total| total <= MAX_BODY_AND_GROUPS);
+        let total = total.ok_or(ErrorCode::MessageTooLong)?;
+        if groups.len() > MAX_GROUPS {
+            return Err(ErrorCode::MessageTooLong);
+        }
+
+        let data_len = total - groups.len() * NAME_FIELD;
+        let header = Header {
+            service_type,
+            name: self.private_group,
+            num_groups: groups.len(),
+            hint: Hint::new(message_type, ByteOrder::NATIVE),
+            data_len,
+            order: ByteOrder::NATIVE,
+        };
+        let mut head = [0; HEADER_LEN + MAX_GROUPS * NAME_FIELD];
+        head[..HEADER_LEN].copy_from_slice(&header.encode());
+        let (fields, _) = head[HEADER_LEN..].as_chunks_mut::<NAME_FIELD>();
+        for (field, group) in fields.iter_mut().zip(groups) {
+            *field = *group.as_field();
+        }
+        let head = IoSlice::new(&head[..HEADER_LEN + groups.len() * NAME_FIELD]);
+
+        self.check()?;
+        let _sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check()?;
+        let sent = match body {
+            [] => self.stream.send(&mut [head]),
+            [one] => self.stream.send(&mut [head, *one]),
+            many => self.stream.send(&mut [&[head], many].concat()),
+        };
+        // Part of a message may have gone, and nothing can follow it.
+        sent.map(|()| data_len).map_err(|_| self.fail(ErrorCode::ConnectionClosed))
+    }
+
+    fn check(&self) -> Result<(), ErrorCode> {
+        match self.state.load(Ordering::Acquire) {
+            ACTIVE => Ok(()),
+            FAILED => Err(ErrorCode::NetErrorOnSession),
+            _ => Err(ErrorCode::IllegalSession),
+        }
+    }
+
+    /// Notes that the session is of no more use, and wakes whoever waits in it.
+    fn fail(&self, code: ErrorCode) -> ErrorCode {
+        let changed =
+            self.state.compare_exchange(ACTIVE, FAILED, Ordering::AcqRel, Ordering::Acquire);
+        match changed {
+            Ok(_) => {
+                self.stream.shutdown();
+                code
+            }
+            // What went wrong is the kill or the failure seen elsewhere.
+            Err(_) => ErrorCode::ConnectionClosed,
+        }
+    }
+}

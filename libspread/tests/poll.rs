@@ -1,0 +1,201 @@
+//! What a caller that polls the descriptor relies on: it is readable exactly
+//! while there is something to receive, although the library reads ahead.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::sync::mpsc;
+
+use common::*;
+use libspread::*;
+use spread_wire::{ByteOrder, HEADER_LEN, Header, Limits};
+
+/// Peeks at the kernel's queue the way a caller can, and tells whether it
+/// begins with a whole frame, or is empty.
+fn queue_begins_with_a_whole_frame(client: &Client) -> Option<bool> {
+    let mut head = [0u8; HEADER_LEN];
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    let mut queued = 0;
+    // SAFETY: the buffer has room for what is asked; FIONREAD writes an int.
+    let count = unsafe {
+        libc::ioctl(client.mbox, libc::FIONREAD, &mut queued);
+        libc::recv(client.mbox, head.as_mut_ptr().cast(), head.len(), flags)
+    };
+    if count <= 0 {
+        return None;
+    }
+    if count < HEADER_LEN as isize {
+        return Some(false);
+    }
+    let header = Header::decode(&head, Limits::FROM_DAEMON).expect("a frame's beginning");
+    Some(queued as usize >= header.frame_len())
+}
+
+/// Sizes of bodies, from tiny to above what is read ahead.
+fn sizes() -> impl Iterator<Item = usize> {
+    (0..300usize).map(|i| match i % 30 {
+        0 => 20_000,
+        1 => 70_000,
+        n => n * 37 % 500,
+    })
+}
+
+#[test]
+fn one_message_a_wake_up_is_enough() {
+    for kind in KINDS {
+        let daemon = FakeDaemon::start(kind, |mut stream| {
+            for size in sizes() {
+                let message = regular(ByteOrder::NATIVE, &["g"], &vec![1; size]);
+                stream.write_all(&message).unwrap();
+            }
+            stream.wait_for_end();
+        });
+        let client = daemon.client();
+        for size in sizes() {
+            assert!(client.becomes_readable(PATIENCE), "a message waits, and the queue is empty");
+            assert!(client.poll() > 0);
+            assert_eq!(client.receive().code, size as i32);
+        }
+        assert!(!client.is_readable());
+        assert_eq!(client.poll(), 0);
+    }
+}
+
+#[test]
+fn the_queue_begins_with_a_frame_between_calls() {
+    for kind in KINDS {
+        let (written, all_written) = mpsc::channel();
+        let sizes = [10, 500, 3, 9_000, 0, 30_000, 1, 2, 3, 4];
+        let daemon = FakeDaemon::start(kind, move |mut stream| {
+            for size in sizes {
+                let message = regular(ByteOrder::NATIVE, &["g", "h"], &vec![1; size]);
+                stream.write_all(&message).unwrap();
+            }
+            stream.write_all(&regular(ByteOrder::NATIVE, &["g"], b"tail")[..70]).unwrap();
+            written.send(()).unwrap();
+            stream.wait_for_end();
+        });
+        let client = daemon.client();
+        all_written.recv_timeout(PATIENCE).unwrap();
+        for size in sizes {
+            assert_eq!(queue_begins_with_a_whole_frame(&client), Some(true));
+            // Too short at first: that must not change the queue.
+            if size > 0 {
+                assert_eq!(client.receive_into(0, 2, 0).code, BUFFER_TOO_SHORT);
+                assert_eq!(queue_begins_with_a_whole_frame(&client), Some(true));
+            }
+            assert_eq!(client.receive().code, size as i32);
+        }
+        assert_eq!(queue_begins_with_a_whole_frame(&client), Some(false));
+        assert_eq!(client.poll(), 70);
+    }
+}
+
+#[test]
+fn a_receive_by_turns_is_never_stuck_and_never_late() {
+    // The daemon sends only once the client has answered the last message, so
+    // that one wake-up missed is the end.
+    for kind in KINDS {
+        let daemon = FakeDaemon::start(kind, |mut stream| {
+            let mut ack = [0; HEADER_LEN + NAME_LEN];
+            for burst in [1, 2, 7, 1, 30, 1, 1, 100] {
+                let message = regular(ByteOrder::NATIVE, &["g"], &[burst as u8; 100]);
+                stream.write_all(&message.repeat(burst)).unwrap();
+                (0..burst).for_each(|_| stream.read_exact(&mut ack).unwrap());
+            }
+        });
+        let client = daemon.client();
+        for _ in 0..[1, 2, 7, 1, 30, 1, 1, 100].iter().sum() {
+            assert!(client.becomes_readable(PATIENCE));
+            assert_eq!(client.receive().code, 100);
+            assert_eq!(client.join("ack"), 0);
+        }
+        assert!(client.becomes_readable(PATIENCE), "the daemon has closed");
+        assert_eq!(client.poll(), CONNECTION_CLOSED);
+        assert_eq!(client.receive().code, CONNECTION_CLOSED);
+    }
+}
+
+#[test]
+fn what_is_delivered_no_longer_counts() {
+    let message = regular(ByteOrder::NATIVE, &["g"], b"0123456789");
+    let len = message.len() as i32;
+    let (written, all_written) = mpsc::channel();
+    let daemon = FakeDaemon::start(Kind::Tcp, move |mut stream| {
+        stream.write_all(&message.repeat(3)).unwrap();
+        written.send(()).unwrap();
+        stream.wait_for_end();
+    });
+    let client = daemon.client();
+    all_written.recv_timeout(PATIENCE).unwrap();
+    for left in [3, 2, 1] {
+        assert_eq!(client.poll(), left * len);
+        client.receive();
+    }
+    assert_eq!(client.poll(), 0);
+}
+
+#[test]
+fn a_poll_does_not_wait_for_a_receiver() {
+    let daemon = FakeDaemon::start(Kind::Tcp, |mut stream| stream.wait_for_end());
+    let client = daemon.client();
+    let mbox = client.mbox;
+    let receiver = Background::start(move || receive(mbox, 0, 1, 1).code);
+    assert_eq!(
+        in_time(move || {
+            // SAFETY: takes a number only.
+            unsafe { SP_poll(mbox) }
+        }),
+        0
+    );
+    drop(client);
+    assert!(matches!(receiver.finish(), CONNECTION_CLOSED | ILLEGAL_SESSION));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_edge_triggered_caller_that_drains_the_queue_misses_nothing() {
+    // A larger frame in pieces as small as these may not fit into the receive
+    // window, so that the queue never has all of it.
+    let fitting = || sizes().filter(|&size| size <= 20_000);
+    for kind in KINDS {
+        let daemon = FakeDaemon::start(kind, move |mut stream| {
+            let messages: Vec<u8> = fitting()
+                .flat_map(|size| regular(ByteOrder::NATIVE, &["g"], &vec![1; size]))
+                .collect();
+            messages.chunks(701).for_each(|chunk| stream.write_all(chunk).unwrap());
+            stream.wait_for_end();
+        });
+        let client = daemon.client();
+        // SAFETY: the events are read and written one at a time; what is
+        // opened is closed below.
+        let epoll = unsafe {
+            let epoll = libc::epoll_create1(libc::EPOLL_CLOEXEC);
+            let events = (libc::EPOLLIN | libc::EPOLLET) as u32;
+            let mut event = libc::epoll_event { events, u64: 0 };
+            libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, client.mbox, &mut event);
+            epoll
+        };
+        let client = in_time(move || {
+            let mut expected = fitting().peekable();
+            while expected.peek().is_some() {
+                let mut event = libc::epoll_event { events: 0, u64: 0 };
+                let patience = PATIENCE.as_millis() as i32;
+                // SAFETY: there is room for the one event asked for.
+                let count = unsafe { libc::epoll_wait(epoll, &mut event, 1, patience) };
+                assert_eq!(count, 1, "an edge is missing");
+                while expected.peek().is_some()
+                    && queue_begins_with_a_whole_frame(&client) == Some(true)
+                {
+                    // Must not block: in_time fails if it does.
+                    assert_eq!(Some(client.receive().code as usize), expected.next());
+                }
+            }
+            client
+        });
+        assert_eq!(queue_begins_with_a_whole_frame(&client), None);
+        // SAFETY: opened above.
+        unsafe { libc::close(epoll) };
+        drop(client);
+    }
+}

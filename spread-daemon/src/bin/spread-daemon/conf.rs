@@ -1,0 +1,412 @@
+//! The file that Spread's own daemon reads, `spread.conf`, as far as it concerns
+//! one daemon.
+
+use std::fmt;
+use std::net::IpAddr;
+
+/// What the file says.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Conf {
+    pub(crate) daemons: Vec<ConfDaemon>,
+    pub(crate) max_session_messages: Option<usize>,
+    pub(crate) event_log_file: Option<String>,
+    pub(crate) event_priority: Option<String>,
+    pub(crate) allowed_methods: Option<Vec<String>>,
+    pub(crate) required_methods: Vec<String>,
+    /// What is not understood, or not done.
+    pub(crate) warnings: Vec<Remark>,
+}
+
+/// A daemon of the file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct ConfDaemon {
+    pub(crate) name: String,
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) port: u16,
+    /// Where it listens for clients, if that is told apart.
+    pub(crate) client_addresses: Vec<IpAddr>,
+}
+
+/// Something to say about a line.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Remark {
+    pub(crate) line: usize,
+    pub(crate) text: String,
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.text)
+    }
+}
+
+const DEFAULT_PORT: u16 = 4803;
+
+/// Bytes of a daemon's name, beyond which Spread cuts it.
+const NAME_LEN: usize = spread_wire::limits::MAX_DAEMON_NAME;
+
+/// Directives that mean nothing to a daemon that speaks to no other, or that are
+/// done in another way; real configurations are full of them.
+const IRRELEVANT: &[&str] = &[
+    "AcceleratedRing",
+    "AcceleratedWindow",
+    "ActiveIPVersion",
+    "AliveTimeout",
+    "DaemonGroup",
+    "DaemonUser",
+    "DangerousMonitor",
+    "DebugFlags",
+    "EventPreciseTimeStamp",
+    "EventTimeStamp",
+    "ExcludeSegAddrsFromHash",
+    "FormTimeout",
+    "GatherTimeout",
+    "HurryTimeout",
+    "IgnoreMulticastJoinErrors",
+    "JoinTimeout",
+    "LookupTimeout",
+    "PersonalWindow",
+    "RepTimeout",
+    "RuntimeDir",
+    "SegTimeout",
+    "SocketPortReuse",
+    "TokenTimeout",
+    "WideAreaNetwork",
+    "Window",
+];
+
+impl Conf {
+    /// Understands the text of a file.
+    ///
+    /// # Errors
+    ///
+    /// The first place where it cannot be read on.
+    pub(crate) fn parse(text: &str) -> Result<Conf, Remark> {
+        let mut reader = Reader { tokens: tokens(text)?, at: 0 };
+        let mut conf = Conf::default();
+        while let Some((line, token)) = reader.next() {
+            match &token {
+                Token::Word(word) => conf.directive(line, word, &mut reader)?,
+                other => return Err(other.unexpected(line)),
+            }
+        }
+        Ok(conf)
+    }
+
+    fn directive(&mut self, line: usize, word: &str, reader: &mut Reader) -> Result<(), Remark> {
+        let is = |name: &str| word.eq_ignore_ascii_case(name);
+        if is("Spread_Segment") {
+            return self.segment(line, reader);
+        }
+        let value = reader.value()?;
+        let text = value.join(" ");
+        if is("MaxSessionMessages") {
+            let number = text.parse().ok().filter(|number| *number > 0);
+            let wrong = || remark(line, format!("{text:?} is no number of messages"));
+            self.max_session_messages = Some(number.ok_or_else(wrong)?);
+        } else if is("EventLogFile") {
+            self.event_log_file = Some(text);
+        } else if is("EventPriority") {
+            self.event_priority = Some(text);
+        } else if is("AllowedAuthMethods") {
+            self.allowed_methods = Some(methods(line, &text)?);
+        } else if is("RequiredAuthMethods") {
+            self.required_methods = methods(line, &text)?;
+        } else if is("AccessControlPolicy") {
+            if text != "PERMIT" {
+                return Err(remark(line, format!("there is no access control policy {text:?}")));
+            }
+        } else if !IRRELEVANT.iter().any(|name| is(name)) {
+            self.warnings.push(remark(line, format!("unknown directive {word}")));
+        }
+        Ok(())
+    }
+
+    /// What follows `Spread_Segment`.
+    fn segment(&mut self, line: usize, reader: &mut Reader) -> Result<(), Remark> {
+        let port = match reader.next() {
+            Some((line, Token::Word(address))) => segment_port(line, &address)?,
+            other => return Err(unexpected(other, line)),
+        };
+        reader.expect(Token::Open, line)?;
+        // Whether the next address belongs to the last daemon.
+        let mut has_name_only = false;
+        let mut in_segment = Vec::new();
+        loop {
+            match reader.next() {
+                Some((_, Token::Close)) => break,
+                Some((_, Token::Separator)) => has_name_only = false,
+                Some((line, Token::Open)) => {
+                    let daemon: &mut ConfDaemon = in_segment
+                        .last_mut()
+                        .ok_or_else(|| remark(line, "interfaces of no daemon"))?;
+                    daemon.client_addresses = interfaces(line, reader)?;
+                    has_name_only = false;
+                }
+                Some((line, Token::Word(word))) if word.eq_ignore_ascii_case("VirtualID") => {
+                    reader.expect(Token::Equals, line)?;
+                    reader.next();
+                    has_name_only = false;
+                }
+                Some((line, Token::Word(word))) => match (ip(&word), in_segment.last_mut()) {
+                    (Some(address), Some(daemon)) if has_name_only => {
+                        daemon.address = Some(address);
+                        has_name_only = false;
+                    }
+                    (address, _) => {
+                        let name: String = word.chars().take(NAME_LEN).collect();
+                        if name.len() < word.len() && address.is_none() {
+                            let text = format!("daemon {word} is called {name}");
+                            self.warnings.push(remark(line, text));
+                        }
+                        has_name_only = address.is_none();
+                        let client_addresses = Vec::new();
+                        in_segment.push(ConfDaemon { name, address, port, client_addresses });
+                    }
+                },
+                other => return Err(unexpected(other, line)),
+            }
+        }
+        self.daemons.append(&mut in_segment);
+        Ok(())
+    }
+}
+
+/// The addresses for clients in the braces behind a daemon: those after `C`, and
+/// those without a letter.
+fn interfaces(line: usize, reader: &mut Reader) -> Result<Vec<IpAddr>, Remark> {
+    let mut addresses = Vec::new();
+    let mut is_for_clients = true;
+    loop {
+        match reader.next() {
+            Some((_, Token::Close)) => return Ok(addresses),
+            Some((line, Token::Word(word))) => match (&*word, ip(&word)) {
+                ("C" | "c", _) => is_for_clients = true,
+                ("D" | "d", _) => is_for_clients = false,
+                (_, Some(address)) => {
+                    addresses
+                        .extend(std::mem::replace(&mut is_for_clients, true).then_some(address));
+                }
+                (word, None) => return Err(remark(line, format!("{word:?} is no address"))),
+            },
+            other => return Err(unexpected(other, line)),
+        }
+    }
+}
+
+/// The port in `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`.
+fn segment_port(line: usize, text: &str) -> Result<u16, Remark> {
+    if ip(text).is_some() {
+        return Ok(DEFAULT_PORT);
+    }
+    let port = text.rsplit_once(':').filter(|(address, _)| ip(address).is_some());
+    let port = port.and_then(|(_, port)| port.parse().ok());
+    port.ok_or_else(|| remark(line, format!("{text:?} is no address of a segment")))
+}
+
+fn ip(text: &str) -> Option<IpAddr> {
+    let text = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    // The interface that may follow an address is of no interest.
+    text.split('%').next()?.parse().ok()
+}
+
+fn methods(line: usize, text: &str) -> Result<Vec<String>, Remark> {
+    let methods: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    match methods.iter().find(|method| !["NULL", "IP", "PWORD"].contains(&method.as_str())) {
+        Some(other) => Err(remark(line, format!("there is no authentication method {other}"))),
+        None => Ok(methods),
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Token {
+    Word(String),
+    Open,
+    Close,
+    Equals,
+    Separator,
+}
+
+impl Token {
+    fn unexpected(&self, line: usize) -> Remark {
+        let text = match self {
+            Token::Word(word) => word,
+            Token::Open => "{",
+            Token::Close => "}",
+            Token::Equals => "=",
+            Token::Separator => ";",
+        };
+        remark(line, format!("{text:?} is not expected here"))
+    }
+}
+
+fn remark(line: usize, text: impl Into<String>) -> Remark {
+    Remark { line, text: text.into() }
+}
+
+/// What is wrong with the next token, or with that there is none; `line` is where
+/// it began.
+fn unexpected(token: Option<(usize, Token)>, line: usize) -> Remark {
+    match token {
+        Some((line, token)) => token.unexpected(line),
+        None => remark(line, "what begins here does not end"),
+    }
+}
+
+struct Reader {
+    tokens: Vec<(usize, Token)>,
+    at: usize,
+}
+
+impl Reader {
+    fn next(&mut self) -> Option<(usize, Token)> {
+        let token = self.tokens.get(self.at).cloned();
+        self.at += 1;
+        token
+    }
+
+    fn next_is(&self, token: &Token) -> bool {
+        self.tokens.get(self.at).is_some_and(|(_, next)| next == token)
+    }
+
+    fn expect(&mut self, token: Token, line: usize) -> Result<(), Remark> {
+        match self.next() {
+            Some((_, next)) if next == token => Ok(()),
+            other => Err(unexpected(other, line)),
+        }
+    }
+
+    /// What stands behind a directive: nothing, a word, or words in braces.
+    fn value(&mut self) -> Result<Vec<String>, Remark> {
+        if !self.next_is(&Token::Equals) {
+            return Ok(Vec::new());
+        }
+        let line = self.next().map_or(0, |(line, _)| line);
+        match self.next() {
+            Some((_, Token::Word(word))) => Ok(vec![word]),
+            Some((line, Token::Open)) => {
+                let mut words = Vec::new();
+                loop {
+                    match self.next() {
+                        Some((_, Token::Word(word))) => words.push(word),
+                        Some((_, Token::Close)) => return Ok(words),
+                        other => return Err(unexpected(other, line)),
+                    }
+                }
+            }
+            other => Err(unexpected(other, line)),
+        }
+    }
+}
+
+fn tokens(text: &str) -> Result<Vec<(usize, Token)>, Remark> {
+    let mut tokens = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let number = number + 1;
+        let mut rest = line.trim_start();
+        while let Some(first) = rest.chars().next() {
+            let single = match first {
+                '#' => break,
+                '{' => Some(Token::Open),
+                '}' => Some(Token::Close),
+                '=' => Some(Token::Equals),
+                ';' => Some(Token::Separator),
+                _ => None,
+            };
+            let (token, len) = if let Some(token) = single {
+                (token, 1)
+            } else if let Some(quoted) = rest.strip_prefix('"') {
+                let end = quoted.find('"').ok_or_else(|| remark(number, "a text without end"))?;
+                (Token::Word(quoted[..end].to_owned()), end + 2)
+            } else {
+                let ends = |c: char| c.is_whitespace() || "#{}=;\"".contains(c);
+                let len = rest.find(ends).unwrap_or(rest.len());
+                (Token::Word(rest[..len].to_owned()), len)
+            };
+            tokens.push((number, token));
+            rest = rest[len..].trim_start();
+        }
+    }
+    Ok(tokens)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn daemon(name: &str, address: Option<[u8; 4]>, port: u16) -> ConfDaemon {
+        let address = address.map(IpAddr::from);
+        ConfDaemon { name: name.to_owned(), address, port, client_addresses: Vec::new() }
+    }
+
+    #[test]
+    fn a_daemon_has_a_name_an_address_or_both() {
+        let conf = Conf::parse(
+            "Spread_Segment 127.0.0.255 { localhost 127.0.0.1 }\n\
+             Spread_Segment 225.0.1.1:5000 {\n  10.0.0.1\n  alone ; 10.0.0.2 # a comment\n\
+             ewok 10.0.0.3 VirtualID = 5 last }",
+        )
+        .unwrap();
+        let expected = [
+            daemon("localhost", Some([127, 0, 0, 1]), 4803),
+            daemon("10.0.0.1", Some([10, 0, 0, 1]), 5000),
+            daemon("alone", None, 5000),
+            daemon("10.0.0.2", Some([10, 0, 0, 2]), 5000),
+            daemon("ewok", Some([10, 0, 0, 3]), 5000),
+            daemon("last", None, 5000),
+        ];
+        assert_eq!((conf.daemons, conf.warnings), (expected.to_vec(), vec![]));
+    }
+
+    #[test]
+    fn clients_come_in_at_the_interfaces_that_are_theirs() {
+        let conf = Conf::parse(
+            "Spread_Segment [ff02::1:2]:4804 { m fd00::1 { D fd00::1 C 192.168.0.5\nc 127.0.0.1 ::1 } }",
+        )
+        .unwrap();
+        let expected: Vec<IpAddr> =
+            ["192.168.0.5", "127.0.0.1", "::1"].map(|a| a.parse().unwrap()).to_vec();
+        assert_eq!((conf.daemons[0].port, &conf.daemons[0].client_addresses), (4804, &expected));
+    }
+
+    #[test]
+    fn directives_are_understood_passed_over_or_warned_of() {
+        let conf = Conf::parse(
+            "DebugFlags = { PRINT EXIT }\nMaxSessionMessages = 5000\nEventTimeStamp\n\
+             EventLogFile = \"log of %h.txt\"\nNovelty = { a b }\n\nMore = 1\n\
+             AllowedAuthMethods = \"NULL IP\"\nRequiredAuthMethods = \"   \"\n\
+             EventPriority = INFO\nAccessControlPolicy = \"PERMIT\"",
+        )
+        .unwrap();
+        assert_eq!(conf.max_session_messages, Some(5000));
+        assert_eq!(conf.event_log_file.as_deref(), Some("log of %h.txt"));
+        assert_eq!(conf.event_priority.as_deref(), Some("INFO"));
+        assert_eq!(conf.allowed_methods, Some(vec!["NULL".to_owned(), "IP".to_owned()]));
+        assert!(conf.required_methods.is_empty());
+        let warnings: Vec<String> = conf.warnings.iter().map(Remark::to_string).collect();
+        assert_eq!(
+            warnings,
+            ["line 5: unknown directive Novelty", "line 7: unknown directive More"]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_named_with_its_line() {
+        for (text, expected) in [
+            ("}", "line 1: \"}\" is not expected here"),
+            ("\nSpread_Segment here {}", "line 2: \"here\" is no address of a segment"),
+            (
+                "Spread_Segment 1.2.3.4:70000 {}",
+                "line 1: \"1.2.3.4:70000\" is no address of a segment",
+            ),
+            ("Spread_Segment 1.2.3.4 {\n a", "line 1: what begins here does not end"),
+            ("Spread_Segment 1.2.3.4 { { } }", "line 1: interfaces of no daemon"),
+            ("MaxSessionMessages = many", "line 1: \"many\" is no number of messages"),
+            ("AllowedAuthMethods = \"KRB\"", "line 1: there is no authentication method KRB"),
+            ("DebugFlags = { a", "line 1: what begins here does not end"),
+            ("EventLogFile = \"x", "line 1: a text without end"),
+        ] {
+            assert_eq!(Conf::parse(text).unwrap_err().to_string(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What can be chosen about a daemon.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::access::AccessPolicy;
+use crate::authentication::Authentication;
+use crate::cluster::{Configuration, DaemonId, MAX_DAEMONS, State};
+use crate::control::Running;
+use crate::faults::now;
+use crate::listener::{Door, Listener};
+use crate::server::Server;
+use crate::settings::{Settings, SlowReceivers};
+use crate::{Daemon, StartError};
+
+/// Starts a [`Daemon`]; [`Daemon::builder`] makes one.
+///
+/// ```
+/// # use spread_daemon::Daemon;
+/// let dir = std::env::temp_dir();
+/// let daemon = Daemon::builder().name("test").unix_dir(dir).max_sessions(10).start()?;
+/// assert_eq!(daemon.unix_address(), Some(daemon.socket_addr().port().to_string()));
+/// # Ok::<(), spread_daemon::StartError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is started before `start`"]
+pub struct Builder {
+    name: String,
+    bind: IpAddr,
+    bind_also: Vec<IpAddr>,
+    port: u16,
+    unix_dir: Option<PathBuf>,
+    remove_stale_socket: bool,
+    status_socket: bool,
+    metrics: Option<SocketAddr>,
+    settings: Settings,
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder {
+            name: "localhost".to_owned(),
+            bind: Ipv4Addr::LOCALHOST.into(),
+            bind_also: Vec::new(),
+            port: 0,
+            unix_dir: None,
+            remove_stale_socket: false,
+            status_socket: false,
+            metrics: None,
+            settings: Settings::default(),
+        }
+    }
+}
+
+impl Builder {
+    /// The name of the daemon, the last part of its clients' private groups: 1 to
+    /// 19 bytes from `$` to `~`. Default: `localhost`.
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = name.into();
+        self
+    }
+
+    /// The address to listen at. Default: 127.0.0.1, so that only clients on this
+    /// host connect. Unless there is [authentication](Builder::authentication), the daemon
+    /// warns of any other.
+    pub fn bind(mut self, address: impl Into<IpAddr>) -> Builder {
+        self.bind = address.into();
+        self
+    }
+
+    /// One more address to listen at, with the same port.
+    pub fn bind_also(mut self, address: impl Into<IpAddr>) -> Builder {
+        self.bind_also.push(address.into());
+        self
+    }
+
+    /// The TCP port to listen at. Default: 0, which is a free one.
+    pub fn port(mut self, port: u16) -> Builder {
+        self.port = port;
+        self
+    }
+
+    /// Listens at a unix socket, too: the file in this directory that has the TCP
+    /// port as its name. Clients that connect to `PORT`, without a host, look for
+    /// `/tmp/PORT`. Default: no unix socket.
+    pub fn unix_dir(mut self, dir: impl Into<PathBuf>) -> Builder {
+        self.unix_dir = Some(dir.into());
+        self
+    }
+
+    /// Whether to answer `spread-daemon status` at `PORT.status` beside the unix
+    /// socket; only this user may ask. Default: no.
+    pub fn status_socket(mut self, wanted: bool) -> Builder {
+        self.status_socket = wanted;
+        self
+    }
+
+    /// Answers `GET /metrics` at an address, for Prometheus; port 0 is a free one.
+    /// Whoever reaches it may ask. Default: no.
+    pub fn metrics(mut self, address: impl Into<SocketAddr>) -> Builder {
+        self.metrics = Some(address.into());
+        self
+    }
+
+    /// Whether to remove a socket file that is in the way when nobody listens at
+    /// it. Default: no, it is a [`StartError::StaleSocket`].
+    pub fn remove_stale_socket(mut self, remove: bool) -> Builder {
+        self.remove_stale_socket = remove;
+        self
+    }
+
+    /// How many clients may be connected; more get `REJECT_QUOTA`. Each needs a
+    /// file descriptor of the process. Default: 1000.
+    pub fn max_sessions(mut self, sessions: usize) -> Builder {
+        self.settings.sessions = sessions;
+        self
+    }
+
+    /// How many messages may wait for a client that does not read them, beyond
+    /// what its socket holds; with one more it is disconnected. This is
+    /// `MaxSessionMessages` in the `spread.conf` of Spread. Default: 1000, at
+    /// least 1.
+    pub fn max_session_messages(mut self, messages: usize) -> Builder {
+        self.settings.session_messages = messages.max(1);
+        self
+    }
+
+    /// What becomes of a client that does not read what it is sent. Default: it is
+    /// disconnected.
+    pub fn slow_receivers(mut self, slow_receivers: SlowReceivers) -> Builder {
+        self.settings.slow_receivers = slow_receivers;
+        self
+    }
+
+    /// How many bytes of messages may wait for clients, beyond what their sockets
+    /// hold, of all clients together; a message that waits for several of them
+    /// counts once. With more, those for whom most waits are disconnected.
+    /// Default: 512 MiB.
+    ///
+    /// This bounds the daemon's memory: beside it there are about half a MiB for
+    /// each client that is in the middle of sending a long message, 500 bytes for
+    /// each membership in a group, and a few KiB for each session.
+    pub fn max_queued_bytes(mut self, bytes: usize) -> Builder {
+        self.settings.queued_bytes = bytes;
+        self
+    }
+
+    /// How many groups one client may join; with one more its join comes back as a
+    /// rejected message. Default: 10,000.
+    pub fn max_session_groups(mut self, groups: usize) -> Builder {
+        self.settings.session_groups = groups;
+        self
+    }
+
+    /// How long a client may take to connect before it is disconnected. Default:
+    /// 10 seconds.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Builder {
+        self.settings.handshake = timeout;
+        self
+    }
+
+    /// What clients must show to connect. Default: nothing.
+    pub fn authentication(mut self, authentication: Authentication) -> Builder {
+        self.settings.authentication = authentication;
+        self
+    }
+
+    /// Decides what clients may do. Default: everything.
+    pub fn access_policy(mut self, policy: impl AccessPolicy + 'static) -> Builder {
+        self.settings.policy = Some(Arc::new(policy));
+        self
+    }
+
+    /// Starts the daemon in a thread of its own. When this returns, clients can
+    /// connect.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`], by what is in the way: the name, the port, the socket file.
+    pub fn start(self) -> Result<Daemon, StartError> {
+        let door = Door::Clients(DaemonId::FIRST);
+        let (tcp, address) = Listener::tcp(SocketAddr::new(self.bind, self.port), door)?;
+        let cluster = state(&[&self.name], &[address])?;
+        let mut listeners = vec![tcp];
+        for ip in &self.bind_also {
+            let other = SocketAddr::new(*ip, address.port());
+            listeners.push(Listener::tcp(other, door)?.0);
+        }
+        let mut ips = std::iter::once(&self.bind).chain(&self.bind_also);
+        if ips.any(|ip| !ip.is_loopback()) && self.settings.authentication.admits_anyone() {
+            tracing::warn!(%address, "other hosts can connect, and there is no authentication");
+        }
+        let unix_path = self.unix_dir.map(|dir| dir.join(address.port().to_string()));
+        if let Some(path) = &unix_path {
+            listeners.push(Listener::unix(path, door, self.remove_stale_socket)?);
+            if self.status_socket {
+                // Whoever has the port has this name, too; a file there is stale.
+                let path = path.with_extension("status");
+                listeners.push(Listener::unix(&path, Door::Status, true)?);
+            }
+        }
+        let metrics = self.metrics.map(|at| Listener::tcp(at, Door::Metrics)).transpose()?;
+        let metrics_addr = metrics.as_ref().map(|(_, address)| *address);
+        listeners.extend(metrics.map(|(listener, _)| listener));
+        let running = Server::new(listeners, cluster, self.settings)
+            .and_then(Running::start)
+            .map_err(|e| StartError::io("start the daemon", e))?;
+        Ok(Daemon::new(address, unix_path, metrics_addr, running))
+    }
+}
+
+/// The daemons of these names, if they can be those of a cluster.
+pub(crate) fn daemon_ids(names: &[String]) -> Result<Vec<DaemonId>, StartError> {
+    let different = names.iter().collect::<BTreeSet<_>>().len();
+    match names.len() {
+        count @ 1..=MAX_DAEMONS if different == count => Ok((0..count).map(DaemonId).collect()),
+        count => Err(StartError::Daemons { count, names: different }),
+    }
+}
+
+/// The groups of the named daemons, without any member yet.
+///
+/// The ids of their views tell them from those of any other daemons: that run
+/// beside them, or ran at their addresses before.
+pub(crate) fn state(names: &[&str], addresses: &[SocketAddr]) -> Result<State, StartError> {
+    let mut hasher = DefaultHasher::new();
+    (names, addresses, std::process::id()).hash(&mut hasher);
+    let identity = Configuration { proc_id: hasher.finish() as i32, time: now() };
+    State::new(names, identity).map_err(|(name, source)| StartError::IllegalName { name, source })
+}

@@ -1,0 +1,113 @@
+//! Why a daemon does not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use spread_wire::NameError;
+
+/// Why a daemon did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The name of the daemon is not one.
+    #[error("{name:?} cannot be the name of a daemon, which has 1 to 19 bytes from '$' to '~'")]
+    IllegalName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        source: NameError,
+    },
+    /// A cluster has 1 to 128 daemons, each with a name of its own.
+    #[error("a cluster of {count} daemons with {names} names: it needs 1 to 128 different ones")]
+    Daemons {
+        /// How many there should be.
+        count: usize,
+        /// How many different names they have.
+        names: usize,
+    },
+    /// Another program listens at the TCP address, maybe another daemon.
+    #[error("another program, maybe another daemon, listens at {address}")]
+    PortTaken {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Another daemon listens, and answers, at the socket file.
+    #[error("another daemon listens at the socket file {}", path.display())]
+    SocketInUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The socket file is there, but nobody listens at it: it was left over
+    /// when a daemon was killed.
+    #[error(
+        "nobody listens at the socket file {0}, which an earlier daemon left behind; \
+         remove it with: rm '{0}'",
+        path.display()
+    )]
+    StaleSocket {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The operating system refused something else.
+    #[error("cannot {what}")]
+    Io {
+        /// What was being done, as in "listen at 192.0.2.1:4803".
+        what: String,
+        /// How it failed.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    pub(crate) fn io(what: impl Into<String>, source: io::Error) -> StartError {
+        StartError::Io { what: what.into(), source }
+    }
+}
+
+/// Why something could not be done to a [`Cluster`](crate::Cluster).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClusterError {
+    /// The cluster has no daemon of that name.
+    #[error("the cluster has no daemon {name:?}")]
+    NoSuchDaemon {
+        /// The name.
+        name: String,
+    },
+    /// No client with that private group is connected.
+    #[error("no client {name:?} is connected")]
+    NoSuchClient {
+        /// The private group.
+        name: String,
+    },
+    /// A daemon can be in one part only.
+    #[error("daemon {name:?} is named twice")]
+    NamedTwice {
+        /// The daemon.
+        name: String,
+    },
+    /// The daemon has crashed.
+    #[error("daemon {name:?} has crashed already")]
+    Down {
+        /// The daemon.
+        name: String,
+    },
+    /// The daemon has not crashed.
+    #[error("daemon {name:?} has not crashed")]
+    Up {
+        /// The daemon.
+        name: String,
+    },
+    /// The operating system does not let the daemon listen at its port again.
+    #[error("daemon {name:?} cannot listen at its port again")]
+    Io {
+        /// The daemon.
+        name: String,
+        /// How it failed.
+        source: io::Error,
+    },
+    /// The cluster has failed and serves nobody any more.
+    #[error("the cluster has stopped")]
+    Stopped,
+}

@@ -1,0 +1,65 @@
+//! A daemon for the clients of the [Spread toolkit], for a single host.
+//!
+//! It speaks the client-daemon protocol of Spread 5.0.1, so every client of
+//! Spread works with it: groups with totally ordered messages, views, private
+//! groups. It needs no installation and no configuration, starts in a moment and
+//! lives inside a program or a test as well as beside them. What it does not do
+//! is speak to other daemons: for groups across several hosts, run Spread itself.
+//!
+//! ```
+//! use spread_daemon::Daemon;
+//!
+//! let daemon = Daemon::builder().start()?;
+//! println!("clients connect to {}", daemon.address());
+//! # Ok::<(), spread_daemon::StartError>(())
+//! // The daemon stops here, and its clients are disconnected.
+//! ```
+//!
+//! | to … | see |
+//! |---|---|
+//! | test how a program lives through partitions and crashes | [`Cluster`] |
+//! | ask clients for passwords, or look where they come from | [`Authentication`] |
+//! | decide what each client may do | [`AccessPolicy`] |
+//! | see who is connected, in which groups, and what waits for whom | [`Status`] |
+//! | choose what becomes of those who do not read | [`SlowReceivers`] |
+//!
+//! What it logs goes through [`tracing`].
+//!
+//! [Spread toolkit]: https://www.spread.org
+
+#![forbid(unsafe_code)]
+
+mod access;
+mod admission;
+mod authentication;
+mod builder;
+mod cluster;
+mod connection;
+mod connections;
+mod control;
+mod daemon;
+mod emulation;
+mod error;
+mod faults;
+mod gate;
+mod inspection;
+mod listener;
+mod memory;
+mod output;
+mod pacing;
+mod passwords;
+mod server;
+mod settings;
+mod status;
+mod stream;
+mod verifier;
+
+pub use access::{Access, AccessPolicy, ClientInfo, Sending};
+pub use authentication::{AddressList, AddressListError, Authentication, Method};
+pub use builder::Builder;
+pub use daemon::{Daemon, StopHandle};
+pub use emulation::{Cluster, ClusterBuilder};
+pub use error::{ClusterError, StartError};
+pub use passwords::{PasswordError, Passwords};
+pub use settings::SlowReceivers;
+pub use status::{GroupStatus, SessionStatus, Status, Totals};

@@ -1,0 +1,244 @@
+//! Where clients come in: a TCP port and a unix socket.
+
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mio::net::{TcpListener, UnixListener, UnixStream};
+use mio::{Interest, Registry, Token, event};
+use socket2::{Domain, SockRef, TcpKeepalive, Type};
+
+use crate::StartError;
+use crate::cluster::DaemonId;
+use crate::stream::Stream;
+
+/// The address of a listener that is closed for good.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// After this long in silence a client's host is asked whether it is there. One
+/// that is not loses its connection after twice the time.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Connections that wait for the daemon to take them.
+const BACKLOG: i32 = 1024;
+
+/// Whom a listener lets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Clients of a daemon.
+    Clients(DaemonId),
+    /// Those who ask for the status.
+    Status,
+    /// Those who ask for the metrics, by HTTP.
+    Metrics,
+}
+
+/// A socket that takes connections.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) door: Door,
+    socket: Socket,
+    /// The file goes with the listener.
+    file: Option<SocketFile>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+    /// Takes none for a while, but keeps its port if it can.
+    Suspended {
+        address: SocketAddr,
+        reserved: Option<socket2::Socket>,
+    },
+}
+
+impl Listener {
+    /// Listens at a TCP address; port 0 is a free one.
+    pub(crate) fn tcp(
+        address: SocketAddr,
+        door: Door,
+    ) -> Result<(Listener, SocketAddr), StartError> {
+        let listener = TcpListener::bind(address).map_err(|e| match e.kind() {
+            ErrorKind::AddrInUse => StartError::PortTaken { address },
+            _ => StartError::io(format!("listen at {address}"), e),
+        })?;
+        let actual = listener
+            .local_addr()
+            .map_err(|e| StartError::io(format!("learn the port of {address}"), e))?;
+        Ok((Listener { door, socket: Socket::Tcp(listener), file: None }, actual))
+    }
+
+    /// Listens at a socket file that every user may connect to, if it is for
+    /// clients, and else only its owner.
+    ///
+    /// A file that is there already is never taken from a daemon that answers;
+    /// one that nobody answers at is removed if `remove_stale` says so.
+    pub(crate) fn unix(
+        path: &Path,
+        door: Door,
+        remove_stale: bool,
+    ) -> Result<Listener, StartError> {
+        let listener = match UnixListener::bind(path) {
+            Err(e) if e.kind() == ErrorKind::AddrInUse && is_socket(path) => {
+                if is_answered(path) {
+                    return Err(StartError::SocketInUse { path: path.into() });
+                }
+                if !remove_stale {
+                    return Err(StartError::StaleSocket { path: path.into() });
+                }
+                fs::remove_file(path)
+                    .map_err(|e| StartError::io(format!("remove {}", path.display()), e))?;
+                UnixListener::bind(path)
+            }
+            bound => bound,
+        };
+        let listener = listener
+            .map_err(|e| StartError::io(format!("listen at the file {}", path.display()), e))?;
+        let file = SocketFile::new(path)?;
+        let mode = if matches!(door, Door::Clients(_)) { 0o666 } else { 0o600 };
+        fs::set_permissions(path, Permissions::from_mode(mode))
+            .map_err(|e| StartError::io(format!("set who may use {}", path.display()), e))?;
+        Ok(Listener { door, socket: Socket::Unix(listener), file: Some(file) })
+    }
+
+    /// Takes the next connection.
+    pub(crate) fn accept(&self) -> io::Result<Stream> {
+        match &self.socket {
+            Socket::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                // A message must not wait for the acknowledgement of the one
+                // before. It fails only on a connection that is gone already.
+                let _ = stream.set_nodelay(true);
+                // A client whose host is gone leaves its groups after a while.
+                let keepalive =
+                    TcpKeepalive::new().with_time(IDLE).with_interval(IDLE / 4).with_retries(4);
+                let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+                Ok(Stream::Tcp(stream))
+            }
+            Socket::Unix(listener) => Ok(Stream::Unix(listener.accept()?.0)),
+            Socket::Suspended { .. } => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Takes no connections any more.
+    pub(crate) fn close(&mut self, registry: &Registry) {
+        // It fails only for a listener that is not registered.
+        let _ = event::Source::deregister(self, registry);
+        self.socket = Socket::Suspended { address: NOWHERE, reserved: None };
+        self.file = None;
+    }
+
+    /// Has connections refused until [`Listener::resume`]; only for TCP.
+    pub(crate) fn suspend(&mut self, registry: &Registry) {
+        let Socket::Tcp(listener) = &mut self.socket else {
+            return;
+        };
+        // It fails only for a listener that is not registered.
+        let _ = registry.deregister(listener);
+        let Ok(address) = listener.local_addr() else {
+            return;
+        };
+        self.socket = Socket::Suspended { address, reserved: None };
+        let reserved = reserve(address).ok();
+        self.socket = Socket::Suspended { address, reserved };
+    }
+
+    /// Takes connections again; they are to be registered for anew.
+    pub(crate) fn resume(&mut self) -> io::Result<()> {
+        let Socket::Suspended { address, reserved } = &mut self.socket else {
+            return Ok(());
+        };
+        let socket = match reserved.take() {
+            Some(socket) => socket,
+            None => reserve(*address)?,
+        };
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        self.socket = Socket::Tcp(TcpListener::from_std(socket.into()));
+        Ok(())
+    }
+}
+
+/// A socket that has a port and takes no connections.
+fn reserve(address: SocketAddr) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // As when the port was first bound: connections that it had may linger.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+impl event::Source for Listener {
+    fn register(&mut self, on: &Registry, token: Token, what: Interest) -> io::Result<()> {
+        match &mut self.socket {
+            Socket::Tcp(listener) => listener.register(on, token, what),
+            Socket::Unix(listener) => listener.register(on, token, what),
+            Socket::Suspended { .. } => Ok(()),
+        }
+    }
+
+    fn reregister(&mut self, on: &Registry, token: Token, what: Interest) -> io::Result<()> {
+        match &mut self.socket {
+            Socket::Tcp(listener) => listener.reregister(on, token, what),
+            Socket::Unix(listener) => listener.reregister(on, token, what),
+            Socket::Suspended { .. } => Ok(()),
+        }
+    }
+
+    fn deregister(&mut self, on: &Registry) -> io::Result<()> {
+        match &mut self.socket {
+            Socket::Tcp(listener) => listener.deregister(on),
+            Socket::Unix(listener) => listener.deregister(on),
+            Socket::Suspended { .. } => Ok(()),
+        }
+    }
+}
+
+/// A socket file of ours; dropping it removes it, unless another daemon has put
+/// its own in the place.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> Result<SocketFile, StartError> {
+        let identity = identity(path)
+            .map_err(|e| StartError::io(format!("look at the file {}", path.display()), e))?;
+        Ok(SocketFile { path: path.into(), identity })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::warn!(%error, "cannot remove {}", self.path.display());
+        }
+    }
+}
+
+/// What a file is, whatever its name: the device and the number on it.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let file = fs::symlink_metadata(path)?;
+    Ok((file.dev(), file.ino()))
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
+}
+
+/// Whether a daemon listens at the file. One that is too busy to take the
+/// connection is there all the same; only a refusal tells that nobody is.
+fn is_answered(path: &Path) -> bool {
+    match UnixStream::connect(path) {
+        Ok(_) => true,
+        Err(e) => e.kind() != ErrorKind::ConnectionRefused,
+    }
+}

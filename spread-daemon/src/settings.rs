@@ -1,0 +1,56 @@
+//! What a daemon grants its clients.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::access::AccessPolicy;
+use crate::authentication::Authentication;
+
+/// What becomes of a client that does not read what it is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SlowReceivers {
+    /// It is disconnected once too many messages wait for it, as by Spread's own
+    /// daemon. Its senders are slowed down only for a moment before.
+    #[default]
+    Disconnect,
+    /// Whoever sends to it is not read on until it has caught up, however long
+    /// that takes: a client that does not read at all holds them for good, and a
+    /// client that sends to itself and does not read holds itself.
+    Backpressure,
+}
+
+/// What a daemon grants its clients.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Sessions, those included that are in their handshake.
+    pub(crate) sessions: usize,
+    /// Messages that may wait for one session.
+    pub(crate) session_messages: usize,
+    /// Groups that one session may join.
+    pub(crate) session_groups: usize,
+    /// Bytes of messages that may wait, of all sessions together.
+    pub(crate) queued_bytes: usize,
+    pub(crate) slow_receivers: SlowReceivers,
+    /// How long a handshake may take.
+    pub(crate) handshake: Duration,
+    /// What clients must show.
+    pub(crate) authentication: Authentication,
+    /// What they may do; `None` allows everything.
+    pub(crate) policy: Option<Arc<dyn AccessPolicy>>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            sessions: 1000,
+            session_messages: 1000,
+            session_groups: 10_000,
+            queued_bytes: 512 << 20,
+            slow_receivers: SlowReceivers::default(),
+            handshake: Duration::from_secs(10),
+            authentication: Authentication::default(),
+            policy: None,
+        }
+    }
+}

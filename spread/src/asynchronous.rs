@@ -1,0 +1,419 @@
+//! Mailboxes for tokio.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_core::Stream;
+use futures_sink::Sink;
+use spread_wire::limits::NAME_FIELD;
+use spread_wire::{HEADER_LEN, PrivateGroup};
+use tokio::io::unix::AsyncFd;
+use tokio::time::Sleep;
+
+use crate::connection::{Connection, STUCK};
+use crate::multicast::{self, GroupList};
+use crate::sys::{self, Room};
+use crate::{Builder, Error, Mailbox, Message, Outgoing, Receiver, SendOptions, ToGroups};
+
+/// Bytes of a join or a leave on the wire.
+const REQUEST_LEN: usize = HEADER_LEN + NAME_FIELD;
+
+/// How long to wait for the rest of a message that keeps the socket readable.
+const REST_OF_MESSAGE: Duration = Duration::from_millis(1);
+
+/// How long to wait for more room when the socket tells only of some.
+const MORE_ROOM: Duration = Duration::from_millis(1);
+
+/// A [`Mailbox`] for tokio: receiving and sending are futures that never block
+/// the executor.
+///
+/// It is a [`Stream`] of messages, which ends with the mailbox, and a [`Sink`] for
+/// [`Outgoing`] ones.
+///
+/// ```
+/// # let daemon = spread_daemon::Daemon::builder().start()?;
+/// # let address = daemon.address();
+/// use spread::{AsyncMailbox, Mailbox, Message, Service};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let mut mailbox = AsyncMailbox::connect(Mailbox::builder(address)).await?;
+/// mailbox.multicast(Service::Fifo, mailbox.private_group(), b"note").await?;
+/// let Message::Regular(message) = mailbox.receive().await? else { panic!() };
+/// assert_eq!(message.payload(), b"note");
+/// mailbox.disconnect().await
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct AsyncMailbox {
+    sender: AsyncSender,
+    receiver: AsyncReceiver,
+}
+
+impl AsyncMailbox {
+    /// Connects, on a thread where it may block.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::connect`] and [`new`](AsyncMailbox::new).
+    pub async fn connect(builder: Builder) -> Result<AsyncMailbox, Error> {
+        let connecting = tokio::task::spawn_blocking(move || builder.connect());
+        AsyncMailbox::new(connecting.await.map_err(|error| Error::Io(error.into()))??)
+    }
+
+    /// Takes a mailbox into the runtime that the calling task runs in.
+    ///
+    /// The runtime's I/O and time must be enabled.
+    ///
+    /// # Errors
+    ///
+    /// [`Io`](Error::Io) if the runtime cannot take its descriptor.
+    ///
+    /// # Panics
+    ///
+    /// Outside a runtime, or in one whose I/O is not enabled. Where time is not,
+    /// it is a multicast that waits for room that panics.
+    pub fn new(mailbox: Mailbox) -> Result<AsyncMailbox, Error> {
+        let (_, receiver) = mailbox.split();
+        let connection = Held(Arc::clone(receiver.connection()));
+        let io = Arc::new(sys::register(connection).map_err(Error::Io)?);
+        Ok(AsyncMailbox {
+            sender: AsyncSender {
+                io: Arc::clone(&io),
+                turn: Arc::new(Mutex::new(())),
+                pending: None,
+            },
+            receiver: AsyncReceiver { receiver, io, nap: None, ended: false },
+        })
+    }
+
+    /// Makes two halves of the mailbox, for two tasks.
+    pub fn split(self) -> (AsyncSender, AsyncReceiver) {
+        (self.sender, self.receiver)
+    }
+
+    /// See [`Mailbox::private_group`].
+    pub fn private_group(&self) -> PrivateGroup {
+        self.sender.private_group()
+    }
+
+    /// Joins a group. See [`Mailbox::join`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mailbox::join`].
+    pub async fn join(&self, group: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.sender.join(group).await
+    }
+
+    /// Leaves a group. See [`Mailbox::leave`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mailbox::leave`].
+    pub async fn leave(&self, group: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.sender.leave(group).await
+    }
+
+    /// Sends a message once there is room for it. See [`AsyncSender::multicast`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mailbox::multicast`].
+    pub async fn multicast(
+        &self,
+        options: impl Into<SendOptions>,
+        groups: impl ToGroups,
+        payload: impl AsRef<[u8]>,
+    ) -> Result<(), Error> {
+        self.sender.multicast(options, groups, payload).await
+    }
+
+    /// Receives the next message. See [`AsyncReceiver::receive`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mailbox::receive`].
+    pub async fn receive(&mut self) -> Result<Message, Error> {
+        self.receiver.receive().await
+    }
+
+    /// Ends the connection. See [`Mailbox::disconnect`].
+    ///
+    /// Dropping the mailbox does the same, on a thread where it may block. While
+    /// there are clones of its sender, the connection lasts.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mailbox::disconnect`].
+    pub async fn disconnect(self) -> Result<(), Error> {
+        let AsyncMailbox { sender, receiver } = self;
+        drop(sender);
+        let AsyncReceiver { receiver, io, .. } = receiver;
+        drop(receiver);
+        let connection = Arc::into_inner(io).and_then(|io| Arc::into_inner(io.into_inner().0));
+        let Some(connection) = connection else {
+            return Ok(());
+        };
+        let disconnecting = tokio::task::spawn_blocking(|| connection.disconnect());
+        disconnecting.await.map_err(|error| Error::Io(error.into()))?
+    }
+}
+
+/// A message on its way; in a mutex only so that it can be shared, and never locked.
+type Sending = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+/// The half of an [`AsyncMailbox`] that joins, leaves and sends; clones of it work
+/// side by side.
+pub struct AsyncSender {
+    io: Arc<AsyncFd<Held>>,
+    /// Held while room is looked for and used, never while waiting.
+    turn: Arc<Mutex<()>>,
+    /// What the sink has taken and not sent.
+    pending: Option<Mutex<Sending>>,
+}
+
+impl Clone for AsyncSender {
+    /// A sender with nothing pending.
+    fn clone(&self) -> AsyncSender {
+        AsyncSender { io: Arc::clone(&self.io), turn: Arc::clone(&self.turn), pending: None }
+    }
+}
+
+impl fmt::Debug for AsyncSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncSender")
+            .field("private_group", &self.private_group())
+            .finish_non_exhaustive()
+    }
+}
+
+impl AsyncSender {
+    /// See [`Mailbox::private_group`].
+    pub fn private_group(&self) -> PrivateGroup {
+        self.connection().private_group()
+    }
+
+    /// Joins a group. See [`Mailbox::join`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mailbox::join`].
+    pub async fn join(&self, group: impl AsRef<[u8]>) -> Result<(), Error> {
+        let group = multicast::group_name(group)?;
+        self.send(REQUEST_LEN, |connection| connection.join(group.as_str())).await
+    }
+
+    /// Leaves a group. See [`Mailbox::leave`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mailbox::leave`].
+    pub async fn leave(&self, group: impl AsRef<[u8]>) -> Result<(), Error> {
+        let group = multicast::group_name(group)?;
+        self.send(REQUEST_LEN, |connection| connection.leave(group.as_str())).await
+    }
+
+    /// Sends a message once there is room for it. See [`Mailbox::multicast`].
+    ///
+    /// Cancel safe: dropped before it is done, the future has sent nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mailbox::multicast`].
+    pub async fn multicast(
+        &self,
+        options: impl Into<SendOptions>,
+        groups: impl ToGroups,
+        payload: impl AsRef<[u8]>,
+    ) -> Result<(), Error> {
+        let (options, payload) = (options.into(), payload.as_ref());
+        let groups = GroupList::of(groups)?;
+        groups.check_payload(payload.len())?;
+        let len = groups.frame_len(payload.len());
+        self.send(len, |connection| connection.send(options, &groups, payload)).await
+    }
+
+    /// Ends the connection at once for all halves. See
+    /// [`Sender::shut_down`](crate::Sender::shut_down).
+    pub fn shut_down(&self) {
+        self.connection().raw.shut_down();
+    }
+
+    /// Waits for room for `len` bytes, then calls `send`.
+    async fn send(
+        &self,
+        len: usize,
+        send: impl Fn(&Connection) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        loop {
+            let mut ready = self.io.writable().await.map_err(Error::Io)?;
+            let room = {
+                let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+                match self.connection().raw.room(len).map_err(Error::Io)? {
+                    Room::Enough => return send(self.connection()),
+                    room => room,
+                }
+            };
+            match room {
+                Room::None => ready.clear_ready(),
+                // No event will tell of more.
+                _ => tokio::time::sleep(MORE_ROOM).await,
+            }
+        }
+    }
+
+    fn connection(&self) -> &Connection {
+        &self.io.get_ref().0
+    }
+}
+
+/// Takes one message at a time: it is sent by the time the sink is ready again or
+/// has been flushed.
+impl Sink<Outgoing> for AsyncSender {
+    type Error = Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let Some(pending) = &mut self.pending else {
+            return Poll::Ready(Ok(()));
+        };
+        let pending = pending.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let sent = ready!(pending.as_mut().poll(cx));
+        self.pending = None;
+        Poll::Ready(sent)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: Outgoing) -> Result<(), Error> {
+        let sender = self.clone();
+        self.pending = Some(Mutex::new(Box::pin(async move {
+            let Outgoing { options, groups, payload } = message;
+            let len = groups.frame_len(payload.len());
+            sender.send(len, |connection| connection.send(options, &groups, &payload)).await
+        })));
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_ready(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_ready(cx)
+    }
+}
+
+impl Sink<Outgoing> for AsyncMailbox {
+    type Error = Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Pin::new(&mut self.sender).poll_ready(cx)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: Outgoing) -> Result<(), Error> {
+        Pin::new(&mut self.sender).start_send(message)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Pin::new(&mut self.sender).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Pin::new(&mut self.sender).poll_close(cx)
+    }
+}
+
+/// The half of an [`AsyncMailbox`] that receives.
+#[derive(Debug)]
+pub struct AsyncReceiver {
+    receiver: Receiver,
+    io: Arc<AsyncFd<Held>>,
+    /// Until the rest of a message may have come.
+    nap: Option<Pin<Box<Sleep>>>,
+    ended: bool,
+}
+
+impl AsyncReceiver {
+    /// See [`Mailbox::private_group`].
+    pub fn private_group(&self) -> PrivateGroup {
+        self.receiver.private_group()
+    }
+
+    /// Receives the next message.
+    ///
+    /// Cancel safe: a message is taken only when the future is done in the same
+    /// breath, so dropping it before loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mailbox::receive`].
+    pub async fn receive(&mut self) -> Result<Message, Error> {
+        poll_fn(|cx| self.poll_receive(cx)).await
+    }
+
+    /// As [`receive`](AsyncReceiver::receive), for futures made by hand.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mailbox::receive`].
+    pub fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Error>> {
+        loop {
+            if let Some(nap) = &mut self.nap {
+                ready!(nap.as_mut().poll(cx));
+                self.nap = None;
+            }
+            let mut ready = ready!(self.io.poll_read_ready(cx)).map_err(Error::Io)?;
+            match self.receiver.try_receive_within(STUCK) {
+                Ok(Some(message)) => return Poll::Ready(Ok(message)),
+                Ok(None) if self.receiver.connection().has_part() => {
+                    self.nap = Some(Box::pin(tokio::time::sleep(REST_OF_MESSAGE)));
+                }
+                // What comes after the look is an event again.
+                Ok(None) => ready.clear_ready(),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Ends the connection at once for all halves. See
+    /// [`Sender::shut_down`](crate::Sender::shut_down).
+    pub fn shut_down(&self) {
+        self.receiver.shut_down();
+    }
+}
+
+/// The messages as they come; after the error that ends the mailbox, nothing more.
+impl Stream for AsyncReceiver {
+    type Item = Result<Message, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let next = ready!(self.poll_receive(cx));
+        self.ended = next.as_ref().is_err_and(Error::is_closed);
+        Poll::Ready(Some(next))
+    }
+}
+
+impl Stream for AsyncMailbox {
+    type Item = Result<Message, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.receiver).poll_next(cx)
+    }
+}
+
+/// The connection as a descriptor for tokio.
+#[derive(Debug)]
+pub(crate) struct Held(Arc<Connection>);
+
+impl AsRawFd for Held {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.raw.as_raw_fd()
+    }
+}

@@ -1,0 +1,293 @@
+//! The half of a mailbox that receives.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use spread_wire::{ByteOrder, Name, PrivateGroup, Service, ServiceType};
+
+use crate::connection::Connection;
+use crate::message::sender_order;
+use crate::sys::{Buffers, Received};
+use crate::{Error, Interrupter, Message};
+
+/// Groups and bytes that can be received at first; more make the buffers grow.
+const FIRST_GROUPS: usize = 64;
+const FIRST_BODY: usize = 8 * 1024;
+
+/// The half of a [`Mailbox`](crate::Mailbox) that receives.
+///
+/// It is a descriptor ([`AsFd`]) that is readable whenever a message can be
+/// received, with poll(2) and with level- or edge-triggered epoll(7): after an
+/// edge, receive until [`try_receive`](Receiver::try_receive) has nothing more.
+/// It may also be readable when only a part of a message has come.
+#[derive(Debug)]
+pub struct Receiver {
+    connection: Arc<Connection>,
+    buffer: MessageBuffer,
+    ended: bool,
+}
+
+impl Receiver {
+    pub(crate) fn new(connection: Arc<Connection>) -> Receiver {
+        Receiver { connection, buffer: MessageBuffer::new(), ended: false }
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// See [`Mailbox::private_group`](crate::Mailbox::private_group).
+    pub fn private_group(&self) -> PrivateGroup {
+        self.connection.private_group()
+    }
+
+    /// Waits for the next message, as `SP_receive(3)` does, whatever its size.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionClosed`](Error::ConnectionClosed) and
+    /// [`Protocol`](Error::Protocol): the mailbox has come to its end.
+    /// [`Interrupted`](Error::Interrupted): by an [`Interrupter`].
+    pub fn receive(&mut self) -> Result<Message, Error> {
+        let received = self.connection.receive(&mut self.buffer.buffers)?;
+        self.message(received)
+    }
+
+    /// Waits for the next message for as long as `timeout`; `None` if none came.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive`](Receiver::receive), and [`Io`](Error::Io) if the wait
+    /// failed.
+    pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<Message>, Error> {
+        // A time that is out of reach is no deadline at all.
+        self.receive_by(Instant::now().checked_add(timeout))
+    }
+
+    /// Waits for the next message until `deadline`; `None` if none came.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive_timeout`](Receiver::receive_timeout).
+    pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Option<Message>, Error> {
+        self.receive_by(Some(deadline))
+    }
+
+    /// Without a deadline it waits without end.
+    pub(crate) fn receive_by(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Message>, Error> {
+        let received = self.connection.receive_by(deadline, &mut self.buffer.buffers)?;
+        received.map(|received| self.message(received)).transpose()
+    }
+
+    /// Receives a message if that needs no waiting, not even for the rest of it;
+    /// `None` otherwise. An [`Interrupter`] has no effect on it.
+    ///
+    /// Over the C library (feature `system`) it does wait for the rest of a message
+    /// of which 1 KiB or more are there: that library leaves them in the socket,
+    /// which may have no room for the rest, and then no event would tell of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionClosed`](Error::ConnectionClosed), [`Protocol`](Error::Protocol)
+    /// and [`Io`](Error::Io).
+    pub fn try_receive(&mut self) -> Result<Option<Message>, Error> {
+        self.try_receive_within(Duration::ZERO)
+    }
+
+    /// For `patience` see [`Connection::try_receive`].
+    pub(crate) fn try_receive_within(
+        &mut self,
+        patience: Duration,
+    ) -> Result<Option<Message>, Error> {
+        let received = self.connection.try_receive(patience, &mut self.buffer.buffers)?;
+        received.map(|received| self.message(received)).transpose()
+    }
+
+    /// Waits for the next message and receives it into memory that is used again:
+    /// regular messages are received without allocation.
+    ///
+    /// ```
+    /// # let daemon = spread_daemon::Daemon::builder().start()?;
+    /// # let mut mailbox = spread::Mailbox::connect(daemon.address())?;
+    /// use spread::{MessageBuffer, MessageRef, Service};
+    ///
+    /// mailbox.multicast(Service::Fifo, mailbox.private_group(), b"note")?;
+    /// let mut buffer = MessageBuffer::new();
+    /// match mailbox.receive_into(&mut buffer)? {
+    ///     MessageRef::Regular(message) => assert_eq!(message.payload(), b"note"),
+    ///     MessageRef::Other(message) => println!("{message:?}"),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive`](Receiver::receive).
+    pub fn receive_into<'a>(
+        &mut self,
+        buffer: &'a mut MessageBuffer,
+    ) -> Result<MessageRef<'a>, Error> {
+        let received = self.connection.receive(&mut buffer.buffers)?;
+        self.message_ref(received, buffer)
+    }
+
+    /// As [`receive_into`](Receiver::receive_into), if that needs no waiting;
+    /// `None` otherwise.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_receive`](Receiver::try_receive).
+    pub fn try_receive_into<'a>(
+        &mut self,
+        buffer: &'a mut MessageBuffer,
+    ) -> Result<Option<MessageRef<'a>>, Error> {
+        let received = self.connection.try_receive(Duration::ZERO, &mut buffer.buffers)?;
+        received.map(|received| self.message_ref(received, buffer)).transpose()
+    }
+
+    /// The messages as they come, without end until the mailbox has come to its
+    /// own: then the error, and nothing more.
+    pub fn messages(&mut self) -> impl Iterator<Item = Result<Message, Error>> + '_ {
+        std::iter::from_fn(move || {
+            if self.ended {
+                return None;
+            }
+            let next = self.receive();
+            self.ended = next.as_ref().is_err_and(Error::is_closed);
+            Some(next)
+        })
+    }
+
+    /// What ends a receive that waits, from another thread.
+    ///
+    /// # Errors
+    ///
+    /// [`Io`](Error::Io) if the descriptors for it cannot be had.
+    pub fn interrupter(&self) -> Result<Interrupter, Error> {
+        Ok(self.connection.wake().map_err(Error::Io)?.interrupter())
+    }
+
+    /// See [`Sender::shut_down`](crate::Sender::shut_down).
+    pub fn shut_down(&self) {
+        self.connection.raw.shut_down();
+    }
+
+    fn message(&mut self, received: Received) -> Result<Message, Error> {
+        let (groups, body) = self.buffer.buffers.parts();
+        Message::parse(received, groups, body).map_err(|error| self.connection.broken(error))
+    }
+
+    fn message_ref<'a>(
+        &self,
+        received: Received,
+        buffer: &'a mut MessageBuffer,
+    ) -> Result<MessageRef<'a>, Error> {
+        let (groups, body) = buffer.buffers.parts();
+        let flags = received.service_type;
+        match flags.service() {
+            Some(service) if flags.is_regular() => {
+                Ok(MessageRef::Regular(RegularRef { received, service, groups, payload: body }))
+            }
+            _ => Message::parse(received, groups, body)
+                .map(MessageRef::Other)
+                .map_err(|error| self.connection.broken(error)),
+        }
+    }
+}
+
+impl AsFd for Receiver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.raw.as_fd()
+    }
+}
+
+impl AsRawFd for Receiver {
+    fn as_raw_fd(&self) -> RawFd {
+        self.connection.raw.as_raw_fd()
+    }
+}
+
+/// Memory for one message, to be used for one after the other. It grows with the
+/// largest one.
+#[derive(Debug)]
+pub struct MessageBuffer {
+    pub(crate) buffers: Buffers,
+}
+
+impl MessageBuffer {
+    /// Room for 64 groups and 8 KiB at first.
+    pub fn new() -> MessageBuffer {
+        MessageBuffer { buffers: Buffers::new(FIRST_GROUPS, FIRST_BODY) }
+    }
+}
+
+impl Default for MessageBuffer {
+    fn default() -> MessageBuffer {
+        MessageBuffer::new()
+    }
+}
+
+/// A message in a [`MessageBuffer`].
+#[derive(Debug)]
+pub enum MessageRef<'a> {
+    /// A message that a client multicast.
+    Regular(RegularRef<'a>),
+    /// Any other message; those are rare, and have memory of their own.
+    Other(Message),
+}
+
+/// A [`RegularMessage`](crate::RegularMessage) in a [`MessageBuffer`].
+#[derive(Debug)]
+pub struct RegularRef<'a> {
+    received: Received,
+    service: Service,
+    groups: &'a [[u8; spread_wire::limits::NAME_FIELD]],
+    payload: &'a [u8],
+}
+
+impl<'a> RegularRef<'a> {
+    /// See [`RegularMessage::sender`](crate::RegularMessage::sender).
+    pub fn sender(&self) -> Name {
+        self.received.sender
+    }
+
+    /// See [`RegularMessage::groups`](crate::RegularMessage::groups).
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = Name> + use<'a> {
+        self.groups.iter().map(|field| Name::from_field(*field))
+    }
+
+    /// See [`RegularMessage::service`](crate::RegularMessage::service).
+    pub fn service(&self) -> Service {
+        self.service
+    }
+
+    /// See [`RegularMessage::is_self_discard`](crate::RegularMessage::is_self_discard).
+    pub fn is_self_discard(&self) -> bool {
+        self.received.service_type.contains(ServiceType::SELF_DISCARD)
+    }
+
+    /// See [`RegularMessage::message_type`](crate::RegularMessage::message_type).
+    pub fn message_type(&self) -> i16 {
+        self.received.message_type
+    }
+
+    /// See [`RegularMessage::endian_mismatch`](crate::RegularMessage::endian_mismatch).
+    pub fn endian_mismatch(&self) -> bool {
+        self.received.endian_mismatch
+    }
+
+    /// See [`RegularMessage::sender_order`](crate::RegularMessage::sender_order).
+    pub fn sender_order(&self) -> ByteOrder {
+        sender_order(self.received.endian_mismatch)
+    }
+
+    /// See [`RegularMessage::payload`](crate::RegularMessage::payload).
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+}

@@ -1,0 +1,123 @@
+//! The half of a mailbox that sends.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use spread_wire::PrivateGroup;
+
+use crate::connection::Connection;
+use crate::{Error, SendOptions, ToGroups};
+
+/// The half of a [`Mailbox`](crate::Mailbox) that joins, leaves and sends; clones
+/// of it work side by side.
+///
+/// Messages of one sender keep their order. Those of two threads go out one
+/// after the other, each of them whole.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    connection: Arc<Connection>,
+}
+
+impl Sender {
+    pub(crate) fn new(connection: Arc<Connection>) -> Sender {
+        Sender { connection }
+    }
+
+    /// See [`Mailbox::private_group`](crate::Mailbox::private_group).
+    pub fn private_group(&self) -> PrivateGroup {
+        self.connection.private_group()
+    }
+
+    /// Joins a group, as `SP_join(3)` does.
+    ///
+    /// The join takes effect with the [`View`](crate::View) that names this
+    /// mailbox as joined. Joining again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`IllegalGroup`](Error::IllegalGroup), and
+    /// [`ConnectionClosed`](Error::ConnectionClosed).
+    pub fn join(&self, group: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.connection.join(group)
+    }
+
+    /// Leaves a group, as `SP_leave(3)` does.
+    ///
+    /// The leave takes effect with the [`SelfLeave`](crate::SelfLeave) of the
+    /// group. Leaving a group that one is not in changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`IllegalGroup`](Error::IllegalGroup), and
+    /// [`ConnectionClosed`](Error::ConnectionClosed).
+    pub fn leave(&self, group: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.connection.leave(group)
+    }
+
+    /// Sends a message to all members of one or more groups, as
+    /// `SP_multicast(3)` and `SP_multigroup_multicast(3)` do.
+    ///
+    /// The sender need not be a member, and to a member the message comes once,
+    /// however many of its groups are named. A private group reaches one client.
+    /// Returns when the message is on its way; it waits while the daemon takes
+    /// no more.
+    ///
+    /// # Errors
+    ///
+    /// [`IllegalGroup`](Error::IllegalGroup), [`NoGroups`](Error::NoGroups),
+    /// [`TooManyGroups`](Error::TooManyGroups) (more than 43) and
+    /// [`MessageTooLong`](Error::MessageTooLong) (payload and 32 bytes a group
+    /// are more than 143,151 bytes): before anything is sent;
+    /// [`ConnectionClosed`](Error::ConnectionClosed).
+    pub fn multicast(
+        &self,
+        options: impl Into<SendOptions>,
+        groups: impl ToGroups,
+        payload: impl AsRef<[u8]>,
+    ) -> Result<(), Error> {
+        self.connection.multicast(options.into(), groups, payload.as_ref())
+    }
+
+    /// Sends a message that lies in pieces, as `SP_multigroup_scat_multicast(3)`
+    /// does: without putting them together first, if there are at most 100.
+    ///
+    /// ```
+    /// # let daemon = spread_daemon::Daemon::builder().start()?;
+    /// # let mut mailbox = spread::Mailbox::connect(daemon.address())?;
+    /// use std::io::IoSlice;
+    ///
+    /// use spread::{Message, Service};
+    ///
+    /// let pieces = [IoSlice::new(b"head "), IoSlice::new(b"and body")];
+    /// mailbox.multicast_vectored(Service::Fifo, mailbox.private_group(), &pieces)?;
+    /// let Message::Regular(message) = mailbox.receive()? else { panic!() };
+    /// assert_eq!(message.payload(), b"head and body");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`multicast`](Sender::multicast).
+    pub fn multicast_vectored(
+        &self,
+        options: impl Into<SendOptions>,
+        groups: impl ToGroups,
+        payload: &[IoSlice<'_>],
+    ) -> Result<(), Error> {
+        self.connection.multicast_vectored(options.into(), groups, payload)
+    }
+
+    /// Ends the connection at once for all halves: receives and sends that wait
+    /// return [`ConnectionClosed`](Error::ConnectionClosed).
+    ///
+    /// What has not been received is lost. To let the daemon take all that was
+    /// sent before, drop the halves instead.
+    pub fn shut_down(&self) {
+        self.connection.raw.shut_down();
+    }
+
+    /// The connection, if this is the last half.
+    pub(crate) fn into_connection(self) -> Option<Connection> {
+        Arc::into_inner(self.connection)
+    }
+}

@@ -1,0 +1,104 @@
+//! Who one is: by user and password, by a method of one's own, or not at all.
+
+use std::io::{self, Read};
+
+use spread::{AuthStream, Authenticator, Error, Mailbox, Service, UserPassword};
+use spread_daemon::{Authentication, Daemon, Method, Passwords};
+
+fn daemon_with_passwords() -> Daemon {
+    let mut passwords = Passwords::default();
+    passwords.set("ann", "secret").unwrap();
+    let authentication = Authentication::none().allow(Method::Password(passwords));
+    Daemon::builder().authentication(authentication).start().unwrap()
+}
+
+#[test]
+fn a_user_with_the_right_password_is_let_in() {
+    let daemon = daemon_with_passwords();
+    let builder = Mailbox::builder(daemon.address());
+    let ann = builder.authenticate(UserPassword::new("ann", "secret")).connect().unwrap();
+    ann.multicast(Service::Agreed, "g", b"x").unwrap();
+    ann.disconnect().unwrap();
+}
+
+#[test]
+fn a_wrong_password_is_told_and_a_right_one_is_taken_after_it() {
+    let daemon = daemon_with_passwords();
+    let enter = |password: &str| {
+        let user = UserPassword::new("ann", password);
+        Mailbox::builder(daemon.address()).authenticate(user).connect()
+    };
+    let error = enter("guess").unwrap_err();
+    assert!(
+        matches!(&error, Error::Authentication { method, .. } if method == "PWORD"),
+        "{error:?}"
+    );
+    assert_eq!(error.code(), Some(-9));
+    enter("secret").unwrap();
+}
+
+#[test]
+fn without_authentication_one_is_told_so() {
+    let daemon = daemon_with_passwords();
+    let error = Mailbox::connect(daemon.address()).unwrap_err();
+    assert!(matches!(error, Error::NotAuthorized), "{error:?}");
+}
+
+#[test]
+fn an_authentication_leaves_other_connects_alone() {
+    let (closed, open) = (daemon_with_passwords(), Daemon::builder().start().unwrap());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let user = UserPassword::new("ann", "secret");
+                Mailbox::builder(closed.address()).authenticate(user).connect().unwrap();
+                Mailbox::connect(open.address()).unwrap();
+            });
+        }
+    });
+}
+
+#[test]
+fn credentials_that_are_too_long_are_refused_before_they_are_sent() {
+    let daemon = daemon_with_passwords();
+    let user = UserPassword::new("ann", "nine byte");
+    let error = Mailbox::builder(daemon.address()).authenticate(user).connect().unwrap_err();
+    assert!(error.to_string().contains("a password at most 8"), "{error}");
+}
+
+/// A method under the name of another, which does what it likes.
+#[derive(Debug)]
+struct Own(fn(&mut AuthStream<'_>) -> io::Result<()>);
+
+impl Authenticator for Own {
+    fn method(&self) -> &str {
+        "PWORD"
+    }
+
+    fn authenticate(&self, daemon: &mut AuthStream<'_>) -> io::Result<()> {
+        (self.0)(daemon)
+    }
+}
+
+#[test]
+fn a_method_of_ones_own_may_give_up_or_panic_or_wait_in_vain() {
+    let daemon = daemon_with_passwords();
+    let connect = |own| {
+        let builder =
+            Mailbox::builder(daemon.address()).timeout(std::time::Duration::from_millis(50));
+        builder.authenticate(Own(own)).connect().unwrap_err()
+    };
+    let error = connect(|_| Err(io::Error::other("no key at hand")));
+    assert!(error.to_string().contains("no key at hand"), "{error}");
+    let error = connect(|_| panic!("a bug"));
+    assert!(error.to_string().contains("panicked"), "{error}");
+    let error = connect(|daemon| daemon.read_exact(&mut [0]));
+    assert!(matches!(error, Error::ConnectTimeout { .. }), "{error:?}");
+}
+
+#[test]
+fn a_password_does_not_show_in_debug_output() {
+    let user = UserPassword::new("ann", "secret");
+    let shown = format!("{:?}", Mailbox::builder("4803").authenticate(user));
+    assert!(shown.contains("ann") && !shown.contains("secret"), "{shown}");
+}

@@ -1,0 +1,321 @@
+//! What a person gets wrong, and what a daemon does: each has an error of its
+//! own, and a message that says what to do.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use spread::{Error, Mailbox, NameError, Service};
+use spread_wire::handshake::{Daemon as Handshake, DaemonStep};
+use spread_wire::{ErrorCode, PrivateGroup};
+use support::{Expect, PATIENCE, TestDaemon, Transport, on_each_transport, unique};
+
+on_each_transport!(
+    a_name_in_use_is_refused,
+    a_private_name_that_is_too_long_or_illegal_is_refused,
+    a_group_name_that_is_illegal_is_refused,
+    a_message_that_is_too_long_is_refused,
+    a_message_to_too_many_groups_is_refused,
+    after_a_refused_call_the_mailbox_goes_on,
+);
+
+fn a_name_in_use_is_refused(daemon: TestDaemon) {
+    let name = unique("ali");
+    let builder = Mailbox::builder(daemon.address()).private_name(&name);
+    let alice = builder.connect().unwrap();
+    let error = builder.connect().unwrap_err();
+    assert!(matches!(&error, Error::NameInUse { name: n } if *n == name), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        format!("the private name {name:?} is already in use at the daemon")
+    );
+    assert_eq!(error.code(), Some(-6));
+    alice.disconnect().unwrap();
+    builder.connect().unwrap();
+}
+
+fn a_private_name_that_is_too_long_or_illegal_is_refused(daemon: TestDaemon) {
+    let connect =
+        |name: &str| Mailbox::builder(daemon.address()).private_name(name).connect().unwrap_err();
+    let error = connect("elevenchars");
+    let too_long = NameError::TooLong { len: 11, max: 10 };
+    assert!(matches!(error, Error::IllegalPrivateName { source, .. } if source == too_long));
+    assert_eq!(
+        error.to_string(),
+        "illegal private name \"elevenchars\": a name of 11 bytes is too long: the limit is 10"
+    );
+    for name in ["al ice", "al#ice", "\u{e4}", ""] {
+        assert!(matches!(connect(name), Error::IllegalPrivateName { .. }), "{name:?}");
+    }
+}
+
+fn a_group_name_that_is_illegal_is_refused(daemon: TestDaemon) {
+    let alice = daemon.connect("ali");
+    type Call = fn(&Mailbox, &str) -> Result<(), Error>;
+    let calls: [Call; 3] = [
+        |mailbox, group| mailbox.join(group),
+        |mailbox, group| mailbox.leave(group),
+        |mailbox, group| mailbox.multicast(Service::Agreed, group, b"x"),
+    ];
+    for call in calls {
+        for group in ["two words", "", "#x", &"x".repeat(32)] {
+            let error = call(&alice, group).unwrap_err();
+            assert!(matches!(error, Error::IllegalGroup { .. }), "{group:?}: {error:?}");
+            assert_eq!(error.code(), Some(-14));
+        }
+    }
+    assert!(alice.join(alice.private_group().as_str()).is_err(), "no one joins a private group");
+    let error = alice.join("two words").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "illegal group name \"two words\": byte 0x20 at position 3 is not allowed: \
+         names have bytes from '$' to '~'"
+    );
+}
+
+fn a_message_that_is_too_long_is_refused(daemon: TestDaemon) {
+    let alice = daemon.connect("ali");
+    let body = vec![0; spread::MAX_BODY_AND_GROUPS - 31];
+    let error = alice.multicast(Service::Agreed, "g", &body).unwrap_err();
+    assert!(matches!(error, Error::MessageTooLong { len: 143_152, max: 143_151 }), "{error:?}");
+    assert_eq!(error.code(), Some(-17));
+}
+
+fn a_message_to_too_many_groups_is_refused(daemon: TestDaemon) {
+    let alice = daemon.connect("ali");
+    for count in [44, 100, 101, 312, 10_000] {
+        let error = alice.multicast(Service::Agreed, vec!["g"; count], b"x").unwrap_err();
+        assert!(matches!(error, Error::TooManyGroups { count: c, max: 43 } if c == count));
+    }
+    let none: [&str; 0] = [];
+    let error = alice.multicast(Service::Agreed, none, b"x").unwrap_err();
+    assert!(matches!(error, Error::NoGroups), "{error:?}");
+}
+
+fn after_a_refused_call_the_mailbox_goes_on(daemon: TestDaemon) {
+    let mut alice = daemon.connect("ali");
+    alice.join("two words").unwrap_err();
+    alice.multicast(Service::Agreed, "", b"x").unwrap_err();
+    alice.multicast(Service::Agreed, vec!["g"; 44], b"x").unwrap_err();
+    alice.multicast(Service::Agreed, alice.private_group(), b"fine").unwrap();
+    assert_eq!(alice.next_regular().payload(), b"fine");
+}
+
+#[test]
+fn an_address_that_is_none_is_refused() {
+    for address in ["localhost", "4803@", "70000", "4803@two words"] {
+        let error = Mailbox::connect(address).unwrap_err();
+        assert!(matches!(error, Error::IllegalAddress { .. }), "{address}: {error:?}");
+        assert!(error.to_string().contains("as in 4803@localhost"), "{error}");
+    }
+}
+
+#[test]
+fn without_a_daemon_the_error_says_where_it_looked() {
+    let port = free_port();
+    for address in [format!("{port}@127.0.0.1"), port.to_string()] {
+        let error = Mailbox::connect(&address).unwrap_err();
+        assert!(matches!(error, Error::CouldNotConnect { .. }), "{address}: {error:?}");
+        assert!(error.to_string().contains(&address), "{error}");
+        assert_eq!(error.code(), Some(-2));
+    }
+}
+
+#[test]
+fn an_unknown_host_is_told_apart() {
+    let error = Mailbox::connect("4803@no-such-host.invalid").unwrap_err();
+    assert!(matches!(error, Error::UnknownHost { .. }), "{error:?}");
+    assert!(error.to_string().contains("no-such-host.invalid"), "{error}");
+}
+
+#[test]
+fn a_daemon_that_stops_ends_a_receive() {
+    for transport in [Transport::Tcp, Transport::Unix] {
+        let daemon = TestDaemon::embedded(transport);
+        let mut alice = daemon.connect("ali");
+        let waiting = thread::spawn(move || (alice.receive().unwrap_err(), alice));
+        drop(daemon);
+        let (error, mut alice) = waiting.join().unwrap();
+        assert!(matches!(error, Error::ConnectionClosed), "{error:?}");
+        assert!(error.is_closed());
+        assert!(matches!(alice.receive(), Err(Error::ConnectionClosed)));
+        assert!(matches!(alice.receive_timeout(PATIENCE), Err(Error::ConnectionClosed)));
+        assert!(matches!(alice.join("g"), Err(Error::ConnectionClosed)));
+    }
+}
+
+#[test]
+fn what_answers_but_is_no_daemon_is_told_apart() {
+    for garbage in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"\x7f\x7f", b"\xf6"] {
+        let peer = Peer::start(move |stream| stream.write_all(garbage));
+        let error = Mailbox::connect(peer.address()).unwrap_err();
+        // The C library takes a text for the length of a list that never comes, and
+        // tells no more than that the connection was closed.
+        if !spread_sys::BUNDLED && matches!(error, Error::ConnectionClosed) {
+            continue;
+        }
+        assert!(matches!(error, Error::NotSpread { .. }), "{garbage:?}: {error:?}");
+        assert!(error.to_string().contains(&peer.address()), "{error}");
+    }
+}
+
+#[test]
+fn a_peer_that_closes_at_once_ends_the_connect() {
+    let peer = Peer::start(|_| Ok(()));
+    let error = Mailbox::connect(peer.address()).unwrap_err();
+    assert!(matches!(error, Error::ConnectionClosed), "{error:?}");
+}
+
+#[test]
+fn a_peer_that_says_nothing_is_not_waited_for() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("{}@127.0.0.1", silent.local_addr().unwrap().port());
+    let timeout = Duration::from_millis(50);
+    let error = Mailbox::builder(&address).timeout(timeout).connect().unwrap_err();
+    assert!(matches!(error, Error::ConnectTimeout { timeout: t, .. } if t == timeout), "{error:?}");
+}
+
+#[test]
+fn every_rejection_has_its_error() {
+    type Matches = fn(&Error) -> bool;
+    let rejections: [(ErrorCode, Matches); 5] = [
+        (ErrorCode::RejectQuota, |e| matches!(e, Error::TooManySessions)),
+        (ErrorCode::RejectNotUnique, |e| matches!(e, Error::NameInUse { .. })),
+        (ErrorCode::RejectVersion, |e| matches!(e, Error::IncompatibleVersion)),
+        (ErrorCode::RejectAuth, |e| matches!(e, Error::NotAuthorized)),
+        (ErrorCode::RejectIllegalName, |e| matches!(e, Error::Library { code: -5, .. })),
+    ];
+    for (code, matches) in rejections {
+        let peer = Peer::start(move |stream| stream.write_all(&[code.byte()]));
+        let error = Mailbox::connect(peer.address()).unwrap_err();
+        assert!(matches(&error), "{code:?}: {error:?}");
+        assert_eq!(error.code(), Some(code.code()));
+    }
+}
+
+#[test]
+fn a_daemon_that_sends_garbage_ends_the_mailbox() {
+    let messages: [&[u8]; 4] = [
+        b"this is no header of a message of Spread at all",
+        // Lengths that no daemon sends, and negative ones.
+        &header(0x8000_0090, 1, i32::MAX),
+        &header(0x8000_0090, -1, 0),
+        // A service type that is none.
+        &header(0x8000_4080, 0, 0),
+    ];
+    for garbage in messages {
+        let garbage = [garbage, &[0; 48]].concat();
+        let peer = Peer::start(move |stream| {
+            accept(stream)?;
+            stream.write_all(&garbage)
+        });
+        let mut alice = Mailbox::connect(peer.address()).unwrap();
+        let error = alice.receive().unwrap_err();
+        assert!(matches!(error, Error::Protocol(_)), "{error:?}");
+        assert!(error.is_closed());
+        assert!(alice.receive().unwrap_err().is_closed());
+        assert!(alice.multicast(Service::Agreed, "g", b"x").unwrap_err().is_closed());
+    }
+}
+
+#[test]
+fn a_daemon_that_stops_in_the_middle_of_a_message_ends_the_mailbox() {
+    let peer = Peer::start(|stream| {
+        accept(stream)?;
+        stream.write_all(&header(0x8000_0090, 0, 1000))?;
+        stream.write_all(&[0; 999])
+    });
+    let mut alice = Mailbox::connect(peer.address()).unwrap();
+    let error = alice.receive_timeout(PATIENCE).unwrap_err();
+    assert!(matches!(error, Error::ConnectionClosed), "{error:?}");
+}
+
+#[test]
+fn half_a_message_is_not_waited_for_beyond_the_timeout() {
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let peer = Peer::start(move |stream| {
+        accept(stream)?;
+        stream.write_all(&header(0x8000_0090, 0, 1000))?;
+        stream.write_all(&[7; 999])?;
+        let _ = wait.recv();
+        stream.write_all(&[7])
+    });
+    let mut alice = Mailbox::connect(peer.address()).unwrap();
+    assert!(alice.receive_timeout(Duration::from_millis(30)).unwrap().is_none());
+    assert!(alice.try_receive().unwrap().is_none());
+    go_on.send(()).unwrap();
+    assert_eq!(alice.next_regular().payload(), [7; 1000]);
+}
+
+/// A header as a little-endian daemon sends it.
+fn header(service_type: u32, num_groups: i32, data_len: i32) -> [u8; 48] {
+    let mut bytes = [0; 48];
+    bytes[..4].copy_from_slice(&service_type.to_le_bytes());
+    bytes[4..10].copy_from_slice(b"#bob#x");
+    bytes[36..40].copy_from_slice(&num_groups.to_le_bytes());
+    bytes[40..44].copy_from_slice(&0x8000_0080u32.to_le_bytes());
+    bytes[44..].copy_from_slice(&data_len.to_le_bytes());
+    bytes
+}
+
+/// Does a daemon's part of a handshake.
+fn accept(stream: &mut TcpStream) -> std::io::Result<()> {
+    let mut handshake = Handshake::new(&["NULL"]);
+    let mut received = BytesMut::new();
+    loop {
+        match handshake.handle(&mut received) {
+            DaemonStep::Greet(_) => stream.write_all(&handshake.greet())?,
+            DaemonStep::Authenticate(_) => {
+                let me = PrivateGroup::new("#me#peer").map_err(std::io::Error::other)?;
+                stream.write_all(&handshake.accept(me))?;
+            }
+            DaemonStep::Done => return Ok(()),
+            DaemonStep::Reject(code) => return Err(std::io::Error::other(code)),
+            DaemonStep::Receive => {
+                let mut chunk = [0; 256];
+                let len = stream.read(&mut chunk)?;
+                received.extend_from_slice(&chunk[..len]);
+            }
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Something that listens, talks to one client and closes.
+struct Peer {
+    address: SocketAddr,
+    thread: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl Peer {
+    fn start(talk: impl FnOnce(&mut TcpStream) -> std::io::Result<()> + Send + 'static) -> Peer {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let thread = thread::spawn(move || {
+            let mut stream = listener.accept()?.0;
+            talk(&mut stream)?;
+            stream.shutdown(std::net::Shutdown::Write)?;
+            // Until the client is done, so that nothing is reset under it.
+            std::io::copy(&mut stream, &mut std::io::sink()).map(|_| ())
+        });
+        Peer { address, thread: Some(thread) }
+    }
+
+    fn address(&self) -> String {
+        format!("{}@{}", self.address.port(), self.address.ip())
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // What the thread says is of no interest: its client may be gone first.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}

@@ -1,0 +1,70 @@
+//! A child of fork(2) leaves the mailboxes of its parent alone.
+
+mod support;
+
+use std::io;
+use std::time::Duration;
+
+use spread::{Error, Mailbox, Service};
+use support::{Expect, TestDaemon, on_each_transport, unique};
+
+on_each_transport!(a_child_is_refused_and_its_parent_goes_on);
+
+fn a_child_is_refused_and_its_parent_goes_on(daemon: TestDaemon) {
+    let mut alice = daemon.connect("ali");
+    let group = unique("g");
+    alice.join(&group).unwrap();
+    alice.view_of(&group, 1);
+    alice.multicast(Service::Agreed, &group, b"before").unwrap();
+
+    type Call = fn(&mut Mailbox) -> Result<(), Error>;
+    let calls: [Call; 6] = [
+        |mailbox| mailbox.receive().map(drop),
+        |mailbox| mailbox.receive_timeout(Duration::ZERO).map(drop),
+        |mailbox| mailbox.try_receive().map(drop),
+        |mailbox| mailbox.multicast(Service::Agreed, "g", b"x"),
+        |mailbox| mailbox.join("g"),
+        |mailbox| mailbox.leave("g"),
+    ];
+    let refused = in_child(|| {
+        calls.iter().filter(|call| matches!(call(&mut alice), Err(Error::Forked))).count()
+    });
+    assert_eq!(refused, calls.len());
+
+    assert_eq!(alice.next_regular().payload(), b"before");
+    alice.multicast(Service::Agreed, &group, b"after").unwrap();
+    assert_eq!(alice.next_regular().payload(), b"after");
+    alice.disconnect().unwrap();
+}
+
+/// Has a child of this process call `count`; returns what it counted.
+///
+/// Other threads may have held locks at the fork, which nobody releases in the
+/// child: so it does nothing else.
+fn in_child(count: impl FnOnce() -> usize) -> usize {
+    // SAFETY: the child calls `count`, which takes no lock and, as the calls are
+    // refused, no memory; it ends without running anything of the parent's.
+    let child = unsafe { libc::fork() };
+    match child {
+        -1 => panic!("fork: {}", io::Error::last_os_error()),
+        0 => {
+            // SAFETY: neither takes a pointer. The alarm ends a child that hangs.
+            unsafe {
+                libc::alarm(20);
+                libc::_exit(count() as i32)
+            }
+        }
+        _ => {}
+    }
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is writable through the call.
+        match unsafe { libc::waitpid(child, &mut status, 0) } {
+            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            -1 => panic!("waitpid: {}", io::Error::last_os_error()),
+            _ => break,
+        }
+    }
+    assert!(libc::WIFEXITED(status), "the child was killed: {status:#x}");
+    libc::WEXITSTATUS(status) as usize
+}

@@ -1,0 +1,283 @@
+//! Views, and the tracker that follows them, through joins, leaves, crashes and
+//! a partition.
+
+mod support;
+
+use spread::{Cause, GroupId, Mailbox, Membership, Message, Name, Service, View};
+use spread_wire::{Cause as WireCause, Delivery, Groups, MembershipBody};
+use support::peer::{self, Peer};
+use support::{Expect, TestDaemon, Transport, on_each_transport, over_each_transport, unique};
+
+on_each_transport!(
+    a_view_knows_who_i_am_and_who_is_first,
+    two_views_tell_who_is_new_and_who_is_gone,
+    a_tracker_follows_joins_leaves_and_crashes,
+    a_tracker_follows_every_group_by_itself,
+    a_group_that_was_left_is_followed_no_more,
+    the_first_member_changes_only_when_it_goes,
+    trackers_of_all_members_agree,
+);
+
+over_each_transport!(
+    a_partition_and_a_merge_are_followed,
+    a_transitional_signal_of_a_group_not_followed_is_no_view,
+);
+
+/// A mailbox and the views that it has seen.
+struct Member {
+    mailbox: Mailbox,
+    membership: Membership,
+}
+
+impl Member {
+    fn connect(daemon: &TestDaemon, name: &str) -> Member {
+        Member { mailbox: daemon.connect(name), membership: Membership::new() }
+    }
+
+    fn joined(daemon: &TestDaemon, name: &str, group: &str) -> Member {
+        let mut member = Member::connect(daemon, name);
+        member.mailbox.join(group).unwrap();
+        member.follow();
+        member
+    }
+
+    /// Follows one message; returns the view that it ends.
+    fn follow(&mut self) -> Option<View> {
+        self.membership.follow(&self.mailbox.next())
+    }
+
+    fn me(&self) -> Name {
+        self.mailbox.me()
+    }
+
+    fn members(&self, group: &str) -> &[Name] {
+        self.membership.view(group).map_or(&[], |view| &view.members)
+    }
+}
+
+fn a_view_knows_who_i_am_and_who_is_first(daemon: TestDaemon) {
+    let group = unique("g");
+    let (mut zed, mut amy) = (daemon.connect("zed"), daemon.connect("amy"));
+    zed.join(&group).unwrap();
+    let view = zed.next_view();
+    assert_eq!((view.me(), view.first(), view.am_first()), (zed.me(), zed.me(), true));
+
+    amy.join(&group).unwrap();
+    // Members of one daemon come in the order of their names.
+    let (zeds, amys) = (zed.next_view(), amy.next_view());
+    assert_eq!((zeds.me(), zeds.first(), zeds.am_first()), (zed.me(), amy.me(), false));
+    assert_eq!((amys.me(), amys.first(), amys.am_first()), (amy.me(), amy.me(), true));
+    assert_eq!((zeds.my_index, amys.my_index), (1, 0));
+    assert_eq!(zeds.to_string(), amys.to_string());
+    assert_eq!(
+        zeds.to_string(),
+        format!(
+            "{group}: {} joined; members: {}, {} (view {})",
+            amy.me(),
+            amy.me(),
+            zed.me(),
+            zeds.id
+        )
+    );
+}
+
+fn two_views_tell_who_is_new_and_who_is_gone(daemon: TestDaemon) {
+    let group = unique("g");
+    let mut alice = daemon.connect("ali");
+    alice.join(&group).unwrap();
+    let alone = alice.next_view();
+    let others = ["bob", "car", "dav"].map(|name| daemon.connect(name));
+    for other in &others {
+        other.join(&group).unwrap();
+        alice.next_view();
+    }
+    let names = others.each_ref().map(Expect::me);
+    let [bob, carol, dave] = others;
+    carol.leave(&group).unwrap();
+    let without_carol = alice.next_view();
+    dave.kill();
+    let with_bob = alice.next_view();
+
+    assert_eq!(without_carol.new_since(&alone), [names[0], names[2]]);
+    assert!(without_carol.gone_since(&alone).is_empty());
+    assert_eq!(with_bob.gone_since(&without_carol), [names[2]]);
+    assert_eq!(alone.gone_since(&with_bob), [names[0]]);
+    assert!(with_bob.new_since(&with_bob).is_empty());
+    bob.disconnect().unwrap();
+}
+
+fn a_tracker_follows_joins_leaves_and_crashes(daemon: TestDaemon) {
+    let group = unique("g");
+    let mut alice = Member::connect(&daemon, "ali");
+    assert_eq!(alice.membership.view(&group), None);
+    alice.mailbox.join(&group).unwrap();
+    assert_eq!(alice.follow(), None, "there was no view before");
+    assert_eq!(alice.members(&group), [alice.me()]);
+
+    let [bob, carol, dave] = ["bob", "car", "dav"].map(|name| daemon.connect(name));
+    for other in [&bob, &carol, &dave] {
+        let before = alice.membership.view(&group).cloned();
+        other.join(&group).unwrap();
+        assert_eq!(alice.follow(), before);
+        assert_eq!(alice.membership.view(&group).unwrap().cause, Cause::Joined(other.me()));
+    }
+    assert_eq!(alice.members(&group), [alice.me(), bob.me(), carol.me(), dave.me()]);
+
+    // What is no membership message changes nothing.
+    bob.multicast(Service::Agreed, &group, b"x").unwrap();
+    assert_eq!(alice.follow(), None);
+    assert_eq!(alice.members(&group).len(), 4);
+
+    let (carols, daves) = (carol.me(), dave.me());
+    bob.leave(&group).unwrap();
+    alice.follow();
+    assert_eq!(alice.members(&group), [alice.me(), carols, daves]);
+    carol.disconnect().unwrap();
+    alice.follow();
+    assert_eq!(alice.members(&group), [alice.me(), daves]);
+    dave.kill();
+    let former = alice.follow().unwrap();
+    let current = alice.membership.view(&group).unwrap();
+    assert_eq!(current.cause, Cause::Disconnected(daves));
+    assert_eq!(current.gone_since(&former), [daves]);
+    assert_eq!(current.members, [alice.me()]);
+    assert!(!alice.membership.is_transitional(&group));
+}
+
+fn a_tracker_follows_every_group_by_itself(daemon: TestDaemon) {
+    let (one, two) = (unique("a"), unique("b"));
+    let mut alice = Member::joined(&daemon, "ali", &two);
+    let bob = daemon.connect("bob");
+    alice.mailbox.join(&one).unwrap();
+    alice.follow();
+    bob.join(&two).unwrap();
+    alice.follow();
+    let views: Vec<_> = alice.membership.views().map(|v| (v.group, v.members.len())).collect();
+    assert_eq!(views, [(Name::new(&one).unwrap(), 1), (Name::new(&two).unwrap(), 2)]);
+
+    // A crash ends the view of each group that the client was in.
+    bob.join(&one).unwrap();
+    alice.follow();
+    bob.kill();
+    alice.follow();
+    alice.follow();
+    assert!(alice.membership.views().all(|view| view.members == [alice.mailbox.me()]));
+    alice.membership.clear();
+    assert_eq!(alice.membership.views().len(), 0);
+}
+
+fn a_group_that_was_left_is_followed_no_more(daemon: TestDaemon) {
+    let group = unique("g");
+    let mut alice = Member::joined(&daemon, "ali", &group);
+    alice.mailbox.leave(&group).unwrap();
+    let last = alice.follow().unwrap();
+    assert_eq!(last.members, [alice.me()]);
+    assert_eq!(alice.membership.view(&group), None);
+    alice.mailbox.join(&group).unwrap();
+    assert_eq!(alice.follow(), None, "the view before the leave is over");
+    assert!(alice.membership.view(&group).unwrap().am_first());
+}
+
+fn the_first_member_changes_only_when_it_goes(daemon: TestDaemon) {
+    let group = unique("g");
+    let mut members = ["a", "b", "c"].map(|name| Some(Member::joined(&daemon, name, &group)));
+    let mut zed = Member::joined(&daemon, "z", &group);
+    for gone in &mut members {
+        let gone = gone.take().unwrap();
+        assert_eq!(zed.membership.view(&group).unwrap().first(), gone.me());
+        gone.mailbox.kill();
+        zed.follow();
+    }
+    assert!(zed.membership.view(&group).unwrap().am_first());
+}
+
+fn trackers_of_all_members_agree(daemon: TestDaemon) {
+    let group = unique("g");
+    let mut members = ["ali", "bob", "car"].map(|name| Member::joined(&daemon, name, &group));
+    let last = members.last().unwrap().membership.view(&group).unwrap().id;
+    for member in &mut members {
+        while member.membership.view(&group).unwrap().id != last {
+            member.follow();
+        }
+    }
+    let views = members.each_ref().map(|member| member.membership.view(&group).unwrap());
+    for (view, member) in views.iter().zip(&members) {
+        assert_eq!(view.members, views[0].members);
+        assert_eq!(view.cause, views[0].cause);
+        assert_eq!(view.me(), member.me());
+    }
+}
+
+/// The private group of the client of a peer.
+const ME: &str = "#me#peer";
+
+/// A view of the group `g`, on the wire.
+fn view(index: i32, members: &[Name], cause: WireCause, vs_sets: Vec<Vec<Name>>) -> Vec<u8> {
+    let my_vs_set = vs_sets.iter().position(|set| set.contains(&name(ME))).unwrap_or_default();
+    peer::frame(&Delivery::View {
+        group: name("g"),
+        cause,
+        members: Groups::from(members),
+        body: MembershipBody {
+            group_id: GroupId { proc_id: 1, time: 2, index },
+            vs_sets,
+            my_vs_set,
+        },
+    })
+    .to_vec()
+}
+
+fn transitional(group: &str, index: i32) -> Vec<u8> {
+    let group_id = GroupId { proc_id: 1, time: 2, index };
+    peer::frame(&Delivery::Transitional { group: name(group), group_id }).to_vec()
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn a_partition_and_a_merge_are_followed(transport: Transport) {
+    let peer = Peer::start(transport, |client| {
+        let (me, far) = (name(ME), name("#far#other"));
+        client.send(&view(1, &[far, me], WireCause::Join, vec![vec![me]]))?;
+        client.send(&transitional("g", 1))?;
+        client.send(&peer::message(b"between"))?;
+        client.send(&view(2, &[me], WireCause::Network, vec![vec![me]]))?;
+        client.send(&view(3, &[far, me], WireCause::Network, vec![vec![far], vec![me]]))
+    });
+    let (me, far) = (name(ME), name("#far#other"));
+    let mailbox = Mailbox::connect(peer.address()).unwrap();
+    let mut alice = Member { mailbox, membership: Membership::new() };
+    alice.follow();
+    assert!(!alice.membership.is_transitional("g"));
+    let together = alice.membership.view("g").cloned().unwrap();
+
+    for _ in ["the signal", "the message"] {
+        assert_eq!(alice.follow(), None);
+        assert!(alice.membership.is_transitional("g"));
+        assert_eq!(alice.membership.view("g"), Some(&together));
+    }
+    assert_eq!(alice.follow(), Some(together.clone()));
+    assert!(!alice.membership.is_transitional("g"));
+    let parted = alice.membership.view("g").cloned().unwrap();
+    assert_eq!(parted.cause, Cause::Network { vs_sets: vec![vec![me]], mine: 0 });
+    assert_eq!(parted.gone_since(&together), [far]);
+    assert!(parted.am_first() && !together.am_first());
+
+    assert_eq!(alice.follow(), Some(parted.clone()));
+    let merged = alice.membership.view("g").unwrap();
+    assert_eq!(merged.cause, Cause::Network { vs_sets: vec![vec![far], vec![me]], mine: 1 });
+    assert_eq!(merged.new_since(&parted), [far]);
+    assert_eq!(merged.members, together.members);
+}
+
+fn a_transitional_signal_of_a_group_not_followed_is_no_view(transport: Transport) {
+    let peer = Peer::start(transport, |client| client.send(&transitional("other", 1)));
+    let mut alice = Mailbox::connect(peer.address()).unwrap();
+    let mut membership = Membership::new();
+    let message = alice.next();
+    assert!(matches!(message, Message::Transitional(signal) if signal.group == "other"));
+    assert_eq!(membership.follow(&message), None);
+    assert!(!membership.is_transitional("other"));
+    assert_eq!(membership.views().len(), 0);
+}

@@ -1,0 +1,192 @@
+//! What the end-to-end tests share: a daemon, names that are free, and receives
+//! that fail instead of hanging.
+//!
+//! Each test starts a daemon of its own in the process. With `SPREAD_DAEMON`
+//! set, as in `SPREAD_DAEMON=4803@localhost`, all of them use that one.
+
+#![allow(dead_code, unused_imports, unused_macros, reason = "each test program uses some of it")]
+
+pub(crate) mod peer;
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use spread::{Mailbox, Message, Name, RegularMessage, View};
+use spread_daemon::Daemon;
+
+/// Long enough for a busy machine; no test that passes waits for so long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How clients reach the daemon.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Transport {
+    Tcp,
+    Unix,
+}
+
+/// Makes of `fn name(TestDaemon)` a test for each transport.
+macro_rules! on_each_transport {
+    ($($name:ident),+ $(,)?) => {
+        mod tcp {
+            $(#[test] fn $name() {
+                super::$name(crate::support::TestDaemon::start(crate::support::Transport::Tcp));
+            })+
+        }
+        mod unix {
+            $(#[test] fn $name() {
+                super::$name(crate::support::TestDaemon::start(crate::support::Transport::Unix));
+            })+
+        }
+    };
+}
+pub(crate) use on_each_transport;
+
+/// As [`on_each_transport`], of `fn name(Transport)`, which brings its own daemons.
+macro_rules! over_each_transport {
+    ($($name:ident),+ $(,)?) => {
+        mod over_tcp {
+            $(#[test] fn $name() { super::$name(crate::support::Transport::Tcp); })+
+        }
+        mod over_unix {
+            $(#[test] fn $name() { super::$name(crate::support::Transport::Unix); })+
+        }
+    };
+}
+pub(crate) use over_each_transport;
+
+/// The daemon that a test talks to.
+pub(crate) struct TestDaemon {
+    address: String,
+    embedded: Option<Daemon>,
+}
+
+impl TestDaemon {
+    pub(crate) fn start(transport: Transport) -> TestDaemon {
+        if let Ok(address) = std::env::var("SPREAD_DAEMON") {
+            return TestDaemon { address, embedded: None };
+        }
+        TestDaemon::embedded(transport)
+    }
+
+    pub(crate) fn embedded(transport: Transport) -> TestDaemon {
+        // The file of a process that was killed may be in the way.
+        let builder = Daemon::builder().unix_dir("/tmp").remove_stale_socket(true);
+        let daemon = builder.start().expect("an embedded daemon");
+        let address = match transport {
+            Transport::Tcp => daemon.address(),
+            Transport::Unix => daemon.unix_address().expect("a unix socket"),
+        };
+        TestDaemon { address, embedded: Some(daemon) }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Connects under a name that begins with `name`.
+    pub(crate) fn connect(&self, name: &str) -> Mailbox {
+        Mailbox::builder(&self.address)
+            .private_name(unique(name))
+            .connect()
+            .unwrap_or_else(|error| panic!("cannot connect {name}: {error}"))
+    }
+}
+
+/// A name that no other test has: at most 10 bytes, if `name` has at most 3.
+pub(crate) fn unique(name: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{name}{}{}", base36(std::process::id(), 4), base36(next, 2))
+}
+
+fn base36(mut number: u32, digits: usize) -> String {
+    let mut text = Vec::new();
+    for _ in 0..digits {
+        text.push(char::from_digit(number % 36, 36).unwrap_or('?'));
+        number /= 36;
+    }
+    text.into_iter().rev().collect()
+}
+
+/// Receiving with a deadline, and of the kind that is expected.
+pub(crate) trait Expect {
+    fn next(&mut self) -> Message;
+    fn next_regular(&mut self) -> RegularMessage;
+    fn next_view(&mut self) -> View;
+    /// Receives views of `group` up to the one with so many members.
+    fn view_of(&mut self, group: &str, members: usize) -> View;
+    fn me(&self) -> Name;
+}
+
+impl Expect for Mailbox {
+    fn next(&mut self) -> Message {
+        match self.receive_timeout(PATIENCE) {
+            Ok(Some(message)) => message,
+            Ok(None) => panic!("{}: no message within {PATIENCE:?}", self.private_group()),
+            Err(error) => panic!("{}: {error}", self.private_group()),
+        }
+    }
+
+    fn next_regular(&mut self) -> RegularMessage {
+        match self.next() {
+            Message::Regular(message) => message,
+            other => panic!("{}: not a regular message: {other:?}", self.private_group()),
+        }
+    }
+
+    fn next_view(&mut self) -> View {
+        match self.next() {
+            Message::Membership(view) => view,
+            other => panic!("{}: not a view: {other:?}", self.private_group()),
+        }
+    }
+
+    fn view_of(&mut self, group: &str, members: usize) -> View {
+        loop {
+            let view = self.next_view();
+            if view.group == group && view.members.len() == members {
+                return view;
+            }
+        }
+    }
+
+    fn me(&self) -> Name {
+        self.private_group().into()
+    }
+}
+
+/// Waits with poll(2) for one of `events`, as long as `timeout`; says whether it
+/// came.
+pub(crate) fn poll(fd: &impl AsRawFd, events: i16, timeout: Duration) -> bool {
+    let mut fd = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    let millis = timeout.as_millis().try_into().unwrap_or(i32::MAX);
+    // SAFETY: one pollfd that lives through the call.
+    match unsafe { libc::poll(&mut fd, 1, millis) } {
+        -1 => panic!("poll: {}", io::Error::last_os_error()),
+        count => count > 0,
+    }
+}
+
+/// Waits until the descriptor is readable.
+pub(crate) fn wait_readable(fd: &impl AsRawFd) {
+    assert!(poll(fd, libc::POLLIN, PATIENCE), "not readable within {PATIENCE:?}");
+}
+
+/// Waits until the descriptor has no more room: whoever writes now, waits.
+pub(crate) fn wait_full(fd: &impl AsRawFd) {
+    let begin = std::time::Instant::now();
+    while poll(fd, libc::POLLOUT, Duration::ZERO) {
+        assert!(begin.elapsed() < PATIENCE, "room for more after {PATIENCE:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// Runs a test in a runtime with one thread, in which nothing may block; it fails
+/// if the test takes too long.
+pub(crate) fn block_on<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let test = async { tokio::time::timeout(2 * PATIENCE, test).await };
+    runtime.block_on(test).expect("a test that comes to its end")
+}

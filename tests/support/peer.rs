@@ -1,0 +1,210 @@
+//! A daemon whose every byte is up to the test: for what a real one does only
+//! when its network or its host is in trouble.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+
+use bytes::BytesMut;
+use spread_wire::handshake::{Daemon as Handshake, DaemonStep};
+use spread_wire::{
+    ByteOrder, Delivery, Frame, Groups, Limits, Name, PrivateGroup, Regular, Service,
+};
+
+use super::{PATIENCE, Transport};
+
+/// The private group of the client of every peer.
+const CLIENT: &str = "#me#peer";
+
+/// Accepts one client and talks to it in a thread of its own. The connection ends
+/// when the peer is dropped, if not before.
+pub(crate) struct Peer {
+    address: String,
+    socket_file: Option<PathBuf>,
+    /// Held for as long as the number is in use for a unix socket.
+    _port: Option<TcpListener>,
+    steps: Option<Sender<()>>,
+    accepted: Receiver<UnixStream>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Peer {
+    /// Does the handshake, and then what `talk` says. In the end the peer reads,
+    /// for nothing, until the client is gone.
+    pub(crate) fn start(
+        transport: Transport,
+        talk: impl FnOnce(&mut Client) -> io::Result<()> + Send + 'static,
+    ) -> Peer {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        let (steps, next_step) = mpsc::channel();
+        let (accept, accepted) = mpsc::channel();
+        let serve = move |stream: UnixStream| {
+            let _ = accept.send(stream.try_clone()?);
+            let mut client = Client { stream, next_step, received: BytesMut::new() };
+            let talked = client.shake_hands().and_then(|()| talk(&mut client));
+            let drained = talked.and_then(|()| io::copy(&mut client.stream, &mut io::sink()));
+            // There is another handle, with which it would stay open.
+            client.stream.shutdown(Shutdown::Both)?;
+            drained.map(drop)
+        };
+        match transport {
+            Transport::Tcp => Peer {
+                address: format!("{port}@127.0.0.1"),
+                socket_file: None,
+                _port: None,
+                steps: Some(steps),
+                accepted,
+                thread: Some(thread::spawn(move || serve(accept_tcp(&tcp)?))),
+            },
+            Transport::Unix => {
+                let path = Path::new("/tmp").join(port.to_string());
+                // The number is free, so the file is of a process that was killed.
+                if UnixStream::connect(&path).is_err() {
+                    let _ = std::fs::remove_file(&path);
+                }
+                let unix = UnixListener::bind(&path).unwrap();
+                Peer {
+                    address: port.to_string(),
+                    socket_file: Some(path),
+                    _port: Some(tcp),
+                    steps: Some(steps),
+                    accepted,
+                    thread: Some(thread::spawn(move || serve(unix.accept()?.0))),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Ends one [`Client::wait`].
+    pub(crate) fn go_on(&self) {
+        self.steps.as_ref().unwrap().send(()).expect("a peer that waits");
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.steps = None;
+        // In case that nobody has connected.
+        match &self.socket_file {
+            Some(path) => drop(UnixStream::connect(path)),
+            None => {
+                drop(self.address.split_once('@').map(|(port, host)| {
+                    TcpStream::connect((host, port.parse().unwrap_or_default()))
+                }))
+            }
+        }
+        if let Ok(stream) = self.accepted.recv() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        // What the thread says is of no interest: its client may be gone first.
+        let _ = self.thread.take().map(JoinHandle::join);
+        if let Some(path) = &self.socket_file {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A socket is a socket once it is connected, whatever its family.
+fn accept_tcp(listener: &TcpListener) -> io::Result<UnixStream> {
+    let stream = listener.accept()?.0;
+    stream.set_nodelay(true)?;
+    Ok(UnixStream::from(OwnedFd::from(stream)))
+}
+
+/// The client of a peer.
+pub(crate) struct Client {
+    stream: UnixStream,
+    next_step: Receiver<()>,
+    received: BytesMut,
+}
+
+impl Client {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Sends no more.
+    pub(crate) fn end(&mut self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
+    }
+
+    /// The next frame from the client.
+    pub(crate) fn receive(&mut self) -> io::Result<Frame> {
+        loop {
+            match Frame::decode(&mut self.received, Limits::FROM_CLIENT) {
+                Ok(Some(frame)) => return Ok(frame),
+                Ok(None) => self.read_more()?,
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+    }
+
+    /// Waits for the test to say [`Peer::go_on`]. If the test hangs meanwhile, it
+    /// had better fail: so this goes on after a while.
+    pub(crate) fn wait(&self) -> io::Result<()> {
+        match self.next_step.recv_timeout(PATIENCE) {
+            Ok(()) | Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn shake_hands(&mut self) -> io::Result<()> {
+        let mut handshake = Handshake::new(&["NULL"]);
+        loop {
+            match handshake.handle(&mut self.received) {
+                DaemonStep::Greet(_) => self.send(&handshake.greet())?,
+                DaemonStep::Authenticate(_) => {
+                    let me = PrivateGroup::new(CLIENT).map_err(io::Error::other)?;
+                    self.send(&handshake.accept(me))?;
+                }
+                DaemonStep::Done => return Ok(()),
+                DaemonStep::Reject(code) => return Err(io::Error::other(code)),
+                DaemonStep::Receive => self.read_more()?,
+            }
+        }
+    }
+
+    fn read_more(&mut self) -> io::Result<()> {
+        let mut chunk = [0; 64 * 1024];
+        let len = loop {
+            match self.stream.read(&mut chunk) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
+        if len == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.received.extend_from_slice(&chunk[..len]);
+        Ok(())
+    }
+}
+
+/// A regular message to the client, on the wire.
+pub(crate) fn message(payload: &[u8]) -> BytesMut {
+    frame(&Delivery::Regular(Regular {
+        sender: Name::new("#bob#peer").unwrap(),
+        service: Service::Fifo,
+        self_discard: false,
+        message_type: 0,
+        sender_order: ByteOrder::NATIVE,
+        groups: Groups::from(&[Name::new(CLIENT).unwrap()]),
+        body: payload,
+    }))
+}
+
+/// Any message to the client, on the wire.
+pub(crate) fn frame(delivery: &Delivery<'_>) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    delivery.encode(ByteOrder::NATIVE, &mut bytes);
+    bytes
+}
