@@ -25,6 +25,7 @@ on_each_transport!(
 over_each_transport!(
     a_large_message_in_small_pieces_ends_a_wait,
     large_messages_in_small_pieces_come_through_edges,
+    each_piece_of_a_message_is_an_edge_and_the_last_one_brings_it,
     large_messages_in_small_pieces_come_through_a_runtime,
     several_messages_in_one_piece_come_one_by_one,
 );
@@ -176,6 +177,34 @@ fn large_messages_in_small_pieces_come_through_edges(transport: Transport) {
             received += 1;
         }
     }
+}
+
+fn each_piece_of_a_message_is_an_edge_and_the_last_one_brings_it(transport: Transport) {
+    const PIECE: usize = 1009;
+    let message = peer::message(&payload(0, 140_000));
+    let pieces = message.len().div_ceil(PIECE);
+    let peer = Peer::start(transport, move |client| {
+        for piece in message.chunks(PIECE) {
+            client.send(piece)?;
+            client.wait()?;
+        }
+        Ok(())
+    });
+    let mut alice = Mailbox::connect(peer.address()).unwrap();
+    let mut edges = Edges::new();
+    edges.watch(&mut alice, Token(0));
+    for _ in 1..pieces {
+        edges.wait();
+        let begin = Instant::now();
+        assert_eq!(alice.try_receive().unwrap(), None);
+        // The peer goes on by itself, but not so soon.
+        assert!(begin.elapsed() < PATIENCE / 2, "it has waited for the rest");
+        peer.go_on();
+    }
+    edges.wait();
+    let message = alice.try_receive().unwrap().expect("all of the message");
+    assert_eq!(regular(message), payload(0, 140_000));
+    peer.go_on();
 }
 
 fn large_messages_in_small_pieces_come_through_a_runtime(transport: Transport) {

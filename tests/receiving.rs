@@ -7,10 +7,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use spread::{Error, Mailbox, Message, MessageBuffer, MessageRef, Service};
+use spread_wire::{
+    ByteOrder, Cause, Delivery, GroupId, Groups, MembershipBody, Name, Regular, Reject, ServiceType,
+};
 use support::peer::{self, Peer};
 use support::{
-    Expect, PATIENCE, TestDaemon, Transport, on_each_transport, over_each_transport, unique,
-    wait_full, wait_readable,
+    Expect, PATIENCE, TestDaemon, Transport, on_each_transport, over_each_transport, poll,
+    set_receive_buffer, unique, wait_full, wait_readable,
 };
 
 on_each_transport!(
@@ -29,6 +32,12 @@ on_each_transport!(
 over_each_transport!(
     an_interrupt_leaves_a_message_that_is_there_alone,
     a_part_of_a_message_is_not_received,
+    the_rest_of_a_message_is_never_waited_for,
+    a_message_that_has_begun_is_received_in_any_way,
+    messages_of_all_kinds_come_in_parts,
+    a_message_comes_through_a_small_window,
+    what_is_wrong_shows_though_it_comes_in_parts,
+    a_daemon_that_stops_in_the_middle_of_a_message_is_gone,
     a_part_of_a_message_is_not_waited_for_beyond_the_deadline,
     an_interrupt_ends_a_receive_in_the_middle_of_a_message,
     shutting_down_ends_a_receive_in_the_middle_of_a_message,
@@ -241,15 +250,8 @@ fn in_two_parts(transport: Transport, messages: Vec<(usize, usize)>) -> Peer {
 }
 
 /// A part of the header comes first, or of the payload, or all but one byte.
-///
-/// The C library leaves a part in the socket, which may have no room for the rest;
-/// so the rest of a large part is waited for there.
 fn parts() -> Vec<(usize, usize)> {
-    let mut parts = vec![(100, 1), (100, 47), (100, 179), (140_000, 20)];
-    if spread_sys::BUNDLED {
-        parts.extend([(140_000, 70_000), (140_000, 140_079)]);
-    }
-    parts
+    vec![(100, 1), (100, 47), (100, 179), (140_000, 20), (140_000, 70_000), (140_000, 140_079)]
 }
 
 fn a_part_of_a_message_is_not_received(transport: Transport) {
@@ -263,6 +265,194 @@ fn a_part_of_a_message_is_not_received(transport: Transport) {
         peer.go_on();
         assert_eq!(alice.next_regular().payload(), vec![7; len]);
     }
+}
+
+fn the_rest_of_a_message_is_never_waited_for(transport: Transport) {
+    const PIECE: usize = 1009;
+    let message = peer::message(&[7; 140_000]);
+    let pieces = message.len().div_ceil(PIECE);
+    let peer = Peer::start(transport, move |client| {
+        for piece in message.chunks(PIECE) {
+            client.send(piece)?;
+            client.wait()?;
+        }
+        Ok(())
+    });
+    let mut alice = Mailbox::connect(peer.address()).unwrap();
+    for _ in 1..pieces {
+        wait_readable(&alice);
+        let begin = Instant::now();
+        assert_eq!(alice.try_receive().unwrap(), None);
+        // The peer goes on by itself, but not so soon.
+        assert!(begin.elapsed() < PATIENCE / 2, "it has waited for the rest");
+        assert!(!poll(&alice, libc::POLLIN, Duration::ZERO), "readable with nothing to receive");
+        peer.go_on();
+    }
+    wait_readable(&alice);
+    let message = alice.try_receive().unwrap().expect("all of the message");
+    assert!(matches!(message, Message::Regular(m) if m.payload() == [7; 140_000]));
+    peer.go_on();
+}
+
+fn a_message_that_has_begun_is_received_in_any_way(transport: Transport) {
+    type Receive = fn(&mut Mailbox) -> Message;
+    let receives: [Receive; 4] = [
+        |mailbox| mailbox.receive().unwrap(),
+        |mailbox| mailbox.receive_timeout(PATIENCE).unwrap().expect("a message in time"),
+        |mailbox| mailbox.messages().next().unwrap().unwrap(),
+        |mailbox| loop {
+            wait_readable(mailbox);
+            if let Some(message) = mailbox.try_receive().unwrap() {
+                break message;
+            }
+        },
+    ];
+    for receive in receives {
+        let peer = in_two_parts(transport, parts());
+        let mut alice = Mailbox::connect(peer.address()).unwrap();
+        for (len, _) in parts() {
+            wait_readable(&alice);
+            assert_eq!(alice.try_receive().unwrap(), None);
+            peer.go_on();
+            let Message::Regular(message) = receive(&mut alice) else { panic!() };
+            assert_eq!(message.payload(), vec![7; len]);
+        }
+    }
+}
+
+/// What a message says is the same, whether it comes in one piece, and goes through
+/// the library, or in two.
+fn messages_of_all_kinds_come_in_parts(transport: Transport) {
+    let groups = [name("g"), name(peer::CLIENT)];
+    for order in [ByteOrder::Little, ByteOrder::Big] {
+        // The C library does not turn all of a foreign daemon's messages round.
+        let frames: Vec<_> = deliveries(&groups)
+            .iter()
+            .map(|delivery| (peer::frame(delivery), peer::frame_of(delivery, order)))
+            .collect();
+        let count = frames.len();
+        let peer = Peer::start(transport, move |client| {
+            for (whole, parted) in frames {
+                client.send(&whole)?;
+                let (first, rest) = parted.split_at(parted.len() - 1);
+                client.send(first)?;
+                client.wait()?;
+                client.send(rest)?;
+            }
+            Ok(())
+        });
+        let mut alice = Mailbox::connect(peer.address()).unwrap();
+        for _ in 0..count {
+            let whole = alice.next();
+            wait_readable(&alice);
+            assert_eq!(alice.try_receive().unwrap(), None);
+            peer.go_on();
+            assert_eq!(alice.next(), whole, "from a {order:?} endian daemon");
+        }
+    }
+}
+
+/// One of each kind.
+fn deliveries(groups: &[Name; 2]) -> Vec<Delivery<'_>> {
+    const GROUP_ID: GroupId = GroupId { proc_id: 1, time: 2, index: 3 };
+    let regular = Regular {
+        sender: name("#bob#peer"),
+        service: Service::Safe,
+        self_discard: true,
+        message_type: -2,
+        sender_order: ByteOrder::NATIVE.opposite(),
+        groups: Groups::from(groups),
+        body: b"says",
+    };
+    let body =
+        MembershipBody { group_id: GROUP_ID, vs_sets: vec![vec![name("#bob#peer")]], my_vs_set: 0 };
+    vec![
+        Delivery::Regular(regular.clone()),
+        Delivery::View { group: name("g"), cause: Cause::Join, members: regular.groups, body },
+        Delivery::Transitional { group: name("g"), group_id: GROUP_ID },
+        Delivery::SelfLeave { group: name("g") },
+        Delivery::Rejected(Reject {
+            old_type: ServiceType::AGREED,
+            sender: name(peer::CLIENT),
+            self_discard: false,
+            message_type: 5,
+            sender_order: ByteOrder::NATIVE,
+            groups: regular.groups,
+            body: b"refused",
+        }),
+    ]
+}
+
+/// Far smaller than the messages, and than what a part of them takes in memory.
+fn a_message_comes_through_a_small_window(transport: Transport) {
+    const SIZES: [usize; 4] = [50_000, 140_000, 10, 100_000];
+    for piece in [701, 8_000, usize::MAX] {
+        let peer = Peer::start(transport, move |client| {
+            for len in SIZES {
+                peer::message(&vec![7; len]).chunks(piece).try_for_each(|p| client.send(p))?;
+            }
+            Ok(())
+        });
+        let mut alice = Mailbox::connect(peer.address()).unwrap();
+        set_receive_buffer(&alice, 4096);
+        for len in SIZES {
+            let message = loop {
+                wait_readable(&alice);
+                if let Some(message) = alice.try_receive().unwrap() {
+                    break message;
+                }
+            };
+            let Message::Regular(message) = message else { panic!("{message:?}") };
+            assert_eq!(message.payload(), vec![7; len], "in pieces of {piece}");
+        }
+    }
+}
+
+fn what_is_wrong_shows_though_it_comes_in_parts(transport: Transport) {
+    // An illegal byte order, and lengths that no daemon sends.
+    for (at, bytes) in [(0, [0x80, 0, 0, 0]), (44, [0x7f; 4]), (36, [0x7f; 4]), (44, [0xff; 4])] {
+        let mut message = peer::message(b"x");
+        message[at..at + 4].copy_from_slice(&bytes);
+        let peer = Peer::start(transport, move |client| {
+            client.send(&message[..40])?;
+            client.wait()?;
+            client.send(&message[40..])
+        });
+        let mut alice = Mailbox::connect(peer.address()).unwrap();
+        wait_readable(&alice);
+        assert_eq!(alice.try_receive().unwrap(), None);
+        peer.go_on();
+        let error = alice.receive().unwrap_err();
+        assert!(matches!(error, Error::Protocol(_)), "{error:?}");
+        assert!(alice.try_receive().unwrap_err().is_closed());
+    }
+}
+
+fn a_daemon_that_stops_in_the_middle_of_a_message_is_gone(transport: Transport) {
+    for len in [1, 60, 140_079] {
+        let message = peer::message(&[7; 140_000]);
+        let peer = Peer::start(transport, move |client| {
+            client.send(&message[..len])?;
+            client.wait()?;
+            client.end()
+        });
+        let mut alice = Mailbox::connect(peer.address()).unwrap();
+        wait_readable(&alice);
+        assert_eq!(alice.try_receive().unwrap(), None);
+        peer.go_on();
+        let error = loop {
+            wait_readable(&alice);
+            match alice.try_receive() {
+                Ok(message) => assert_eq!(message, None),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, Error::ConnectionClosed), "{error:?}");
+    }
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
 }
 
 fn a_part_of_a_message_is_not_waited_for_beyond_the_deadline(transport: Transport) {

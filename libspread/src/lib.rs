@@ -42,8 +42,8 @@
 //!   whole frame at the head of the queue can receive without blocking. But do
 //!   not insist on a whole frame if it is large: one of more than some 25 KB can
 //!   be too much for the window of TCP, and comes only as far as it is received.
-//!   [`message_ready`] receives it as far as it has come; then the queue may
-//!   begin within a message.
+//!   Take it off the queue in pieces then, the last one included; the library keeps
+//!   nothing of a message of which it has seen a part.
 //! - Every function may be called from every thread. [`SP_kill`] wakes the
 //!   threads that wait in other functions of the mailbox, and the number of
 //!   its descriptor is not used again before they are out.

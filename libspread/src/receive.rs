@@ -6,8 +6,7 @@
 //! a system call; with the last whole one in it, all of them are taken off the
 //! queue at once. Between calls therefore:
 //!
-//! - the queue begins with a frame, or within one that [`ReadAhead::is_ready`] has
-//!   begun to take off it;
+//! - the queue begins with a frame;
 //! - while a whole message is undelivered, the queue is not empty.
 //!
 //! A burst costs two system calls for each [`READ_AHEAD`] bytes, a lone message
@@ -19,11 +18,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::BytesMut;
 use spread_wire::limits::NAME_FIELD;
 use spread_wire::{
-    ByteOrder, ErrorCode, GroupId, Groups, HEADER_LEN, Header, Limits, MembershipBody, Name,
-    ServiceType,
+    ByteOrder, ErrorCode, Groups, HEADER_LEN, Header, Limits, Name, ServiceType, native_body,
 };
 
 use crate::arrivals::Arrivals;
@@ -89,9 +86,6 @@ pub(crate) struct ReadAhead {
     usual_len: usize,
     /// The queue could not be relieved of what was delivered.
     broken: bool,
-    /// The beginning of the next message, taken off the queue by
-    /// [`is_ready`](Self::is_ready); its last byte is not.
-    begun: Vec<u8>,
 }
 
 impl ReadAhead {
@@ -110,8 +104,7 @@ impl ReadAhead {
         if self.broken {
             return Err(ErrorCode::ConnectionClosed);
         }
-        let header =
-            if self.begun.is_empty() { self.header(stream)? } else { self.begun_header(stream)? };
+        let header = self.header(stream)?;
         let service_type = self.service_type(&header);
         let mut message_type = if is_typed(service_type) { header.hint.message_type() } else { 0 };
         let received = |outcome, message_type| Received {
@@ -120,19 +113,17 @@ impl ReadAhead {
             sender: header.name,
             message_type,
         };
+        let len = header.frame_len();
+        let whole = self.filled - self.next >= len;
         if let Some(outcome) = too_short(&header, &buffers).filter(|_| !cut) {
+            if !whole {
+                self.filled = 0;
+            }
             return Ok(received(outcome, message_type));
         }
 
-        let len = header.frame_len();
         self.usual_len = (3 * self.usual_len + len) / 4;
-        let whole = self.filled - self.next >= len;
-        if !self.begun.is_empty() {
-            read_up_to(&mut self.begun, len, stream)?;
-            let index = deliver(&header, &self.begun, own_name, &mut buffers)?;
-            message_type = index.unwrap_or(message_type);
-            self.begun.clear();
-        } else if whole {
+        if whole {
             let frame = &self.copy[self.next..self.next + len];
             let index = deliver(&header, frame, own_name, &mut buffers)?;
             message_type = index.unwrap_or(message_type);
@@ -153,60 +144,27 @@ impl ReadAhead {
     }
 
     /// Whether [`receive`](Self::receive) would not wait: the next message is all
-    /// there, or none will come.
-    ///
-    /// A message that is not all there is taken off the queue as far as it is,
-    /// because a socket may be unable to hold all of a large one: the window of
-    /// TCP counts the memory of its segments, and closes long before. Its last
-    /// byte stays, so that the queue is not empty while a whole message waits.
-    pub(crate) fn is_ready(&mut self, stream: &Stream) -> Result<bool, ErrorCode> {
+    /// there, or none will come. `None` if there is a message that is not all in the
+    /// copy.
+    pub(crate) fn is_ready(&mut self, stream: &Stream) -> Result<Option<bool>, ErrorCode> {
         if self.broken || is_whole(&self.copy[self.next..self.filled]) {
-            return Ok(true);
+            return Ok(Some(true));
         }
         self.next = 0;
         self.filled = 0;
         if self.copy.len() < READ_AHEAD {
             self.copy.resize(READ_AHEAD, 0);
         }
-        loop {
-            let Some(count) = stream.try_peek(&mut self.copy).map_err(closed)? else {
-                return Ok(false);
-            };
-            if count == 0 {
-                return Ok(true);
-            }
-            if self.begun.is_empty() && is_whole(&self.copy[..count]) {
+        Ok(match stream.try_peek(&mut self.copy).map_err(closed)? {
+            None => Some(false),
+            Some(0) => Some(true),
+            Some(count) if is_whole(&self.copy[..count]) => {
                 self.filled = count;
-                return Ok(true);
+                Some(true)
             }
-            let there = self.begun.len() + count;
-            match self.next_header(count) {
-                // What is wrong is for the receive to find.
-                Some(Err(_)) => return Ok(true),
-                Some(Ok(header)) if there >= header.frame_len() => return Ok(true),
-                _ => read_up_to(&mut self.begun, there, stream)?,
-            }
-        }
-    }
-
-    /// The header of the next message, of which a part may be in the first
-    /// `count` bytes of the copy; `None` if it is not all there.
-    fn next_header(&self, count: usize) -> Option<Result<Header, ErrorCode>> {
-        let mut head = [0; HEADER_LEN];
-        let begun = self.begun.len().min(HEADER_LEN);
-        head[..begun].copy_from_slice(&self.begun[..begun]);
-        head[begun..].copy_from_slice(self.copy[..count].get(..HEADER_LEN - begun)?);
-        let header = Header::decode(&head, Limits::FROM_DAEMON);
-        Some(header.map_err(|_| ErrorCode::IllegalMessage))
-    }
-
-    /// The header of the message that has begun, with all of it that comes before
-    /// the groups; waits for it.
-    fn begun_header(&mut self, stream: &Stream) -> Result<Header, ErrorCode> {
-        read_up_to(&mut self.begun, HEADER_LEN, stream)?;
-        let header = self.next_header(0).ok_or(ErrorCode::Bug)??;
-        read_up_to(&mut self.begun, HEADER_LEN + header.old_type_len(), stream)?;
-        Ok(header)
+            // It may be taken off the queue by the caller, so it is not kept here.
+            Some(_) => None,
+        })
     }
 
     /// The header of the next message, with all of it that comes before the
@@ -306,12 +264,7 @@ impl ReadAhead {
     }
 
     fn service_type(&self, header: &Header) -> ServiceType {
-        let begun = if self.begun.is_empty() {
-            &self.copy[self.next..self.filled]
-        } else {
-            &self.begun[..]
-        };
-        let after_header = &begun[HEADER_LEN..];
+        let after_header = &self.copy[self.next..self.filled][HEADER_LEN..];
         match after_header.first_chunk() {
             Some(bytes) if header.service_type.is_reject() => {
                 header.old_type(*bytes) | ServiceType::REJECT
@@ -329,9 +282,9 @@ fn deliver(
     own_name: Name,
     buffers: &mut Buffers<'_, '_>,
 ) -> Result<Option<i16>, ErrorCode> {
-    let (groups, mut body) =
+    let (groups, body) =
         frame[HEADER_LEN + header.old_type_len()..].split_at(header.num_groups * NAME_FIELD);
-    let mut native = BytesMut::new();
+    let native = native_body(header, body).map_err(|_| ErrorCode::IllegalMessage)?;
     let mut index = None;
     if !is_typed(header.service_type) {
         index = Some(-1);
@@ -340,16 +293,13 @@ fn deliver(
             let place = Groups::from_fields(groups).iter().position(|name| name == own_name);
             index = place.and_then(|place| place.try_into().ok()).or(index);
         }
-        if header.order != ByteOrder::NATIVE {
-            to_native(header, body, &mut native)?;
-            body = &native;
-        }
     }
 
     let (fields, _) = groups.as_chunks::<NAME_FIELD>();
     let kept = fields.len().min(buffers.groups.len());
     copy(fields[..kept].as_flattened(), buffers.groups[..kept].as_flattened_mut());
     terminate(&mut buffers.groups[..kept]);
+    let mut body = &native[..];
     for piece in buffers.body.iter_mut() {
         let (now, later) = body.split_at(body.len().min(piece.len()));
         copy(now, piece);
@@ -375,30 +325,6 @@ fn too_short(header: &Header, buffers: &Buffers<'_, '_>) -> Option<Outcome> {
     let groups = needed(header.num_groups, buffers.groups.len());
     let data_len = needed(header.data_len, buffers.body_len());
     (groups.is_some() || data_len.is_some()).then_some(Outcome::TooShort { groups, data_len })
-}
-
-/// Turns the integers in the body of a membership message around.
-fn to_native(header: &Header, body: &[u8], native: &mut BytesMut) -> Result<(), ErrorCode> {
-    if header.service_type.contains(ServiceType::REG_MEMB) {
-        let body = MembershipBody::parse(body, header.order);
-        body.map_err(|_| ErrorCode::IllegalMessage)?.encode(ByteOrder::NATIVE, native);
-    } else if let Some((id, rest)) = body.split_first_chunk() {
-        let id = GroupId::decode(id, header.order);
-        native.extend_from_slice(&id.encode(ByteOrder::NATIVE));
-        native.extend_from_slice(rest);
-    } else {
-        native.extend_from_slice(body);
-    }
-    Ok(())
-}
-
-/// Takes bytes off the queue until `bytes` has `len` of them; waits for them.
-fn read_up_to(bytes: &mut Vec<u8>, len: usize, stream: &Stream) -> Result<(), ErrorCode> {
-    let more = len.saturating_sub(bytes.len());
-    if more > 0 {
-        bytes.extend_from_slice(&stream.read_vec(more).map_err(closed)?);
-    }
-    Ok(())
 }
 
 fn copy(from: &[u8], to: &mut [MaybeUninit<u8>]) {

@@ -136,17 +136,18 @@ impl Session {
             .map_err(|code| self.fail(code))
     }
 
-    /// Whether a receive would not wait. If another thread receives, it would.
+    /// Whether a receive would not wait; `None` if only a part of a message is known
+    /// to be there. If another thread receives, it would wait.
     ///
     /// # Errors
     ///
     /// As for [`receive`](Self::receive).
-    pub(crate) fn is_ready(&self) -> Result<bool, ErrorCode> {
+    pub(crate) fn is_ready(&self) -> Result<Option<bool>, ErrorCode> {
         self.check()?;
         let mut receiving = match self.receiving.try_lock() {
             Ok(receiving) => receiving,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::WouldBlock) => return Ok(Some(false)),
         };
         self.check()?;
         receiving.is_ready(&self.stream).map_err(|code| self.fail(code))

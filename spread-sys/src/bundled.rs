@@ -28,8 +28,8 @@ pub use libspread::{
     SPREAD_VERSION, TRANSITION_MESS, UNRELIABLE_MESS, WRITE_FD,
 };
 
-/// Whether `SP_receive` would not wait; see `libspread::message_ready`. `None`
-/// over a library that cannot tell.
-pub fn message_ready(mbox: mailbox) -> Option<std::ffi::c_int> {
-    Some(libspread::message_ready(mbox))
+/// Whether `SP_receive` would not wait; `None` if the library cannot tell. See
+/// `libspread::message_ready`.
+pub fn message_ready(mbox: mailbox) -> Option<bool> {
+    libspread::message_ready(mbox)
 }

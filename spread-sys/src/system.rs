@@ -11,6 +11,6 @@
 include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
 
 /// Whether `SP_receive` would not wait: the C library cannot tell, `None`.
-pub fn message_ready(_mbox: mailbox) -> Option<std::ffi::c_int> {
+pub fn message_ready(_mbox: mailbox) -> Option<bool> {
     None
 }

@@ -29,6 +29,7 @@
 
 #![forbid(unsafe_code)]
 
+mod begun;
 mod code;
 mod delivery;
 mod frame;
@@ -41,12 +42,13 @@ mod order;
 mod request;
 mod service;
 
+pub use begun::Begun;
 pub use code::ErrorCode;
 pub use delivery::{Delivery, DeliveryError, Regular, Reject};
 pub use frame::{Frame, FrameError, Groups};
 pub use header::{HEADER_LEN, Header, Hint};
 pub use limits::Limits;
-pub use membership::{Cause, GroupId, MembershipBody, MembershipError};
+pub use membership::{Cause, GroupId, MembershipBody, MembershipError, native_body};
 pub use name::{GroupName, Name, NameError, PrivateGroup, PrivateName};
 pub use order::ByteOrder;
 pub use request::{Multicast, Request, RequestError};

@@ -1,9 +1,11 @@
 //! The body of a membership message: which view, and who came together.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, BytesMut};
 
 use crate::limits::NAME_FIELD;
-use crate::{ByteOrder, Groups, Name, ServiceType};
+use crate::{ByteOrder, Groups, Header, Name, ServiceType};
 
 /// Names one view of one group.
 ///
@@ -178,6 +180,31 @@ impl MembershipBody {
             }
         }
     }
+}
+
+/// The body of a message, as `SP_receive` hands it over: in a membership message the
+/// integers are in the order of this machine. Those of an application stay as they
+/// were sent.
+///
+/// # Errors
+///
+/// [`MembershipError`] if they have to be turned round and are not where they should
+/// be.
+pub fn native_body<'a>(header: &Header, body: &'a [u8]) -> Result<Cow<'a, [u8]>, MembershipError> {
+    let flags = header.service_type;
+    if header.order == ByteOrder::NATIVE || flags.is_regular() || flags.is_reject() {
+        return Ok(Cow::Borrowed(body));
+    }
+    let mut native = BytesMut::with_capacity(body.len());
+    if flags.contains(ServiceType::REG_MEMB) {
+        MembershipBody::parse(body, header.order)?.encode(ByteOrder::NATIVE, &mut native);
+    } else if let Some((id, rest)) = body.split_first_chunk() {
+        native.put_slice(&GroupId::decode(id, header.order).encode(ByteOrder::NATIVE));
+        native.put_slice(rest);
+    } else {
+        native.put_slice(body);
+    }
+    Ok(Cow::Owned(native.into()))
 }
 
 fn set_len(set: &[Name]) -> usize {

@@ -13,18 +13,14 @@ use futures_sink::Sink;
 use spread_wire::limits::NAME_FIELD;
 use spread_wire::{HEADER_LEN, PrivateGroup};
 use tokio::io::unix::AsyncFd;
-use tokio::time::Sleep;
 
-use crate::connection::{Connection, STUCK};
+use crate::connection::Connection;
 use crate::multicast::{self, GroupList};
 use crate::sys::{self, Room};
 use crate::{Builder, Error, Mailbox, Message, Outgoing, Receiver, SendOptions, ToGroups};
 
 /// Bytes of a join or a leave on the wire.
 const REQUEST_LEN: usize = HEADER_LEN + NAME_FIELD;
-
-/// How long to wait for the rest of a message that keeps the socket readable.
-const REST_OF_MESSAGE: Duration = Duration::from_millis(1);
 
 /// How long to wait for more room when the socket tells only of some.
 const MORE_ROOM: Duration = Duration::from_millis(1);
@@ -88,7 +84,7 @@ impl AsyncMailbox {
                 turn: Arc::new(Mutex::new(())),
                 pending: None,
             },
-            receiver: AsyncReceiver { receiver, io, nap: None, ended: false },
+            receiver: AsyncReceiver { receiver, io, ended: false },
         })
     }
 
@@ -332,8 +328,6 @@ impl Sink<Outgoing> for AsyncMailbox {
 pub struct AsyncReceiver {
     receiver: Receiver,
     io: Arc<AsyncFd<Held>>,
-    /// Until the rest of a message may have come.
-    nap: Option<Pin<Box<Sleep>>>,
     ended: bool,
 }
 
@@ -362,16 +356,9 @@ impl AsyncReceiver {
     /// Those of [`Mailbox::receive`].
     pub fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Error>> {
         loop {
-            if let Some(nap) = &mut self.nap {
-                ready!(nap.as_mut().poll(cx));
-                self.nap = None;
-            }
             let mut ready = ready!(self.io.poll_read_ready(cx)).map_err(Error::Io)?;
-            match self.receiver.try_receive_within(STUCK) {
+            match self.receiver.try_receive() {
                 Ok(Some(message)) => return Poll::Ready(Ok(message)),
-                Ok(None) if self.receiver.connection().has_part() => {
-                    self.nap = Some(Box::pin(tokio::time::sleep(REST_OF_MESSAGE)));
-                }
                 // What comes after the look is an event again.
                 Ok(None) => ready.clear_ready(),
                 Err(error) => return Poll::Ready(Err(error)),

@@ -2,32 +2,15 @@
 
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
-use spread_wire::{ErrorCode, PrivateGroup};
+use spread_wire::{Begun, ErrorCode, PrivateGroup};
 
 use crate::interrupt::Wake;
 use crate::multicast::GroupList;
 use crate::sys::{Arrival, Buffers, Code, RawMailbox, Readable, ReceiveError, Received};
 use crate::{Error, ProtocolError, SendOptions, ToGroups, multicast, sys};
-
-/// How long to wait for the rest of a message that has begun to arrive.
-const REST_OF_MESSAGE: Duration = Duration::from_millis(1);
-
-/// Bytes of a message of which the rest may not come before these are received.
-///
-/// The window of TCP closes on what is not received, long before the buffer is
-/// full; and who writes to a unix socket is told to go on only once its buffer is
-/// three quarters empty, all of which one message may fill. The bundled library
-/// takes a part of a message off the socket, the C library leaves it there.
-const HELD_BACK: usize = 1024;
-
-/// How long a smaller part is given to grow.
-const STUCK_AT_LAST: Duration = Duration::from_millis(50);
-
-/// How long such a part is given to grow.
-pub(crate) const STUCK: Duration = Duration::from_millis(2);
 
 /// A connection to a daemon.
 #[derive(Debug)]
@@ -38,8 +21,8 @@ pub(crate) struct Connection {
     broken: AtomicBool,
     /// What interrupts a receive, once somebody has asked for it.
     wake: OnceLock<Arc<Wake>>,
-    /// A part of a message: how long it is, and since when.
-    part: Mutex<Option<(usize, Instant)>>,
+    /// The beginning of the next message, if it has been taken off the socket.
+    begun: Mutex<Begun>,
 }
 
 impl Connection {
@@ -49,7 +32,7 @@ impl Connection {
             private_group,
             broken: AtomicBool::new(false),
             wake: OnceLock::new(),
-            part: Mutex::new(None),
+            begun: Mutex::default(),
         }
     }
 
@@ -128,8 +111,9 @@ impl Connection {
     /// Waits for a message, and receives it into `buffers`.
     pub(crate) fn receive(&self, buffers: &mut Buffers) -> Result<Received, Error> {
         self.usable()?;
-        // Without an interrupter the library may do the waiting.
-        if self.wake.get().is_some() {
+        // Without an interrupter the library may do the waiting, but not for the rest
+        // of a message that it has not seen the beginning of.
+        if self.wake.get().is_some() || !self.begun().is_empty() {
             self.wait(None)?;
         }
         self.take(buffers)
@@ -147,79 +131,60 @@ impl Connection {
 
     /// As [`receive`](Self::receive), but does not wait, not even for the rest of
     /// a message, and takes no notice of an interrupter.
-    ///
-    /// Over the C library it waits for the rest of a large one that has not grown
-    /// for as long as `patience`. None is to be had in an event loop, which may
-    /// never hear of a rest that has no room.
-    pub(crate) fn try_receive(
-        &self,
-        patience: Duration,
-        buffers: &mut Buffers,
-    ) -> Result<Option<Received>, Error> {
+    pub(crate) fn try_receive(&self, buffers: &mut Buffers) -> Result<Option<Received>, Error> {
         self.usable()?;
-        if self.arrival(patience)? == Arrival::Message {
-            self.take(buffers).map(Some)
-        } else {
-            Ok(None)
+        match self.arrival()? {
+            Arrival::Message => self.take(buffers).map(Some),
+            Arrival::Nothing => Ok(None),
         }
     }
 
+    /// Receives the message that is there, or waits for one that has not begun.
     fn take(&self, buffers: &mut Buffers) -> Result<Received, Error> {
-        self.raw.receive(buffers).map_err(|error| match error {
-            ReceiveError::TooLong(len) => self.broken(ProtocolError::TooLong(len)),
-            ReceiveError::Code(code) => match code.known() {
-                Some(ErrorCode::IllegalMessage) => self.broken(ProtocolError::Header),
-                _ => session_error("SP_receive", code),
-            },
-        })
+        let mut begun = self.begun();
+        let received = if begun.is_empty() {
+            self.raw.receive(buffers)
+        } else {
+            self.raw.receive_begun(&mut begun, self.private_group.into(), buffers)
+        };
+        received.map_err(|error| self.receive_error(error))
     }
 
     /// Waits until a message is there, all of it, or none will be; `false` if
     /// that does not happen in time.
     fn wait(&self, deadline: Option<Instant>) -> Result<bool, Error> {
         let wake = self.wake.get().map(|wake| wake.as_fd());
-        loop {
-            let readable = match self.arrival(STUCK)? {
-                Arrival::Message => return Ok(true),
-                Arrival::Nothing => self.raw.wait_readable(wake, deadline),
-                // Readable already, so poll(2) would not wait for the rest.
-                Arrival::Part { .. } => {
-                    let soon = Instant::now() + REST_OF_MESSAGE;
-                    self.raw.wait_hangup(wake, Some(deadline.map_or(soon, |d| d.min(soon))))
-                }
-            };
-            let readable = readable.map_err(Error::Io)?;
+        while self.arrival()? == Arrival::Nothing {
+            let readable = self.raw.wait_readable(wake, deadline).map_err(Error::Io)?;
             self.heed(readable)?;
             if !readable.mailbox && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(false);
             }
         }
+        Ok(true)
     }
 
-    /// What is there to be received; a large part of a message that has not grown
-    /// for as long as `patience` counts as all of it.
-    fn arrival(&self, patience: Duration) -> Result<Arrival, Error> {
-        let arrival = self.raw.arrival().map_err(Error::Io)?;
-        let mut part = self.part.lock().unwrap_or_else(PoisonError::into_inner);
-        let Arrival::Part { queued } = arrival else {
-            *part = None;
-            return Ok(arrival);
-        };
-        let since = match *part {
-            Some((before, since)) if before == queued => since,
-            _ => Instant::now(),
-        };
-        *part = Some((queued, since));
-        let patience = if queued >= HELD_BACK { patience } else { STUCK_AT_LAST };
-        let stuck = since.elapsed() >= patience;
-        Ok(if stuck { Arrival::Message } else { arrival })
+    fn arrival(&self) -> Result<Arrival, Error> {
+        self.raw.arrival(&mut self.begun()).map_err(|error| self.receive_error(error))
     }
 
-    /// Whether the last look found a part of a message that keeps the descriptor
-    /// readable, so that an event may not tell of the rest.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn has_part(&self) -> bool {
-        self.part.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    /// One thread receives at a time, so nobody waits for this.
+    fn begun(&self) -> MutexGuard<'_, Begun> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What went wrong in a receive; none can follow, because the library may be
+    /// within a message.
+    fn receive_error(&self, error: ReceiveError) -> Error {
+        self.broken.store(true, Ordering::Relaxed);
+        match error {
+            ReceiveError::TooLong(len) => Error::Protocol(ProtocolError::TooLong(len)),
+            ReceiveError::Code(code) => match code.known() {
+                Some(ErrorCode::IllegalMessage) => Error::Protocol(ProtocolError::Header),
+                _ => session_error("SP_receive", code),
+            },
+            ReceiveError::Io(error) => Error::Io(error),
+        }
     }
 
     fn heed(&self, readable: Readable) -> Result<(), Error> {

@@ -87,24 +87,17 @@ impl Receiver {
     /// Receives a message if that needs no waiting, not even for the rest of it;
     /// `None` otherwise. An [`Interrupter`] has no effect on it.
     ///
-    /// Over the C library (feature `system`) it does wait for the rest of a message
-    /// of which 1 KiB or more are there: that library leaves them in the socket,
-    /// which may have no room for the rest, and then no event would tell of it.
+    /// What has come of a message that is not all there is taken off the socket,
+    /// which may have no room for all of a large one. So the descriptor becomes
+    /// readable with what comes next, and is readable as long as all of a message is
+    /// there.
     ///
     /// # Errors
     ///
     /// [`ConnectionClosed`](Error::ConnectionClosed), [`Protocol`](Error::Protocol)
     /// and [`Io`](Error::Io).
     pub fn try_receive(&mut self) -> Result<Option<Message>, Error> {
-        self.try_receive_within(Duration::ZERO)
-    }
-
-    /// For `patience` see [`Connection::try_receive`].
-    pub(crate) fn try_receive_within(
-        &mut self,
-        patience: Duration,
-    ) -> Result<Option<Message>, Error> {
-        let received = self.connection.try_receive(patience, &mut self.buffer.buffers)?;
+        let received = self.connection.try_receive(&mut self.buffer.buffers)?;
         received.map(|received| self.message(received)).transpose()
     }
 
@@ -146,7 +139,7 @@ impl Receiver {
         &mut self,
         buffer: &'a mut MessageBuffer,
     ) -> Result<Option<MessageRef<'a>>, Error> {
-        let received = self.connection.try_receive(Duration::ZERO, &mut buffer.buffers)?;
+        let received = self.connection.try_receive(&mut buffer.buffers)?;
         received.map(|received| self.message_ref(received, buffer)).transpose()
     }
 

@@ -6,6 +6,7 @@
 //! as long as their lengths say, results are looked at before anything is read,
 //! and a mailbox number lives exactly as long as its [`RawMailbox`].
 
+mod arrival;
 mod auth;
 mod socket;
 
@@ -20,13 +21,14 @@ use std::time::{Duration, Instant};
 
 use spread_sys::{SP_connect_timeout, mailbox, sp_time};
 use spread_wire::limits::{MAX_BODY_AND_GROUPS, MAX_GROUPS, NAME_FIELD};
-use spread_wire::{ErrorCode, HEADER_LEN, Header, Limits, Name, ServiceType};
+use spread_wire::{ErrorCode, Limits, Name, ServiceType};
 #[cfg(feature = "tokio")]
 use tokio::io::unix::AsyncFd;
 
 #[cfg(feature = "tokio")]
 use crate::asynchronous::Held;
 use crate::auth::Authenticator;
+pub(crate) use arrival::Arrival;
 use auth::{Exchanges, METHODS, set_null_method};
 use socket::{is_transient, poll};
 pub(crate) use socket::{read_by, wait_until, write_by};
@@ -150,20 +152,6 @@ pub(crate) struct Buffers {
     body: Vec<u8>,
 }
 
-/// What is there to be received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Arrival {
-    /// A whole message, or the end: a receive does not wait.
-    Message,
-    /// A part of a message, which keeps the descriptor readable.
-    Part {
-        /// Bytes of it.
-        queued: usize,
-    },
-    /// Nothing that keeps the descriptor readable.
-    Nothing,
-}
-
 /// Room to send a message.
 #[cfg(feature = "tokio")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +176,7 @@ pub(crate) enum ReceiveError {
     Code(Code),
     /// The message has more bytes than any that a daemon sends.
     TooLong(usize),
+    Io(io::Error),
 }
 
 impl RawMailbox {
@@ -382,75 +371,9 @@ impl RawMailbox {
         wake: Option<BorrowedFd<'_>>,
         deadline: Option<Instant>,
     ) -> io::Result<Readable> {
-        self.wait(libc::POLLIN, wake, deadline)
-    }
-
-    /// As [`wait_readable`](Self::wait_readable), but waits for the peer to send
-    /// no more.
-    pub(crate) fn wait_hangup(
-        &self,
-        wake: Option<BorrowedFd<'_>>,
-        deadline: Option<Instant>,
-    ) -> io::Result<Readable> {
-        self.wait(libc::POLLRDHUP, wake, deadline)
-    }
-
-    fn wait(
-        &self,
-        events: i16,
-        wake: Option<BorrowedFd<'_>>,
-        deadline: Option<Instant>,
-    ) -> io::Result<Readable> {
         let wake = wake.map_or(-1, |fd| fd.as_raw_fd());
-        let [mailbox, wake] = poll([(self.mbox, events), (wake, libc::POLLIN)], deadline)?;
+        let [mailbox, wake] = poll([(self.mbox, libc::POLLIN), (wake, libc::POLLIN)], deadline)?;
         Ok(Readable { mailbox, wake })
-    }
-
-    /// What is there to be received.
-    pub(crate) fn arrival(&self) -> io::Result<Arrival> {
-        match spread_sys::message_ready(self.mbox) {
-            Some(0) => Ok(Arrival::Nothing),
-            // An error is for the receive to report.
-            Some(_) => Ok(Arrival::Message),
-            None => self.peek_arrival(),
-        }
-    }
-
-    /// The C library does not tell, but it leaves a message in the kernel's queue
-    /// until it is asked for it, so the queue begins with a header.
-    fn peek_arrival(&self) -> io::Result<Arrival> {
-        let mut head = [0; HEADER_LEN];
-        let len = match self.recv(&mut head, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
-            // The end of the stream.
-            Ok(0) => return Ok(Arrival::Message),
-            Ok(len) => len,
-            Err(error) if is_transient(&error) => return Ok(Arrival::Nothing),
-            // For the library to report.
-            Err(_) => return Ok(Arrival::Message),
-        };
-        let whole = match Header::decode(&head, Limits::FROM_DAEMON) {
-            _ if len < HEADER_LEN => usize::MAX,
-            Ok(header) => header.frame_len(),
-            Err(_) => return Ok(Arrival::Message),
-        };
-        let queued = self.queued()?;
-        if queued >= whole || self.is_half_closed()? {
-            return Ok(Arrival::Message);
-        }
-        Ok(Arrival::Part { queued })
-    }
-
-    fn is_half_closed(&self) -> io::Result<bool> {
-        Ok(self.wait_hangup(None, Some(Instant::now()))?.mailbox)
-    }
-
-    fn queued(&self) -> io::Result<usize> {
-        let mut queued: c_int = 0;
-        // SAFETY: FIONREAD writes one int.
-        match unsafe { libc::ioctl(self.mbox, libc::FIONREAD, &mut queued) } {
-            0 => Ok(usize::try_from(queued).unwrap_or(0)),
-            _ => Err(io::Error::last_os_error()),
-        }
     }
 
     /// Whether a message of so many bytes can be sent without waiting, as far as

@@ -169,6 +169,21 @@ pub(crate) fn poll(fd: &impl AsRawFd, events: i16, timeout: Duration) -> bool {
     }
 }
 
+/// Has a TCP socket take only so many bytes of memory for what has not been read.
+pub(crate) fn set_receive_buffer(fd: &impl AsRawFd, len: libc::c_int) {
+    // SAFETY: the option is one int, which lives through the call.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUF,
+            (&raw const len).cast(),
+            size_of_val(&len) as libc::socklen_t,
+        )
+    };
+    assert_eq!(result, 0, "SO_RCVBUF: {}", io::Error::last_os_error());
+}
+
 /// Waits until the descriptor is readable.
 pub(crate) fn wait_readable(fd: &impl AsRawFd) {
     assert!(poll(fd, libc::POLLIN, PATIENCE), "not readable within {PATIENCE:?}");

@@ -18,7 +18,7 @@ use spread_wire::{
 use super::{PATIENCE, Transport};
 
 /// The private group of the client of every peer.
-const CLIENT: &str = "#me#peer";
+pub(crate) const CLIENT: &str = "#me#peer";
 
 /// Accepts one client and talks to it in a thread of its own. The connection ends
 /// when the peer is dropped, if not before.
@@ -204,7 +204,12 @@ pub(crate) fn message(payload: &[u8]) -> BytesMut {
 
 /// Any message to the client, on the wire.
 pub(crate) fn frame(delivery: &Delivery<'_>) -> BytesMut {
+    frame_of(delivery, ByteOrder::NATIVE)
+}
+
+/// Any message from a daemon of the given byte order, on the wire.
+pub(crate) fn frame_of(delivery: &Delivery<'_>, order: ByteOrder) -> BytesMut {
     let mut bytes = BytesMut::new();
-    delivery.encode(ByteOrder::NATIVE, &mut bytes);
+    delivery.encode(order, &mut bytes);
     bytes
 }

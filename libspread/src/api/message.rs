@@ -16,6 +16,7 @@ use crate::convert::{
 use crate::receive::Buffers;
 use crate::session::Session;
 use crate::socket::Piece;
+use crate::table;
 use crate::types::{mailbox, scatter, service};
 
 /// Sends a message to one group; returns `mess_len`. See `SP_multicast(3)` and
@@ -233,19 +234,16 @@ pub unsafe extern "C" fn SP_scat_receive(
     })
 }
 
-/// Whether [`SP_receive`] would not wait: 1 if the next message is all there or
-/// none will come, 0 otherwise. For Rust alone, there is no such function in C.
+/// Whether [`SP_receive`] would not wait: because the next message is all there, none
+/// will come, or the session has an error to tell. For Rust alone, there is no such
+/// function in C.
 ///
-/// It takes off the descriptor what has come of a message that is not all there.
-/// So a caller that polls for readability is not woken again and again by one
-/// half, and a message that is larger than what the socket can hold arrives, too.
-///
-/// # Errors
-///
-/// `ILLEGAL_SESSION`, `CONNECTION_CLOSED`, `NET_ERROR_ON_SESSION`: as for
-/// [`SP_receive`].
-pub fn message_ready(mbox: mailbox) -> c_int {
-    with_session(mbox, |session| session.is_ready().map(c_int::from))
+/// `None` if only a part of a message is known to be there. Nothing of it is kept in
+/// the library then, so a caller who does not want to wait for the rest may take it
+/// off the descriptor; in that case it has to take the rest, too, before it calls
+/// [`SP_receive`] again.
+pub fn message_ready(mbox: mailbox) -> Option<bool> {
+    table::get(mbox).and_then(|session| session.is_ready()).unwrap_or(Some(true))
 }
 
 /// Takes the names of the groups apart, into `names`.
