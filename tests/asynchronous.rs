@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt, future, stream};
 use spread::{AsyncMailbox, Error, Mailbox, Message, Outgoing, PrivateGroup, Service};
-use spread_wire::Request;
+use spread_wire::{Frame, Request};
 use support::peer::Peer;
 use support::{
-    PATIENCE, TestDaemon, Transport, block_on, on_each_transport, over_each_transport, unique,
+    PATIENCE, TestDaemon, Transport, block_on, on_each_transport, over_each_transport,
+    set_receive_buffer, unique,
 };
 
 on_each_transport!(
@@ -32,7 +33,10 @@ on_each_transport!(
 
 over_each_transport!(
     a_multicast_waits_for_room_and_the_executor_goes_on,
-    a_cancelled_multicast_has_sent_nothing,
+    a_cancelled_multicast_has_sent_all_or_nothing,
+    the_rest_of_a_cancelled_multicast_is_sent,
+    a_runtime_does_not_wait_for_a_multicast,
+    a_disconnect_sends_the_rest_of_a_message,
     a_sink_waits_for_room,
     dropping_a_mailbox_does_not_block_the_executor,
     shutting_down_ends_a_receive_and_a_multicast,
@@ -283,67 +287,177 @@ fn a_dropped_mailbox_leaves_its_groups(daemon: TestDaemon) {
 }
 
 fn a_multicast_waits_for_room_and_the_executor_goes_on(transport: Transport) {
-    for len in [100, LARGE] {
-        let peer = Peer::start(transport, move |client| {
-            client.wait()?;
-            // What is whole arrives whole.
-            loop {
-                let frame = client.receive()?;
-                match Request::parse(&frame) {
-                    Ok(Request::Multicast(m)) if m.body.len() == len => {}
-                    other => panic!("{other:?}"),
-                }
-            }
-        });
+    for (buffer, len) in
+        [4096, 0].into_iter().flat_map(|b| [100, 1024, 8192, LARGE].map(|l| (b, l)))
+    {
+        let (peer, mut received) = slow_peer(transport, buffer);
         block_on(async {
             let alice = connect(peer.address()).await;
-            let body = vec![0; len];
-            let mut multicast = Box::pin(alice.multicast(Service::Fifo, "g", &body));
+            let mut sent = 0;
+            let mut multicast = Box::pin(alice.multicast(Service::Fifo, "g", body(sent, len)));
             // Until one of them waits for good: while a timer ticks, many times.
             let mut ticks = tokio::time::interval(Duration::from_millis(1));
-            let mut ticks_in_wait = 0;
+            let (mut ticks_in_wait, mut last_tick) = (0, Instant::now());
             while ticks_in_wait < 100 {
                 tokio::select! {
                     biased;
-                    sent = &mut multicast => {
-                        sent.unwrap();
+                    result = &mut multicast => {
+                        result.unwrap();
+                        sent += 1;
                         ticks_in_wait = 0;
-                        multicast.set(alice.multicast(Service::Fifo, "g", &body));
+                        multicast.set(alice.multicast(Service::Fifo, "g", body(sent, len)));
                     }
-                    _ = ticks.tick() => ticks_in_wait += 1,
+                    _ = ticks.tick() => {
+                        ticks_in_wait += 1;
+                        // The peer goes on by itself, but not so soon.
+                        assert!(last_tick.elapsed() < PATIENCE / 2, "the executor is blocked");
+                        last_tick = Instant::now();
+                    }
                 }
             }
             peer.go_on();
-            multicast.await.unwrap();
-            alice.disconnect().await.unwrap();
+            // A small buffer is slow to take all that is on its way.
+            let count = if buffer > 0 { 1 } else { sent + 1 };
+            if buffer == 0 {
+                multicast.await.unwrap();
+            }
+            for n in 0..count {
+                assert_eq!(received.recv().await, Some(n), "of {sent} messages of {len}");
+            }
         });
     }
 }
 
-fn a_cancelled_multicast_has_sent_nothing(transport: Transport) {
-    let (count, counted) = mpsc::channel();
-    let peer = Peer::start(transport, move |client| {
-        client.wait()?;
-        let mut received = 0;
-        while let Ok(_frame) = client.receive() {
-            received += 1;
-        }
-        let _ = count.send(received);
-        Ok(())
-    });
+fn a_cancelled_multicast_has_sent_all_or_nothing(transport: Transport) {
+    let (peer, mut received) = slow_peer(transport, 0);
     block_on(async {
         let alice = connect(peer.address()).await;
-        let mut sent = fill(&alice).await;
+        let sent = fill(&alice).await;
+        // That of the last one may be on its way, and nothing can overtake it.
         for _ in 0..20 {
-            let multicast = alice.multicast(Service::Fifo, "g", vec![0; LARGE]);
+            let multicast = alice.multicast(Service::Fifo, "g", body(777, LARGE));
             assert!(tokio::time::timeout(Duration::from_millis(2), multicast).await.is_err());
         }
         peer.go_on();
-        alice.multicast(Service::Fifo, "g", b"last").await.unwrap();
-        sent += 1;
-        alice.disconnect().await.unwrap();
-        assert_eq!(counted.recv_timeout(PATIENCE).unwrap(), sent);
+        alice.multicast(Service::Fifo, "g", body(END, 4)).await.unwrap();
+        for n in 0..sent {
+            assert_eq!(received.recv().await, Some(n));
+        }
+        // One at most had begun, as a rule the last one of those before.
+        let mut next = received.recv().await.unwrap();
+        if next != END {
+            assert!(next == sent || next == 777, "{next}");
+            next = received.recv().await.unwrap();
+        }
+        assert_eq!(next, END);
     });
+}
+
+fn the_rest_of_a_cancelled_multicast_is_sent(transport: Transport) {
+    // The first one without room may have sent nothing, but not of any size.
+    let arrived = (0..20).any(|n| {
+        let (peer, mut received) = slow_peer(transport, 0);
+        block_on(async {
+            let alice = connect(peer.address()).await;
+            let sent = fill_with(&alice, LARGE - n * 3000).await;
+            peer.go_on();
+            // Nobody sends or receives meanwhile.
+            for n in 0..sent {
+                assert_eq!(received.recv().await, Some(n));
+            }
+            let rest = tokio::time::timeout(Duration::from_millis(100), received.recv()).await;
+            rest.inspect(|n| assert_eq!(*n, Some(sent))).is_ok()
+        })
+    });
+    assert!(arrived);
+}
+
+fn a_runtime_does_not_wait_for_a_multicast(transport: Transport) {
+    let (peer, mut received) = slow_peer(transport, 0);
+    let begin = Instant::now();
+    block_on(async {
+        let alice = connect(peer.address()).await;
+        fill(&alice).await;
+    });
+    // The connection has a second to end well.
+    assert!(begin.elapsed() < PATIENCE / 2, "{:?}", begin.elapsed());
+    peer.go_on();
+    // The peer comes to the end of the connection.
+    while received.blocking_recv().is_some() {}
+}
+
+fn a_disconnect_sends_the_rest_of_a_message(transport: Transport) {
+    // A busy machine may not get all of it sent in time, but not time and again.
+    let ended = (0..10).any(|n| {
+        let (tell, told) = mpsc::channel();
+        let peer = Peer::start(transport, move |client| {
+            client.wait()?;
+            let _ = tell.send(client.receive_all()?.len() as u32);
+            Ok(())
+        });
+        let (sent, ended) = block_on(async {
+            let alice = connect(peer.address()).await;
+            let sent = fill_with(&alice, LARGE - n * 3000).await;
+            peer.go_on();
+            (sent, alice.disconnect().await)
+        });
+        match ended {
+            Ok(()) => {
+                let received = told.recv_timeout(PATIENCE).expect("whole messages to the end");
+                assert!((sent..=sent + 1).contains(&received), "{received} of {sent}");
+                true
+            }
+            Err(error) => {
+                assert!(matches!(error, Error::Io(_)), "{error:?}");
+                false
+            }
+        }
+    });
+    assert!(ended);
+}
+
+/// The number of the last message.
+const END: u32 = u32::MAX;
+
+/// A peer that does not read until it is told to, and then hands over the number of
+/// each message, if all that comes is whole. Its socket takes `buffer` bytes, or as
+/// many as the system says if this is 0.
+fn slow_peer(
+    transport: Transport,
+    buffer: i32,
+) -> (Peer, tokio::sync::mpsc::UnboundedReceiver<u32>) {
+    let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+    let peer = Peer::start(transport, move |client| {
+        if buffer > 0 {
+            set_receive_buffer(client, buffer);
+        }
+        client.wait()?;
+        set_receive_buffer(client, 1 << 20);
+        loop {
+            let number = number(&client.receive()?);
+            tell.send(number).map_err(std::io::Error::other)?;
+        }
+    });
+    (peer, told)
+}
+
+/// The number that a message with such a [`body`] has.
+fn number(frame: &Frame) -> u32 {
+    match Request::parse(frame) {
+        Ok(Request::Multicast(message)) => {
+            let number = u32::from_le_bytes(*message.body.first_chunk().unwrap());
+            assert_eq!(message.body, body(number, message.body.len()));
+            number
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A payload of `len` bytes that begins with a number.
+fn body(number: u32, len: usize) -> Vec<u8> {
+    let mut body = vec![number as u8; len];
+    body[..4].copy_from_slice(&number.to_le_bytes());
+    body
 }
 
 fn a_sink_waits_for_room(transport: Transport) {
@@ -394,11 +508,16 @@ async fn connect(address: &str) -> AsyncMailbox {
     AsyncMailbox::connect(Mailbox::builder(address).private_name(unique("a"))).await.unwrap()
 }
 
-/// Multicasts large messages until there is no more room; returns how many.
-async fn fill(mailbox: &AsyncMailbox) -> usize {
+/// Multicasts large messages, numbered, until there is no more room; returns how many
+/// have gone. One more may have begun to go.
+async fn fill(mailbox: &AsyncMailbox) -> u32 {
+    fill_with(mailbox, LARGE).await
+}
+
+async fn fill_with(mailbox: &AsyncMailbox, len: usize) -> u32 {
     let mut sent = 0;
     loop {
-        let multicast = mailbox.multicast(Service::Fifo, "g", vec![0; LARGE]);
+        let multicast = mailbox.multicast(Service::Fifo, "g", body(sent, len));
         match tokio::time::timeout(Duration::from_millis(100), multicast).await {
             Ok(result) => result.unwrap(),
             Err(_) => return sent,

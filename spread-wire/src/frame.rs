@@ -153,7 +153,7 @@ impl<'a> Groups<'a> {
     }
 
     /// Appends the names to `out`, 32 bytes each.
-    pub(crate) fn encode(self, out: &mut BytesMut) {
+    pub(crate) fn encode(self, out: &mut impl BufMut) {
         match self.0 {
             Repr::Fields(fields) => out.put_slice(fields.as_flattened()),
             Repr::Names(names) => names.iter().for_each(|name| out.put_slice(name.as_field())),

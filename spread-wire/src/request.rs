@@ -137,17 +137,27 @@ impl<'a> Request<'a> {
 
     /// Appends the request of the client `sender` to `out`.
     pub fn encode(&self, sender: Name, order: ByteOrder, out: &mut BytesMut) {
-        let header = self.header(sender, order);
-        out.reserve(header.frame_len());
-        out.put_slice(&header.encode());
+        out.reserve(self.header(sender, order).frame_len());
+        self.encode_head(sender, order, out);
+        out.put_slice(self.body());
+    }
+
+    /// Appends what comes before the [`body`](Self::body).
+    pub fn encode_head(&self, sender: Name, order: ByteOrder, out: &mut impl BufMut) {
+        out.put_slice(&self.header(sender, order).encode());
         match self {
             Request::Join(group) | Request::Leave(group) | Request::Disconnect(group) => {
                 out.put_slice(group.as_field());
             }
-            Request::Multicast(m) => {
-                m.groups.encode(out);
-                out.put_slice(m.body);
-            }
+            Request::Multicast(m) => m.groups.encode(out),
+        }
+    }
+
+    /// What the request says after its groups.
+    pub fn body(&self) -> &'a [u8] {
+        match self {
+            Request::Join(_) | Request::Leave(_) | Request::Disconnect(_) => &[],
+            Request::Multicast(m) => m.body,
         }
     }
 }

@@ -2,28 +2,22 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use futures_core::Stream;
 use futures_sink::Sink;
-use spread_wire::limits::NAME_FIELD;
-use spread_wire::{HEADER_LEN, PrivateGroup};
+use spread_wire::{PrivateGroup, Request};
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex as Turns, OwnedMutexGuard as Turn, watch};
 
 use crate::connection::Connection;
 use crate::multicast::{self, GroupList};
-use crate::sys::{self, Room};
-use crate::{Builder, Error, Mailbox, Message, Outgoing, Receiver, SendOptions, ToGroups};
-
-/// Bytes of a join or a leave on the wire.
-const REQUEST_LEN: usize = HEADER_LEN + NAME_FIELD;
-
-/// How long to wait for more room when the socket tells only of some.
-const MORE_ROOM: Duration = Duration::from_millis(1);
+use crate::{Builder, Error, Mailbox, Message, Outgoing, Receiver, SendOptions, ToGroups, sys};
 
 /// A [`Mailbox`] for tokio: receiving and sending are futures that never block
 /// the executor.
@@ -64,7 +58,7 @@ impl AsyncMailbox {
 
     /// Takes a mailbox into the runtime that the calling task runs in.
     ///
-    /// The runtime's I/O and time must be enabled.
+    /// The runtime's I/O must be enabled.
     ///
     /// # Errors
     ///
@@ -72,18 +66,17 @@ impl AsyncMailbox {
     ///
     /// # Panics
     ///
-    /// Outside a runtime, or in one whose I/O is not enabled. Where time is not,
-    /// it is a multicast that waits for room that panics.
+    /// Outside a runtime, or in one whose I/O is not enabled.
     pub fn new(mailbox: Mailbox) -> Result<AsyncMailbox, Error> {
         let (_, receiver) = mailbox.split();
-        let connection = Held(Arc::clone(receiver.connection()));
-        let io = Arc::new(sys::register(connection).map_err(Error::Io)?);
+        let held = Held {
+            connection: Arc::clone(receiver.connection()),
+            runtime: Handle::current(),
+            end: watch::Sender::new(()),
+        };
+        let io = Arc::new(sys::register(held).map_err(Error::Io)?);
         Ok(AsyncMailbox {
-            sender: AsyncSender {
-                io: Arc::clone(&io),
-                turn: Arc::new(Mutex::new(())),
-                pending: None,
-            },
+            sender: AsyncSender { io: Arc::clone(&io), turns: Arc::default(), pending: None },
             receiver: AsyncReceiver { receiver, io, ended: false },
         })
     }
@@ -152,7 +145,8 @@ impl AsyncMailbox {
         drop(sender);
         let AsyncReceiver { receiver, io, .. } = receiver;
         drop(receiver);
-        let connection = Arc::into_inner(io).and_then(|io| Arc::into_inner(io.into_inner().0));
+        let connection =
+            Arc::into_inner(io).and_then(|io| Arc::into_inner(io.into_inner().connection));
         let Some(connection) = connection else {
             return Ok(());
         };
@@ -168,8 +162,8 @@ type Sending = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 /// side by side.
 pub struct AsyncSender {
     io: Arc<AsyncFd<Held>>,
-    /// Held while room is looked for and used, never while waiting.
-    turn: Arc<Mutex<()>>,
+    /// Whose message is on its way.
+    turns: Arc<Turns<()>>,
     /// What the sink has taken and not sent.
     pending: Option<Mutex<Sending>>,
 }
@@ -177,7 +171,7 @@ pub struct AsyncSender {
 impl Clone for AsyncSender {
     /// A sender with nothing pending.
     fn clone(&self) -> AsyncSender {
-        AsyncSender { io: Arc::clone(&self.io), turn: Arc::clone(&self.turn), pending: None }
+        AsyncSender { io: Arc::clone(&self.io), turns: Arc::clone(&self.turns), pending: None }
     }
 }
 
@@ -202,7 +196,7 @@ impl AsyncSender {
     /// Those of [`Mailbox::join`].
     pub async fn join(&self, group: impl AsRef<[u8]>) -> Result<(), Error> {
         let group = multicast::group_name(group)?;
-        self.send(REQUEST_LEN, |connection| connection.join(group.as_str())).await
+        self.send(Request::Join(group.into())).await
     }
 
     /// Leaves a group. See [`Mailbox::leave`].
@@ -212,12 +206,19 @@ impl AsyncSender {
     /// Those of [`Mailbox::leave`].
     pub async fn leave(&self, group: impl AsRef<[u8]>) -> Result<(), Error> {
         let group = multicast::group_name(group)?;
-        self.send(REQUEST_LEN, |connection| connection.leave(group.as_str())).await
+        self.send(Request::Leave(group.into())).await
     }
 
     /// Sends a message once there is room for it. See [`Mailbox::multicast`].
     ///
-    /// Cancel safe: dropped before it is done, the future has sent nothing.
+    /// It never blocks the executor, however large the message and however slow the
+    /// daemon. Messages go out one after the other, in the order in which their
+    /// futures were first polled.
+    ///
+    /// Dropped before it is done, the future has either sent nothing, or a part of the
+    /// message has gone; then the runtime sends the rest all the same, before
+    /// anything else, for as long as there is a half of the mailbox. In the end the
+    /// rest has the time that [`disconnect`](AsyncMailbox::disconnect) takes.
     ///
     /// # Errors
     ///
@@ -231,8 +232,7 @@ impl AsyncSender {
         let (options, payload) = (options.into(), payload.as_ref());
         let groups = GroupList::of(groups)?;
         groups.check_payload(payload.len())?;
-        let len = groups.frame_len(payload.len());
-        self.send(len, |connection| connection.send(options, &groups, payload)).await
+        self.send(options.request(&groups, payload)).await
     }
 
     /// Ends the connection at once for all halves. See
@@ -241,31 +241,75 @@ impl AsyncSender {
         self.connection().raw.shut_down();
     }
 
-    /// Waits for room for `len` bytes, then calls `send`.
-    async fn send(
-        &self,
-        len: usize,
-        send: impl Fn(&Connection) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        loop {
-            let mut ready = self.io.writable().await.map_err(Error::Io)?;
-            let room = {
-                let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-                match self.connection().raw.room(len).map_err(Error::Io)? {
-                    Room::Enough => return send(self.connection()),
-                    room => room,
-                }
-            };
-            match room {
-                Room::None => ready.clear_ready(),
-                // No event will tell of more.
-                _ => tokio::time::sleep(MORE_ROOM).await,
-            }
+    /// Sends as there is room.
+    ///
+    /// The bytes go to the socket without libspread, which would wait for room.
+    async fn send(&self, request: Request<'_>) -> Result<(), Error> {
+        let turn = Arc::clone(&self.turns).lock_owned().await;
+        self.connection().usable()?;
+        let start = |connection: &Connection| connection.start_send(&request);
+        if poll_fn(|cx| poll_with_room(&self.io, cx, start)).await? {
+            return Ok(());
         }
+        let mut rest = Rest { io: &self.io, turn: Some(turn) };
+        let sent = poll_fn(|cx| poll_flush(&self.io, cx)).await;
+        rest.turn = None;
+        sent
     }
 
     fn connection(&self) -> &Connection {
-        &self.io.get_ref().0
+        &self.io.get_ref().connection
+    }
+}
+
+/// The rest of a message that is on its way. If the future that began it is dropped,
+/// a task sees it out: nothing can follow half a message.
+struct Rest<'a> {
+    io: &'a Arc<AsyncFd<Held>>,
+    turn: Option<Turn<()>>,
+}
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        if let Some(turn) = self.turn.take() {
+            let held = self.io.get_ref();
+            let end = held.end.subscribe();
+            held.runtime.spawn(send_rest(Arc::downgrade(self.io), end, turn));
+        }
+    }
+}
+
+/// Sends the rest of a message, until the last half of the mailbox is dropped: then it
+/// goes the way of the connection.
+async fn send_rest(io: Weak<AsyncFd<Held>>, mut end: watch::Receiver<()>, _turn: Turn<()>) {
+    let mut ended = pin!(end.changed());
+    poll_fn(|cx| match io.upgrade() {
+        Some(io) if ended.as_mut().poll(cx).is_pending() => poll_flush(&io, cx).map(drop),
+        _ => Poll::Ready(()),
+    })
+    .await;
+}
+
+/// Sends the rest of a message as there is room.
+fn poll_flush(io: &AsyncFd<Held>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    poll_with_room(io, cx, |connection| connection.raw.flush())
+}
+
+/// Calls `send` until there is room; to be polled by whoever has the turn.
+fn poll_with_room<T>(
+    io: &AsyncFd<Held>,
+    cx: &mut Context<'_>,
+    send: impl Fn(&Connection) -> io::Result<T>,
+) -> Poll<Result<T, Error>> {
+    loop {
+        let mut ready = ready!(io.poll_write_ready(cx)).map_err(Error::Io)?;
+        match ready.try_io(|io| send(&io.get_ref().connection)) {
+            Ok(sent) => {
+                return Poll::Ready(sent.map_err(|_| io.get_ref().connection.send_failed()));
+            }
+            // What comes after the look is an event again.
+            Err(_would_block) => {}
+        }
     }
 }
 
@@ -288,8 +332,7 @@ impl Sink<Outgoing> for AsyncSender {
         let sender = self.clone();
         self.pending = Some(Mutex::new(Box::pin(async move {
             let Outgoing { options, groups, payload } = message;
-            let len = groups.frame_len(payload.len());
-            sender.send(len, |connection| connection.send(options, &groups, &payload)).await
+            sender.send(options.request(&groups, &payload)).await
         })));
         Ok(())
     }
@@ -397,10 +440,15 @@ impl Stream for AsyncMailbox {
 
 /// The connection as a descriptor for tokio.
 #[derive(Debug)]
-pub(crate) struct Held(Arc<Connection>);
+pub(crate) struct Held {
+    connection: Arc<Connection>,
+    runtime: Handle,
+    /// Tells tasks of the end by being dropped.
+    end: watch::Sender<()>,
+}
 
 impl AsRawFd for Held {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.raw.as_raw_fd()
+        self.connection.raw.as_raw_fd()
     }
 }

@@ -6,6 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use spread_wire::{Begun, ErrorCode, PrivateGroup};
+#[cfg(feature = "tokio")]
+use spread_wire::{
+    ByteOrder, HEADER_LEN, Request,
+    limits::{MAX_GROUPS, NAME_FIELD},
+};
 
 use crate::interrupt::Wake;
 use crate::multicast::GroupList;
@@ -17,7 +22,8 @@ use crate::{Error, ProtocolError, SendOptions, ToGroups, multicast, sys};
 pub(crate) struct Connection {
     pub(crate) raw: RawMailbox,
     private_group: PrivateGroup,
-    /// Set when the daemon broke the protocol: what follows cannot be trusted.
+    /// Set when the daemon broke the protocol, or a message stopped half way: what
+    /// follows cannot be trusted.
     broken: AtomicBool,
     /// What interrupts a receive, once somebody has asked for it.
     wake: OnceLock<Arc<Wake>>,
@@ -106,6 +112,21 @@ impl Connection {
             .multicast(options.service_type(), groups.names(), options.number(), payload)
             .map(|_| ())
             .map_err(|code| session_error("SP_multigroup_multicast", code))
+    }
+
+    /// Sends what has been checked, as far as there is room, without waiting; says
+    /// whether that is all of it. The rest is for [`RawMailbox::flush`].
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if there is no room.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn start_send(&self, request: &Request<'_>) -> io::Result<bool> {
+        let mut head = [0; HEADER_LEN + MAX_GROUPS * NAME_FIELD];
+        let mut room = &mut head[..];
+        request.encode_head(self.private_group.into(), ByteOrder::NATIVE, &mut room);
+        let len = HEADER_LEN + MAX_GROUPS * NAME_FIELD - room.len();
+        self.raw.start_send(&head[..len], request.body())
     }
 
     /// Waits for a message, and receives it into `buffers`.
@@ -209,7 +230,14 @@ impl Connection {
         Error::Protocol(error)
     }
 
-    fn usable(&self) -> Result<(), Error> {
+    /// Notes that a message has not gone, at least not all of it: nothing can follow.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn send_failed(&self) -> Error {
+        self.broken.store(true, Ordering::Relaxed);
+        Error::ConnectionClosed
+    }
+
+    pub(crate) fn usable(&self) -> Result<(), Error> {
         if !self.raw.is_ours() {
             return Err(Error::Forked);
         }

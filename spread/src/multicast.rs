@@ -2,6 +2,8 @@
 
 use spread_wire::limits::{MAX_BODY_AND_GROUPS, MAX_GROUPS, NAME_FIELD};
 use spread_wire::{GroupName, Name, NameError, PrivateGroup, PrivateName, Service, ServiceType};
+#[cfg(feature = "tokio")]
+use spread_wire::{Multicast, Request};
 
 use crate::Error;
 
@@ -42,6 +44,18 @@ impl SendOptions {
 
     pub(crate) fn number(self) -> i16 {
         self.message_type
+    }
+
+    /// What the daemon is asked for.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn request<'a>(self, groups: &'a GroupList, payload: &'a [u8]) -> Request<'a> {
+        Request::Multicast(Multicast {
+            service: self.service,
+            self_discard: self.self_discard,
+            message_type: self.message_type,
+            groups: groups.names().into(),
+            body: payload,
+        })
     }
 }
 
@@ -123,12 +137,6 @@ impl GroupList {
             return Err(Error::MessageTooLong { len, max: MAX_BODY_AND_GROUPS });
         }
         Ok(())
-    }
-
-    /// Bytes of a message to these groups on the wire, payload included.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn frame_len(&self, payload: usize) -> usize {
-        spread_wire::HEADER_LEN + self.count * NAME_FIELD + payload
     }
 
     fn push(&mut self, name: Name) {

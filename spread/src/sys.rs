@@ -8,6 +8,8 @@
 
 mod arrival;
 mod auth;
+#[cfg(feature = "tokio")]
+mod outgoing;
 mod socket;
 
 use std::ffi::{CStr, c_char, c_int};
@@ -15,6 +17,8 @@ use std::io::{self, IoSlice};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
+#[cfg(feature = "tokio")]
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Once, PoisonError};
 use std::time::{Duration, Instant};
@@ -115,6 +119,9 @@ pub(crate) struct RawMailbox {
     /// Dropped where it may block, though in a runtime of tokio.
     #[cfg(feature = "tokio")]
     may_block: bool,
+    /// The rest of a message of which a part has gone.
+    #[cfg(feature = "tokio")]
+    unsent: Mutex<Vec<u8>>,
 }
 
 /// How many forks lie between the first process and this one.
@@ -150,17 +157,6 @@ pub(crate) struct Buffers {
     groups: Vec<[u8; NAME_FIELD]>,
     num_groups: usize,
     body: Vec<u8>,
-}
-
-/// Room to send a message.
-#[cfg(feature = "tokio")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Room {
-    Enough,
-    /// The descriptor is writable all the same: that is to have a third of the
-    /// buffer free, which is too little for the largest messages.
-    Some,
-    None,
 }
 
 /// What a wait ended with.
@@ -233,6 +229,8 @@ impl RawMailbox {
             process: fork_count(),
             #[cfg(feature = "tokio")]
             may_block: false,
+            #[cfg(feature = "tokio")]
+            unsent: Mutex::default(),
         };
         raw.close_on_exec();
         let mut field = [0; NAME_FIELD];
@@ -376,33 +374,6 @@ impl RawMailbox {
         Ok(Readable { mailbox, wake })
     }
 
-    /// Whether a message of so many bytes can be sent without waiting, as far as
-    /// one can tell.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn room(&self, len: usize) -> io::Result<Room> {
-        // Without events to wait for, poll(2) tells of the end of a connection only.
-        let [writable, ended] =
-            poll([(self.mbox, libc::POLLOUT), (self.mbox, 0)], Some(Instant::now()))?;
-        if !writable {
-            return Ok(Room::None);
-        }
-        if ended {
-            // Sending fails at once, however full the buffer.
-            return Ok(Room::Enough);
-        }
-        let mut waiting: c_int = 0;
-        // SAFETY: TIOCOUTQ writes one int.
-        if unsafe { libc::ioctl(self.mbox, libc::TIOCOUTQ, &mut waiting) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let waiting = usize::try_from(waiting).unwrap_or(0);
-        let buffer = socket2::SockRef::from(self).send_buffer_size()?;
-        // The kernel counts more than the bytes. If nothing waits, there will not
-        // be more room than there is.
-        let enough = waiting == 0 || waiting + len + len / 4 + 4096 <= buffer;
-        Ok(if enough { Room::Enough } else { Room::Some })
-    }
-
     /// Ends the session and waits, up to [`LINGER`], for the daemon to do the
     /// same: so that all that was sent before arrives.
     ///
@@ -416,6 +387,8 @@ impl RawMailbox {
 
     fn linger(&self) -> io::Result<()> {
         let deadline = Instant::now() + LINGER;
+        #[cfg(feature = "tokio")]
+        self.flush_by(deadline)?;
         // SAFETY: takes no pointer; the descriptor is open.
         if unsafe { libc::shutdown(self.mbox, libc::SHUT_WR) } != 0 {
             return Err(io::Error::last_os_error());
@@ -475,7 +448,8 @@ impl Drop for RawMailbox {
         if !self.may_block
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            let this = RawMailbox { may_block: true, ..*self };
+            let unsent = std::mem::take(&mut self.unsent);
+            let this = RawMailbox { may_block: true, unsent, ..*self };
             runtime.spawn_blocking(move || drop(this));
             return;
         }

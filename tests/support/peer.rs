@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -127,6 +127,12 @@ pub(crate) struct Client {
     received: BytesMut,
 }
 
+impl AsRawFd for Client {
+    fn as_raw_fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+}
+
 impl Client {
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
@@ -144,6 +150,19 @@ impl Client {
                 Ok(Some(frame)) => return Ok(frame),
                 Ok(None) => self.read_more()?,
                 Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+    }
+
+    /// What comes from the client until it ends: whole frames, in the end, too.
+    pub(crate) fn receive_all(&mut self) -> io::Result<Vec<Frame>> {
+        let mut frames = Vec::new();
+        loop {
+            match self.receive() {
+                Ok(frame) => frames.push(frame),
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
+                Err(_) if self.received.is_empty() => return Ok(frames),
+                Err(_) => return Err(io::Error::other("an end within a frame")),
             }
         }
     }
