@@ -2,13 +2,16 @@
 
 mod support;
 
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use spread::{Backoff, Error, Mailbox, Message, Service, Session, SessionEvent, View};
 use spread_daemon::Daemon;
+use support::peer;
 use support::{
     Expect, PATIENCE, TestDaemon, Transport, on_each_transport, over_each_transport, unique,
 };
@@ -235,6 +238,54 @@ fn attempts_are_further_and_further_apart() {
     for (time, least) in times.iter().zip(AFTER.map(Duration::from_millis)) {
         assert!(*time - begin >= least, "{times:?} since {begin:?}");
     }
+}
+
+#[test]
+fn a_daemon_that_drops_its_clients_at_once_is_not_asked_again_at_once() {
+    let (place, daemon) = Place::start(Transport::Tcp);
+    let mut alice = place.session("alice", NEVER);
+    daemon.stop();
+    lost(&mut alice);
+    // What is there now takes clients in, and closes.
+    let listener = TcpListener::bind(("127.0.0.1", place.port)).unwrap();
+    let (count, counted) = mpsc::channel();
+    let dropping = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        peer::shake_hands(&mut stream, &mut BytesMut::new()).unwrap();
+        drop(stream);
+        listener.set_nonblocking(true).unwrap();
+        counted.recv().unwrap();
+        listener.accept().map(drop).map_err(|error| error.kind())
+    });
+    assert_eq!(restored(&mut alice), peer::CLIENT);
+    lost(&mut alice);
+    assert!(alice.receive_timeout(Duration::from_millis(50)).unwrap().is_none());
+    count.send(()).unwrap();
+    assert_eq!(dropping.join().unwrap(), Err(ErrorKind::WouldBlock), "another attempt");
+}
+
+#[test]
+fn an_interrupt_does_not_wait_for_an_attempt_to_connect() {
+    let (place, daemon) = Place::start(Transport::Tcp);
+    let builder = Mailbox::builder(&place.address).private_name("alice").timeout(None);
+    let mut alice = builder.session(NEVER).unwrap();
+    daemon.stop();
+    lost(&mut alice);
+    // Connected to, but says nothing.
+    let listener = TcpListener::bind(("127.0.0.1", place.port)).unwrap();
+    assert!(alice.receive_timeout(Duration::from_millis(10)).unwrap().is_none());
+    let (mut stream, _) = listener.accept().unwrap();
+    let interrupter = alice.interrupter();
+    for _ in 0..10 {
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| alice.receive());
+            interrupter.interrupt();
+            assert!(matches!(waiting.join().unwrap(), Err(Error::Interrupted)));
+        });
+    }
+    // The same attempt succeeds in the end.
+    peer::shake_hands(&mut stream, &mut BytesMut::new()).unwrap();
+    assert_eq!(restored(&mut alice), peer::CLIENT);
 }
 
 #[test]

@@ -1,13 +1,19 @@
 //! Staying connected.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use spread_wire::{GroupName, PrivateGroup};
 
+use crate::connection::Connection;
 use crate::interrupt::Wake;
-use crate::{Builder, Error, Interrupter, Mailbox, Message, SendOptions, ToGroups, multicast, sys};
+use crate::sys::wait_any;
+use crate::{Builder, Error, Interrupter, Mailbox, Message, SendOptions, ToGroups, multicast};
 
 /// A mailbox that connects again when its connection is lost, to the next daemon
 /// that it was given, and joins its groups again.
@@ -44,12 +50,41 @@ pub struct Session {
 
 #[derive(Debug)]
 enum State {
-    Connected(Mailbox),
-    /// When to try next, and how long to wait after that.
-    Lost {
-        next: Instant,
-        delay: Duration,
+    Connected {
+        mailbox: Mailbox,
+        since: Instant,
+        /// What the connection has to outlast, and how long to wait if it does not.
+        wait: Duration,
     },
+    Lost {
+        /// When to try next, and how long to wait after that.
+        next: Instant,
+        wait: Duration,
+        attempt: Option<Attempt>,
+    },
+}
+
+/// A connect under way in a thread of its own, since none can be interrupted.
+#[derive(Debug)]
+struct Attempt {
+    /// If nobody joins it, the connection ends with it.
+    thread: JoinHandle<Result<Connection, Error>>,
+    /// Readable at its end.
+    end: UnixStream,
+    /// How long it is until the next one.
+    wait: Duration,
+}
+
+impl Attempt {
+    fn start(builder: Builder, wait: Duration) -> io::Result<Attempt> {
+        let (end, other) = UnixStream::pair()?;
+        let connect = move || {
+            let _other = other;
+            builder.open()
+        };
+        let thread = thread::Builder::new().name("spread-session".to_owned()).spawn(connect)?;
+        Ok(Attempt { thread, end, wait })
+    }
 }
 
 /// No wait between attempts is longer, whatever a [`Backoff`] says.
@@ -57,6 +92,10 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long to wait between attempts to connect: at first not at all, then for
 /// `first`, then twice as long each time, up to `longest` or a day.
+///
+/// It begins anew once a connection has lasted for longer than the wait that would
+/// follow. So a daemon that takes a client in and drops it at once is not asked all the
+/// time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     /// The wait before the second attempt.
@@ -103,7 +142,8 @@ impl Builder {
     pub fn session(self, backoff: Backoff) -> Result<Session, Error> {
         let wake = Arc::new(Wake::new().map_err(Error::Io)?);
         let mailbox = Mailbox::new(self.open()?.woken_by(Arc::clone(&wake)));
-        let state = State::Connected(mailbox);
+        // It was asked for, so nothing is to be proven.
+        let state = State::Connected { mailbox, since: Instant::now(), wait: Duration::ZERO };
         Ok(Session { builder: self, backoff, groups: BTreeSet::new(), wake, state })
     }
 }
@@ -174,7 +214,7 @@ impl Session {
     }
 
     /// As [`receive`](Session::receive), but for as long as `timeout`; `None` if
-    /// nothing came. An attempt to connect takes its own time, too.
+    /// nothing came. An attempt to connect goes on meanwhile.
     ///
     /// # Errors
     ///
@@ -190,7 +230,10 @@ impl Session {
         }
     }
 
-    /// What ends a receive that waits, connected or not.
+    /// What ends a receive that waits, connected or not. An attempt to connect goes on
+    /// in a thread of its own, for the next receive, up to the
+    /// [`timeout`](Builder::timeout); so it does when the session is dropped, and then
+    /// ends its connection, if any, at once.
     pub fn interrupter(&self) -> Interrupter {
         self.wake.interrupter()
     }
@@ -202,14 +245,14 @@ impl Session {
     /// Those of [`Mailbox::disconnect`].
     pub fn disconnect(self) -> Result<(), Error> {
         match self.state {
-            State::Connected(mailbox) => mailbox.disconnect(),
+            State::Connected { mailbox, .. } => mailbox.disconnect(),
             State::Lost { .. } => Ok(()),
         }
     }
 
     fn mailbox(&self) -> Option<&Mailbox> {
         match &self.state {
-            State::Connected(mailbox) => Some(mailbox),
+            State::Connected { mailbox, .. } => Some(mailbox),
             State::Lost { .. } => None,
         }
     }
@@ -226,33 +269,59 @@ impl Session {
     /// connect in vain.
     fn receive_by(&mut self, deadline: Option<Instant>) -> Result<Option<SessionEvent>, Error> {
         match &mut self.state {
-            State::Connected(mailbox) => match mailbox.receive_by(deadline) {
+            State::Connected { mailbox, since, wait } => match mailbox.receive_by(deadline) {
                 Ok(message) => Ok(message.map(SessionEvent::Message)),
                 Err(error) if error.is_closed() => {
-                    let (next, delay) = (Instant::now(), self.backoff.first.min(DAY));
-                    self.state = State::Lost { next, delay };
+                    let now = Instant::now();
+                    let (next, wait) = match since.elapsed() >= *wait {
+                        true => (now, self.backoff.first.min(DAY)),
+                        false => (now + *wait, self.backoff.after(*wait)),
+                    };
+                    self.state = State::Lost { next, wait, attempt: None };
                     Ok(Some(SessionEvent::Lost(error)))
                 }
                 Err(error) => Err(error),
             },
-            State::Lost { next, delay } => {
-                let until = deadline.map_or(*next, |deadline| deadline.min(*next));
-                let woken = sys::wait_until(self.wake.as_fd(), until).map_err(Error::Io)?;
+            State::Lost { next, wait, attempt } => {
+                let Some(under_way) = attempt else {
+                    let until = deadline.map_or(*next, |deadline| deadline.min(*next));
+                    let [woken] = wait_any([self.wake.as_fd()], Some(until)).map_err(Error::Io)?;
+                    if woken && self.wake.take() {
+                        return Err(Error::Interrupted);
+                    }
+                    let now = Instant::now();
+                    if now >= *next {
+                        let started = Attempt::start(self.builder.clone(), *wait);
+                        *attempt = Some(started.map_err(Error::Io)?);
+                        *next = now + *wait;
+                        *wait = self.backoff.after(*wait);
+                    }
+                    return Ok(None);
+                };
+                let fds = [self.wake.as_fd(), under_way.end.as_fd()];
+                let [woken, ended] = wait_any(fds, deadline).map_err(Error::Io)?;
                 if woken && self.wake.take() {
                     return Err(Error::Interrupted);
                 }
-                if Instant::now() < *next {
-                    return Ok(None);
+                match attempt.take_if(|_| ended) {
+                    Some(Attempt { thread, wait, .. }) => {
+                        // What panics is counted as an attempt in vain.
+                        let result = thread.join().unwrap_or(Err(Error::ConnectionClosed));
+                        self.connected(result, wait)
+                    }
+                    None => Ok(None),
                 }
-                *next = Instant::now() + *delay;
-                *delay = self.backoff.after(*delay);
-                self.connect_again()
             }
         }
     }
 
-    fn connect_again(&mut self) -> Result<Option<SessionEvent>, Error> {
-        let mailbox = match self.builder.open() {
+    /// Takes note of what came of an attempt.
+    fn connected(
+        &mut self,
+        result: Result<Connection, Error>,
+        wait: Duration,
+    ) -> Result<Option<SessionEvent>, Error> {
+        let mailbox = match result {
             Ok(connection) => Mailbox::new(connection.woken_by(Arc::clone(&self.wake))),
             // A daemon that has not noticed yet that this client is gone still
             // has its name in use.
@@ -265,7 +334,7 @@ impl Session {
         let joined = self.groups.iter().try_for_each(|group| mailbox.join(group.as_str()));
         match joined {
             Ok(()) => {
-                self.state = State::Connected(mailbox);
+                self.state = State::Connected { mailbox, since: Instant::now(), wait };
                 Ok(Some(SessionEvent::Restored(private_group)))
             }
             Err(error) if error.is_closed() => Ok(None),

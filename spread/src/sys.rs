@@ -35,7 +35,7 @@ use crate::auth::Authenticator;
 pub(crate) use arrival::Arrival;
 use auth::{Exchanges, METHODS, set_null_method};
 use socket::{is_transient, poll};
-pub(crate) use socket::{read_by, wait_until, write_by};
+pub(crate) use socket::{read_by, wait_any, write_by};
 
 /// How long a disconnect waits for the daemon at most.
 const LINGER: Duration = Duration::from_secs(1);

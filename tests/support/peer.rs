@@ -39,6 +39,17 @@ impl Peer {
         transport: Transport,
         talk: impl FnOnce(&mut Client) -> io::Result<()> + Send + 'static,
     ) -> Peer {
+        Peer::rude(transport, |client| {
+            client.shake_hands()?;
+            talk(client)
+        })
+    }
+
+    /// As [`start`](Self::start), but leaves the handshake to `talk`.
+    pub(crate) fn rude(
+        transport: Transport,
+        talk: impl FnOnce(&mut Client) -> io::Result<()> + Send + 'static,
+    ) -> Peer {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = tcp.local_addr().unwrap().port();
         let (steps, next_step) = mpsc::channel();
@@ -46,7 +57,7 @@ impl Peer {
         let serve = move |stream: UnixStream| {
             let _ = accept.send(stream.try_clone()?);
             let mut client = Client { stream, next_step, received: BytesMut::new() };
-            let talked = client.shake_hands().and_then(|()| talk(&mut client));
+            let talked = talk(&mut client);
             let drained = talked.and_then(|()| io::copy(&mut client.stream, &mut io::sink()));
             // There is another handle, with which it would stay open.
             client.stream.shutdown(Shutdown::Both)?;
@@ -177,35 +188,47 @@ impl Client {
     }
 
     fn shake_hands(&mut self) -> io::Result<()> {
-        let mut handshake = Handshake::new(&["NULL"]);
-        loop {
-            match handshake.handle(&mut self.received) {
-                DaemonStep::Greet(_) => self.send(&handshake.greet())?,
-                DaemonStep::Authenticate(_) => {
-                    let me = PrivateGroup::new(CLIENT).map_err(io::Error::other)?;
-                    self.send(&handshake.accept(me))?;
-                }
-                DaemonStep::Done => return Ok(()),
-                DaemonStep::Reject(code) => return Err(io::Error::other(code)),
-                DaemonStep::Receive => self.read_more()?,
-            }
-        }
+        shake_hands(&mut self.stream, &mut self.received)
     }
 
     fn read_more(&mut self) -> io::Result<()> {
-        let mut chunk = [0; 64 * 1024];
-        let len = loop {
-            match self.stream.read(&mut chunk) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read?,
-            }
-        };
-        if len == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.received.extend_from_slice(&chunk[..len]);
-        Ok(())
+        read_more(&mut self.stream, &mut self.received)
     }
+}
+
+/// Does a daemon's part of a handshake.
+pub(crate) fn shake_hands(
+    stream: &mut (impl Read + Write),
+    received: &mut BytesMut,
+) -> io::Result<()> {
+    let mut handshake = Handshake::new(&["NULL"]);
+    loop {
+        match handshake.handle(received) {
+            DaemonStep::Greet(_) => stream.write_all(&handshake.greet())?,
+            DaemonStep::Authenticate(_) => {
+                let me = PrivateGroup::new(CLIENT).map_err(io::Error::other)?;
+                stream.write_all(&handshake.accept(me))?;
+            }
+            DaemonStep::Done => return Ok(()),
+            DaemonStep::Reject(code) => return Err(io::Error::other(code)),
+            DaemonStep::Receive => read_more(stream, received)?,
+        }
+    }
+}
+
+fn read_more(stream: &mut impl Read, received: &mut BytesMut) -> io::Result<()> {
+    let mut chunk = [0; 64 * 1024];
+    let len = loop {
+        match stream.read(&mut chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => break read?,
+        }
+    };
+    if len == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    received.extend_from_slice(&chunk[..len]);
+    Ok(())
 }
 
 /// A regular message to the client, on the wire.

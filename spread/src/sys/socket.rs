@@ -49,11 +49,13 @@ fn when_ready(
     }
 }
 
-/// Waits until a descriptor is readable or `deadline` has passed; says whether it
-/// is readable.
-pub(crate) fn wait_until(fd: BorrowedFd<'_>, deadline: Instant) -> io::Result<bool> {
-    let [readable] = poll([(fd.as_raw_fd(), libc::POLLIN)], Some(deadline))?;
-    Ok(readable)
+/// Waits until one of the descriptors is readable or the deadline has passed; says
+/// which are readable. Without a deadline it waits without end.
+pub(crate) fn wait_any<const N: usize>(
+    fds: [BorrowedFd<'_>; N],
+    deadline: Option<Instant>,
+) -> io::Result<[bool; N]> {
+    poll(fds.map(|fd| (fd.as_raw_fd(), libc::POLLIN)), deadline)
 }
 
 /// poll(2): which of the descriptors are ready, those below 0 never. None is when
