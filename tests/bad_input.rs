@@ -3,15 +3,13 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::thread::{self, JoinHandle};
+use std::net::TcpListener;
+use std::thread;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use spread::{Error, Mailbox, NameError, Service};
-use spread_wire::handshake::{Daemon as Handshake, DaemonStep};
-use spread_wire::{ErrorCode, PrivateGroup};
+use spread_wire::ErrorCode;
+use support::peer::Peer;
 use support::{Expect, PATIENCE, TestDaemon, Transport, on_each_transport, unique};
 
 on_each_transport!(
@@ -151,7 +149,10 @@ fn a_daemon_that_stops_ends_a_receive() {
 #[test]
 fn what_answers_but_is_no_daemon_is_told_apart() {
     for garbage in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"\x7f\x7f", b"\xf6"] {
-        let peer = Peer::start(move |stream| stream.write_all(garbage));
+        let peer = Peer::rude(Transport::Tcp, move |client| {
+            client.send(garbage)?;
+            client.end()
+        });
         let error = Mailbox::connect(peer.address()).unwrap_err();
         // The C library takes a text for the length of a list that never comes, and
         // tells no more than that the connection was closed.
@@ -159,13 +160,13 @@ fn what_answers_but_is_no_daemon_is_told_apart() {
             continue;
         }
         assert!(matches!(error, Error::NotSpread { .. }), "{garbage:?}: {error:?}");
-        assert!(error.to_string().contains(&peer.address()), "{error}");
+        assert!(error.to_string().contains(peer.address()), "{error}");
     }
 }
 
 #[test]
 fn a_peer_that_closes_at_once_ends_the_connect() {
-    let peer = Peer::start(|_| Ok(()));
+    let peer = Peer::rude(Transport::Tcp, |client| client.end());
     let error = Mailbox::connect(peer.address()).unwrap_err();
     assert!(matches!(error, Error::ConnectionClosed), "{error:?}");
 }
@@ -190,7 +191,7 @@ fn every_rejection_has_its_error() {
         (ErrorCode::RejectIllegalName, |e| matches!(e, Error::Library { code: -5, .. })),
     ];
     for (code, matches) in rejections {
-        let peer = Peer::start(move |stream| stream.write_all(&[code.byte()]));
+        let peer = Peer::rude(Transport::Tcp, move |client| client.send(&[code.byte()]));
         let error = Mailbox::connect(peer.address()).unwrap_err();
         assert!(matches(&error), "{code:?}: {error:?}");
         assert_eq!(error.code(), Some(code.code()));
@@ -209,10 +210,7 @@ fn a_daemon_that_sends_garbage_ends_the_mailbox() {
     ];
     for garbage in messages {
         let garbage = [garbage, &[0; 48]].concat();
-        let peer = Peer::start(move |stream| {
-            accept(stream)?;
-            stream.write_all(&garbage)
-        });
+        let peer = Peer::start(Transport::Tcp, move |client| client.send(&garbage));
         let mut alice = Mailbox::connect(peer.address()).unwrap();
         let error = alice.receive().unwrap_err();
         assert!(matches!(error, Error::Protocol(_)), "{error:?}");
@@ -224,10 +222,10 @@ fn a_daemon_that_sends_garbage_ends_the_mailbox() {
 
 #[test]
 fn a_daemon_that_stops_in_the_middle_of_a_message_ends_the_mailbox() {
-    let peer = Peer::start(|stream| {
-        accept(stream)?;
-        stream.write_all(&header(0x8000_0090, 0, 1000))?;
-        stream.write_all(&[0; 999])
+    let peer = Peer::start(Transport::Tcp, |client| {
+        client.send(&header(0x8000_0090, 0, 1000))?;
+        client.send(&[0; 999])?;
+        client.end()
     });
     let mut alice = Mailbox::connect(peer.address()).unwrap();
     let error = alice.receive_timeout(PATIENCE).unwrap_err();
@@ -236,18 +234,16 @@ fn a_daemon_that_stops_in_the_middle_of_a_message_ends_the_mailbox() {
 
 #[test]
 fn half_a_message_is_not_waited_for_beyond_the_timeout() {
-    let (go_on, wait) = std::sync::mpsc::channel::<()>();
-    let peer = Peer::start(move |stream| {
-        accept(stream)?;
-        stream.write_all(&header(0x8000_0090, 0, 1000))?;
-        stream.write_all(&[7; 999])?;
-        let _ = wait.recv();
-        stream.write_all(&[7])
+    let peer = Peer::start(Transport::Tcp, |client| {
+        client.send(&header(0x8000_0090, 0, 1000))?;
+        client.send(&[7; 999])?;
+        client.wait()?;
+        client.send(&[7])
     });
     let mut alice = Mailbox::connect(peer.address()).unwrap();
     assert!(alice.receive_timeout(Duration::from_millis(30)).unwrap().is_none());
     assert!(alice.try_receive().unwrap().is_none());
-    go_on.send(()).unwrap();
+    peer.go_on();
     assert_eq!(alice.next_regular().payload(), [7; 1000]);
 }
 
@@ -262,60 +258,6 @@ fn header(service_type: u32, num_groups: i32, data_len: i32) -> [u8; 48] {
     bytes
 }
 
-/// Does a daemon's part of a handshake.
-fn accept(stream: &mut TcpStream) -> std::io::Result<()> {
-    let mut handshake = Handshake::new(&["NULL"]);
-    let mut received = BytesMut::new();
-    loop {
-        match handshake.handle(&mut received) {
-            DaemonStep::Greet(_) => stream.write_all(&handshake.greet())?,
-            DaemonStep::Authenticate(_) => {
-                let me = PrivateGroup::new("#me#peer").map_err(std::io::Error::other)?;
-                stream.write_all(&handshake.accept(me))?;
-            }
-            DaemonStep::Done => return Ok(()),
-            DaemonStep::Reject(code) => return Err(std::io::Error::other(code)),
-            DaemonStep::Receive => {
-                let mut chunk = [0; 256];
-                let len = stream.read(&mut chunk)?;
-                received.extend_from_slice(&chunk[..len]);
-            }
-        }
-    }
-}
-
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// Something that listens, talks to one client and closes.
-struct Peer {
-    address: SocketAddr,
-    thread: Option<JoinHandle<std::io::Result<()>>>,
-}
-
-impl Peer {
-    fn start(talk: impl FnOnce(&mut TcpStream) -> std::io::Result<()> + Send + 'static) -> Peer {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let thread = thread::spawn(move || {
-            let mut stream = listener.accept()?.0;
-            talk(&mut stream)?;
-            stream.shutdown(std::net::Shutdown::Write)?;
-            // Until the client is done, so that nothing is reset under it.
-            std::io::copy(&mut stream, &mut std::io::sink()).map(|_| ())
-        });
-        Peer { address, thread: Some(thread) }
-    }
-
-    fn address(&self) -> String {
-        format!("{}@{}", self.address.port(), self.address.ip())
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // What the thread says is of no interest: its client may be gone first.
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
 }
