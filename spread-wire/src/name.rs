@@ -151,6 +151,22 @@ impl Name {
     }
 }
 
+impl FromStr for Name {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Name, NameError> {
+        Name::new(text)
+    }
+}
+
+impl TryFrom<&str> for Name {
+    type Error = NameError;
+
+    fn try_from(text: &str) -> Result<Name, NameError> {
+        Name::new(text)
+    }
+}
+
 impl PartialEq for Name {
     fn eq(&self, other: &Name) -> bool {
         self.as_bytes() == other.as_bytes()
@@ -357,6 +373,20 @@ impl PrivateGroup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_name_is_parsed_from_text() {
+        fn parse<T: FromStr<Err = NameError> + for<'a> TryFrom<&'a str, Error = NameError>>(
+            text: &str,
+        ) -> bool {
+            assert_eq!(text.parse::<T>().err(), T::try_from(text).err());
+            text.parse::<T>().is_ok()
+        }
+        assert!(parse::<Name>("two words") && !parse::<Name>(""));
+        assert!(parse::<GroupName>("chat") && !parse::<GroupName>("two words"));
+        assert!(parse::<PrivateName>("alice") && !parse::<PrivateName>("elevenchars"));
+        assert!(parse::<PrivateGroup>("#alice#host") && !parse::<PrivateGroup>("alice"));
+    }
 
     #[test]
     fn a_group_name_has_1_to_31_bytes() {

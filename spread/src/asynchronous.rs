@@ -82,6 +82,11 @@ impl AsyncMailbox {
     }
 
     /// Makes two halves of the mailbox, for two tasks.
+    ///
+    /// The connection ends with the last half, clones of the sender included, or with
+    /// either's [`shut_down`](AsyncSender::shut_down). A half that is dropped before
+    /// changes nothing for the other; but messages that nobody receives pile up at the
+    /// daemon, which then cuts the connection off.
     pub fn split(self) -> (AsyncSender, AsyncReceiver) {
         (self.sender, self.receiver)
     }
@@ -210,6 +215,10 @@ impl AsyncSender {
     }
 
     /// Sends a message once there is room for it. See [`Mailbox::multicast`].
+    ///
+    /// The payload lives in the future until it is done: give a slice or a `Vec`, since
+    /// a large array by value, such as `[0; 140_000]`, makes a future that is too large
+    /// for a stack.
     ///
     /// It never blocks the executor, however large the message and however slow the
     /// daemon. Messages go out one after the other, in the order in which their

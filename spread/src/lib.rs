@@ -122,7 +122,7 @@
 //! | [`receive`](Receiver::receive), [`messages`](Receiver::messages) | wait |
 //! | [`receive_timeout`](Receiver::receive_timeout), [`receive_deadline`](Receiver::receive_deadline) | wait, but not for ever |
 //! | [`try_receive`](Receiver::try_receive) | do not wait: for event loops |
-//! | [`receive_into`](Receiver::receive_into) | wait, and use the same memory again |
+//! | [`receive_into`](Receiver::receive_into), [`try_receive_into`](Receiver::try_receive_into) | as above, and use the same memory again |
 //! | [`split`](Mailbox::split), [`Interrupter`] | a thread that receives while others send |
 //! | feature `mio` | [`Mailbox`] is an event source |
 //! | feature `tokio` | `AsyncMailbox`, a `Stream` and a `Sink` |

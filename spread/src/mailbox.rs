@@ -184,6 +184,19 @@ impl Mailbox {
         self.receiver.receive_into(buffer)
     }
 
+    /// As [`receive_into`](Mailbox::receive_into), if that needs no waiting. See
+    /// [`Receiver::try_receive_into`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Receiver::try_receive_into`].
+    pub fn try_receive_into<'a>(
+        &mut self,
+        buffer: &'a mut MessageBuffer,
+    ) -> Result<Option<MessageRef<'a>>, Error> {
+        self.receiver.try_receive_into(buffer)
+    }
+
     /// The messages as they come. See [`Receiver::messages`].
     pub fn messages(&mut self) -> impl Iterator<Item = Result<Message, Error>> + '_ {
         self.receiver.messages()

@@ -31,7 +31,8 @@ impl Sender {
     /// Joins a group, as `SP_join(3)` does.
     ///
     /// The join takes effect with the [`View`](crate::View) that names this
-    /// mailbox as joined. Joining again changes nothing.
+    /// mailbox as joined: the first message that comes of the group, before any that
+    /// was sent to it. Joining again changes nothing.
     ///
     /// # Errors
     ///
