@@ -9,8 +9,8 @@ use std::io::{self, IoSlice};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::socket::poll;
-use super::{RawMailbox, is_transient};
+use super::RawMailbox;
+use super::socket::{is_transient, poll};
 
 impl RawMailbox {
     /// Sends a message as far as there is room, and says whether that is all of it;
@@ -74,7 +74,7 @@ impl RawMailbox {
     }
 
     /// One message is on its way at a time, so nobody waits for this.
-    fn unsent(&self) -> MutexGuard<'_, Vec<u8>> {
+    pub(super) fn unsent(&self) -> MutexGuard<'_, Vec<u8>> {
         self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
