@@ -8,7 +8,10 @@ use std::time::Duration;
 use spread::{Error, Mailbox, Service};
 use support::{Expect, TestDaemon, on_each_transport, unique};
 
-on_each_transport!(a_child_is_refused_and_its_parent_goes_on);
+on_each_transport!(
+    a_child_is_refused_and_its_parent_goes_on,
+    a_child_does_not_end_what_is_its_parents,
+);
 
 fn a_child_is_refused_and_its_parent_goes_on(daemon: TestDaemon) {
     let mut alice = daemon.connect("ali");
@@ -37,13 +40,40 @@ fn a_child_is_refused_and_its_parent_goes_on(daemon: TestDaemon) {
     alice.disconnect().unwrap();
 }
 
+fn a_child_does_not_end_what_is_its_parents(daemon: TestDaemon) {
+    type End = fn(Mailbox) -> bool;
+    let ends: [End; 4] = [
+        |mailbox| matches!(mailbox.disconnect(), Err(Error::Forked)),
+        |mailbox| {
+            mailbox.kill();
+            true
+        },
+        |mailbox| {
+            mailbox.split().0.shut_down();
+            true
+        },
+        |mailbox| {
+            drop(mailbox);
+            true
+        },
+    ];
+    for end in ends {
+        let mut alice = Some(daemon.connect("ali"));
+        // The child takes its copy.
+        assert_eq!(in_child(|| alice.take().is_some_and(end).into()), 1);
+        let mut alice = alice.expect("the parent's mailbox");
+        alice.multicast(Service::Agreed, alice.private_group(), b"still here").unwrap();
+        assert_eq!(alice.next_regular().payload(), b"still here");
+    }
+}
+
 /// Has a child of this process call `count`; returns what it counted.
 ///
 /// Other threads may have held locks at the fork, which nobody releases in the
 /// child: so it does nothing else.
 fn in_child(count: impl FnOnce() -> usize) -> usize {
-    // SAFETY: the child calls `count`, which takes no lock and, as the calls are
-    // refused, no memory; it ends without running anything of the parent's.
+    // SAFETY: the child calls `count`, which takes no lock of another thread, since the
+    // calls are refused; it ends without running anything of the parent's.
     let child = unsafe { libc::fork() };
     match child {
         -1 => panic!("fork: {}", io::Error::last_os_error()),

@@ -245,6 +245,9 @@ impl Connection {
     }
 
     pub(crate) fn disconnect(self) -> Result<(), Error> {
+        if !self.raw.is_ours() {
+            return Err(Error::Forked);
+        }
         self.raw.disconnect().map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => Error::Io(error),
             _ => Error::ConnectionClosed,

@@ -46,6 +46,9 @@ impl RawMailbox {
 
     /// Ends the connection both ways: whoever waits in it wakes up.
     pub(crate) fn shut_down(&self) {
+        if !self.is_ours() {
+            return;
+        }
         // SAFETY: takes no pointer; the descriptor is open. It fails only if the
         // daemon has ended the connection already.
         unsafe { libc::shutdown(self.mbox, libc::SHUT_RDWR) };
