@@ -109,13 +109,21 @@ mod sealed {
 #[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct GroupList {
-    names: [Name; MAX_GROUPS],
+    names: Names,
+    /// As given, though more than are allowed are not kept.
     count: usize,
+}
+
+/// Most messages go to one group, and need no memory for it.
+#[derive(Clone, Debug)]
+enum Names {
+    One(Name),
+    Several(Vec<Name>),
 }
 
 impl GroupList {
     pub(crate) fn of(groups: impl ToGroups) -> Result<GroupList, Error> {
-        let mut list = GroupList { names: [Name::EMPTY; MAX_GROUPS], count: 0 };
+        let mut list = GroupList { names: Names::One(Name::EMPTY), count: 0 };
         groups.add_to(&mut list)?;
         match list.count {
             0 => Err(Error::NoGroups),
@@ -125,7 +133,10 @@ impl GroupList {
     }
 
     pub(crate) fn names(&self) -> &[Name] {
-        &self.names[..self.count]
+        match &self.names {
+            Names::One(name) => std::slice::from_ref(name),
+            Names::Several(names) => names,
+        }
     }
 
     /// Checks that a payload of `len` bytes can go to these groups.
@@ -144,8 +155,11 @@ impl GroupList {
     }
 
     fn push(&mut self, name: Name) {
-        if let Some(place) = self.names.get_mut(self.count) {
-            *place = name;
+        match &mut self.names {
+            Names::One(first) if self.count == 0 => *first = name,
+            Names::One(first) => self.names = Names::Several(vec![*first, name]),
+            Names::Several(names) if names.len() < MAX_GROUPS => names.push(name),
+            Names::Several(_) => {}
         }
         self.count += 1;
     }
