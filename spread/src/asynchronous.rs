@@ -241,7 +241,7 @@ impl AsyncSender {
         let (options, payload) = (options.into(), payload.as_ref());
         let groups = GroupList::of(groups)?;
         groups.check_payload(payload.len())?;
-        self.send(options.request(&groups, payload)).await
+        self.send(options.request(groups.names(), payload)).await
     }
 
     /// Ends the connection at once for all halves. See
@@ -341,7 +341,7 @@ impl Sink<Outgoing> for AsyncSender {
         let sender = self.clone();
         self.pending = Some(Mutex::new(Box::pin(async move {
             let Outgoing { options, groups, payload } = message;
-            sender.send(options.request(&groups, &payload)).await
+            sender.send(options.request(groups.names(), &payload)).await
         })));
         Ok(())
     }

@@ -255,7 +255,7 @@ impl Connection {
     }
 }
 
-fn session_error(call: &'static str, code: Code) -> Error {
+pub(crate) fn session_error(call: &'static str, code: Code) -> Error {
     match code.known() {
         Some(
             ErrorCode::ConnectionClosed | ErrorCode::NetErrorOnSession | ErrorCode::IllegalSession,

@@ -1,12 +1,14 @@
 //! Joining, leaving and sending.
 
 use std::ffi::{c_char, c_int};
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::ptr;
+use std::time::Instant;
 
 use spread_wire::limits::{MAX_BODY_AND_GROUPS, MAX_GROUPS, NAME_FIELD};
 use spread_wire::{ErrorCode, Name, ServiceType};
 
+use super::socket::poll;
 use super::{RawMailbox, Result, check};
 
 /// Pieces that one message can be sent in.
@@ -72,6 +74,18 @@ impl RawMailbox {
                 &scatter,
             )
         })
+    }
+    /// Sends the first of some multicasts that are encoded one after the other, as
+    /// many as there is room for; returns how many bytes they have. `None` if the
+    /// library cannot.
+    pub(crate) fn multicast_frames(&self, frames: &mut [u8]) -> Option<Result<usize>> {
+        spread_sys::multicast_frames(self.mbox, frames).map(check)
+    }
+
+    /// Whether something can be sent, or sending would fail.
+    pub(crate) fn is_writable(&self) -> io::Result<bool> {
+        let [writable] = poll([(self.mbox, libc::POLLOUT)], Some(Instant::now()))?;
+        Ok(writable)
     }
 }
 
