@@ -18,18 +18,18 @@ mod replica;
 pub(crate) use daemon_set::{DaemonId, DaemonSet, MAX_DAEMONS};
 pub(crate) use replica::Configuration;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bytes::{Bytes, BytesMut};
 use spread_wire::limits::{MAX_GROUPS, NAME_FIELD};
 use spread_wire::{
-    ByteOrder, Frame, Header, Multicast, Name, NameError, PrivateGroup, PrivateName, Request,
+    ByteOrder, FrameRef, Header, Multicast, Name, NameError, PrivateGroup, PrivateName, Request,
     RequestError, ServiceType,
 };
 
 use crate::status::GroupStatus;
 use component::{Component, Event, Held, Message, What};
-use replica::{Local, Member, Replica};
+use replica::{Group, Local, Member, Replica};
 
 /// Names a session; given by the caller, who may give it again after
 /// [`State::disconnect`]. Small numbers are best: they index a table.
@@ -38,8 +38,8 @@ pub(crate) struct SessionId(pub(crate) usize);
 
 /// Takes what the cluster delivers, in its order.
 pub(crate) trait Deliver {
-    /// Hands a whole frame to a session.
-    fn deliver(&mut self, to: SessionId, frame: &Bytes);
+    /// Hands one whole frame to some sessions, each of them once.
+    fn deliver(&mut self, to: impl IntoIterator<Item = SessionId>, frame: &[u8]);
 }
 
 /// Why a session ends with a frame that its client sent.
@@ -267,7 +267,7 @@ impl State {
     pub(crate) fn handle(
         &mut self,
         from: SessionId,
-        frame: &Frame,
+        frame: FrameRef<'_>,
         out: &mut impl Deliver,
     ) -> Result<(), End> {
         self.check(from, frame.header())?;
@@ -283,12 +283,20 @@ impl State {
                 self.warn_of_groups(from, m.groups.len());
                 return Ok(());
             }
-            Request::Multicast(m) => What::Multicast(Message {
-                service: m.service,
-                self_discard: m.self_discard,
-                num_groups: m.groups.len(),
-                bytes: as_delivered(frame, &m, who),
-            }),
+            Request::Multicast(m) => {
+                let bytes = &*as_delivered(frame, &m, who);
+                let (service, self_discard) = (m.service, m.self_discard);
+                let message = Message { service, self_discard, num_groups: m.groups.len(), bytes };
+                let component = &self.components[self.daemons[origin.0].component];
+                if component.is_direct(origin, &self.held) {
+                    // The bytes stay where they came in.
+                    for daemon in component.daemons.iter() {
+                        self.multicast(daemon, who, &message, out);
+                    }
+                    return Ok(());
+                }
+                What::Multicast(message.to_owned())
+            }
             Request::Disconnect(_) => return Err(End::Disconnect),
         };
         self.order(Event { origin, who, what }, out);
@@ -368,7 +376,13 @@ impl State {
     }
 
     /// Delivers a message to the sessions of one daemon.
-    fn multicast(&mut self, at: DaemonId, from: Name, message: &Message, out: &mut impl Deliver) {
+    fn multicast(
+        &mut self,
+        at: DaemonId,
+        from: Name,
+        message: &Message<impl AsRef<[u8]>>,
+        out: &mut impl Deliver,
+    ) {
         let State { daemons, sessions, by_name, .. } = self;
         self.message += 1;
         let number = self.message;
@@ -377,23 +391,21 @@ impl State {
         {
             sender.message = number;
         }
-        let mut deliver = |id: SessionId| {
-            if let Some(receiver) = &mut sessions[id.0]
-                && receiver.daemon == at
-                && receiver.message != number
-                && receiver.established
-            {
-                receiver.message = number;
-                out.deliver(id, &message.bytes);
+        let groups = &daemons[at.0].replica.groups;
+        let named = message.groups().iter().flat_map(|target| {
+            let is_private = target.as_field()[0] == b'#';
+            let session = if is_private { by_name.get(&target).copied() } else { None };
+            let group = if is_private { None } else { groups.get(&target) };
+            session.into_iter().chain(group.into_iter().flat_map(Group::sessions))
+        });
+        let receivers = named.filter(|id| match &mut sessions[id.0] {
+            Some(receiver) => {
+                let is_first = std::mem::replace(&mut receiver.message, number) != number;
+                is_first && receiver.daemon == at && receiver.established
             }
-        };
-        for target in message.groups().iter() {
-            if target.as_field()[0] == b'#' {
-                by_name.get(&target).into_iter().for_each(|id| deliver(*id));
-            } else if let Some(group) = daemons[at.0].replica.groups.get(&target) {
-                group.sessions().for_each(&mut deliver);
-            }
-        }
+            None => false,
+        });
+        out.deliver(receivers, message.bytes.as_ref());
     }
 
     fn session(&self, id: SessionId) -> Option<&Session> {
@@ -417,20 +429,20 @@ fn tidy(name: Name) -> Name {
 /// tells the receivers the order of the body. Bits that make a message something
 /// other than a message of an application are cleared, and a name that fills its
 /// field to the last byte, where C programs need a zero, is cut.
-fn as_delivered(frame: &Frame, multicast: &Multicast<'_>, sender: Name) -> Bytes {
+fn as_delivered<'a>(frame: FrameRef<'a>, multicast: &Multicast<'_>, sender: Name) -> Cow<'a, [u8]> {
     let header = frame.header();
     let service_type = ServiceType::regular(multicast.service, multicast.self_discard);
     if header.order == ByteOrder::NATIVE
         && header.service_type == service_type
         && header.name.as_field()[NAME_FIELD - 1] == 0
     {
-        return frame.as_bytes().clone();
+        return Cow::Borrowed(frame.as_bytes());
     }
     let header = Header { service_type, name: sender, order: ByteOrder::NATIVE, ..*header };
-    let mut bytes = BytesMut::from(&frame.as_bytes()[..]);
+    let mut bytes = frame.as_bytes().to_vec();
     let head = header.encode();
     bytes[..head.len()].copy_from_slice(&head);
-    bytes.freeze()
+    Cow::Owned(bytes)
 }
 
 #[cfg(test)]
