@@ -14,6 +14,7 @@ mod component;
 mod daemon_set;
 mod network;
 mod replica;
+mod route;
 
 pub(crate) use daemon_set::{DaemonId, DaemonSet, MAX_DAEMONS};
 pub(crate) use replica::Configuration;
@@ -29,7 +30,8 @@ use spread_wire::{
 
 use crate::status::GroupStatus;
 use component::{Component, Event, Held, Message, What};
-use replica::{Group, Local, Member, Replica};
+use replica::{Local, Member, Replica};
+use route::Route;
 
 /// Names a session; given by the caller, who may give it again after
 /// [`State::disconnect`]. Small numbers are best: they index a table.
@@ -73,8 +75,7 @@ pub(crate) struct State {
     sessions: Vec<Option<Session>>,
     by_name: HashMap<Name, SessionId>,
     serial: u64,
-    /// Counts multicasts, so that each session gets each of them once.
-    message: u64,
+    route: Route,
     made_up: u16,
 }
 
@@ -99,8 +100,8 @@ struct Session {
     membership: bool,
     /// Whether the handshake is over and messages can be delivered.
     established: bool,
-    /// The last multicast that this session has got, or does not want.
-    message: u64,
+    /// The number of the last route that was found and leads here, or is not to.
+    route: u64,
     /// Whether it was logged that it sends to too many groups.
     warned: bool,
 }
@@ -146,7 +147,7 @@ impl State {
             sessions: Vec::new(),
             by_name: HashMap::new(),
             serial: 0,
-            message: 0,
+            route: Route::default(),
             made_up: 0,
         })
     }
@@ -174,7 +175,7 @@ impl State {
             private_group: private_group.into(),
             membership,
             established: false,
-            message: 0,
+            route: 0,
             warned: false,
         };
         self.by_name.insert(session.private_group, id);
@@ -202,6 +203,7 @@ impl State {
     /// Opens a session for deliveries, its handshake being over; returns its
     /// private group.
     pub(crate) fn establish(&mut self, id: SessionId) -> Option<PrivateGroup> {
+        self.route.forget();
         let session = self.session_mut(id)?;
         session.established = true;
         PrivateGroup::try_from(session.private_group).ok()
@@ -318,6 +320,7 @@ impl State {
         let Some(session) = self.sessions.get_mut(id.0).and_then(Option::take) else {
             return;
         };
+        self.route.forget();
         let (origin, who) = (session.daemon, session.private_group);
         self.by_name.remove(&who);
         let Some(node) = self.daemons.get_mut(origin.0).filter(|node| node.up) else {
@@ -358,7 +361,11 @@ impl State {
 
     /// Has a daemon do what its place in the order brings.
     fn apply(&mut self, at: DaemonId, event: &Event, out: &mut impl Deliver) {
-        let State { daemons, sessions, .. } = self;
+        if let What::Multicast(message) = &event.what {
+            return self.multicast(at, event.who, message, out);
+        }
+        let State { daemons, sessions, route, .. } = self;
+        route.forget();
         let replica = &mut daemons[at.0].replica;
         let (daemon, name) = (event.origin, event.who);
         match &event.what {
@@ -371,7 +378,7 @@ impl State {
             }
             What::Leave { group } => replica.leave(daemon, name, *group, out),
             What::End => replica.end(daemon, name, out),
-            What::Multicast(message) => self.multicast(at, name, message, out),
+            What::Multicast(_) => {}
         }
     }
 
@@ -383,29 +390,10 @@ impl State {
         message: &Message<impl AsRef<[u8]>>,
         out: &mut impl Deliver,
     ) {
-        let State { daemons, sessions, by_name, .. } = self;
-        self.message += 1;
-        let number = self.message;
-        if message.self_discard
-            && let Some(sender) = by_name.get(&from).and_then(|id| sessions[id.0].as_mut())
-        {
-            sender.message = number;
-        }
+        let State { daemons, sessions, by_name, route, .. } = self;
         let groups = &daemons[at.0].replica.groups;
-        let named = message.groups().iter().flat_map(|target| {
-            let is_private = target.as_field()[0] == b'#';
-            let session = if is_private { by_name.get(&target).copied() } else { None };
-            let group = if is_private { None } else { groups.get(&target) };
-            session.into_iter().chain(group.into_iter().flat_map(Group::sessions))
-        });
-        let receivers = named.filter(|id| match &mut sessions[id.0] {
-            Some(receiver) => {
-                let is_first = std::mem::replace(&mut receiver.message, number) != number;
-                is_first && receiver.daemon == at && receiver.established
-            }
-            None => false,
-        });
-        out.deliver(receivers, message.bytes.as_ref());
+        let receivers = route.find(at, from, message, groups, by_name, sessions);
+        out.deliver(receivers.iter().copied(), message.bytes.as_ref());
     }
 
     fn session(&self, id: SessionId) -> Option<&Session> {

@@ -185,15 +185,13 @@ impl Connections {
         std::iter::from_fn(|| self.to_close.pop_front()).find(is_to_close)
     }
 
-    /// Whether a client can be sent one more message; cuts it off if too many wait
-    /// that its stream does not take.
+    /// Whether a client for which many messages wait can be sent one more; cuts it
+    /// off if too many wait that its stream does not take.
+    #[cold]
     fn has_room(&mut self, key: usize) -> bool {
         let Some(connection) = self.slab.get_mut(key) else {
             return false;
         };
-        if connection.queued() <= self.many_messages {
-            return true;
-        }
         // They may wait only because nothing was written yet.
         if connection.queued() >= self.max_messages {
             connection.output.unblock();
@@ -217,18 +215,21 @@ impl Connections {
 impl Deliver for Connections {
     fn deliver(&mut self, to: impl IntoIterator<Item = SessionId>, frame: &[u8]) {
         let mut message = None;
-        to.into_iter().for_each(|SessionId(key)| {
-            if !self.has_room(key) {
-                return;
+        for SessionId(key) in to {
+            let is_crowded = |c: &Connection| c.queued() > self.many_messages;
+            if self.slab.get(key).is_none_or(is_crowded) && !self.has_room(key) {
+                continue;
             }
             let message = *message.get_or_insert_with(|| self.batch.push(frame));
             self.totals.delivered += 1;
             self.totals.delivered_bytes += frame.len() as u64;
             if let Some(connection) = self.slab.get_mut(key) {
                 connection.queue(message, &self.batch, &self.memory);
+                if !std::mem::replace(&mut connection.to_flush, true) {
+                    self.to_flush.push(key);
+                }
             }
-            self.flush_later(key);
-        });
+        }
         if self.batch.is_full() || self.queued_bytes() > self.max_bytes {
             self.flush();
             // What is left is what the streams do not take.

@@ -49,8 +49,12 @@ pub(super) struct Message<B> {
 
 impl<B: AsRef<[u8]>> Message<B> {
     pub(super) fn groups(&self) -> Groups<'_> {
-        let fields = HEADER_LEN..HEADER_LEN + self.num_groups * NAME_FIELD;
-        Groups::from_fields(&self.bytes.as_ref()[fields])
+        Groups::from_fields(self.fields())
+    }
+
+    /// The names of the groups as they stand in the message.
+    pub(super) fn fields(&self) -> &[u8] {
+        &self.bytes.as_ref()[HEADER_LEN..HEADER_LEN + self.num_groups * NAME_FIELD]
     }
 }
 

@@ -33,8 +33,12 @@ fn frame(bytes: &[u8]) -> Frame {
 
 impl World {
     fn new() -> World {
+        World::of(&["d1", "d2"])
+    }
+
+    fn of(daemons: &[&str]) -> World {
         let configuration = Configuration { proc_id: 7, time: 8 };
-        let cluster = State::new(&["d1", "d2"], configuration).unwrap();
+        let cluster = State::new(daemons, configuration).unwrap();
         World { cluster, out: Vec::new() }
     }
 
@@ -241,6 +245,68 @@ fn a_sender_can_discard_its_own_copy() {
     assert_eq!(world.told(), ["1 gets not to me"]);
     world.multicast(a, &[GROUP], b"to all");
     assert_eq!(world.told(), ["0 gets to all", "1 gets to all"]);
+}
+
+#[test]
+fn the_same_groups_lead_to_whoever_is_in_them_now() {
+    for self_discard in [false, true] {
+        let mut world = World::of(&["d1"]);
+        let quiet = |world: &mut World, number, name| world.session_with(number, D1, name, false);
+        let (a, b) = (quiet(&mut world, 0, "a"), quiet(&mut world, 1, "b"));
+        // Sends the same again and again, and tells who else than `a` gets it.
+        let others = |world: &mut World| {
+            let groups = [name(GROUP), name("#c#d1")];
+            let mut request = Request::multicast(Service::Agreed, &groups, b"");
+            let Request::Multicast(m) = &mut request else { unreachable!() };
+            m.self_discard = self_discard;
+            world.out.clear();
+            world.ask(a, &request).unwrap();
+            let mut to: Vec<usize> = world.out.drain(..).map(|(to, _)| to.0).collect();
+            assert_eq!(to.contains(&0), !self_discard);
+            to.retain(|to| *to != 0);
+            to
+        };
+        world.join(a, GROUP);
+        assert!(others(&mut world).is_empty());
+        world.join(b, GROUP);
+        assert_eq!(others(&mut world), [1]);
+        let c = quiet(&mut world, 2, "c");
+        assert_eq!(others(&mut world), [1, 2]);
+        world.join(c, GROUP);
+        assert_eq!(others(&mut world), [1, 2]);
+        world.leave(b, GROUP);
+        assert_eq!(others(&mut world), [2]);
+        world.disconnect(c);
+        assert!(others(&mut world).is_empty());
+        let c = PrivateName::new("c").unwrap();
+        world.cluster.connect(SessionId(3), D1, Some(c), false).unwrap();
+        assert!(others(&mut world).is_empty());
+        world.cluster.establish(SessionId(3)).unwrap();
+        assert_eq!(others(&mut world), [3]);
+        world.cluster.crash(D1, 9, &mut world.out);
+        world.cluster.restart(D1, 10, &mut world.out);
+        assert_eq!(world.session_with(0, D1, "a", false), a);
+        world.join(a, GROUP);
+        assert!(others(&mut world).is_empty());
+    }
+}
+
+#[test]
+fn senders_that_discard_their_copies_each_get_that_of_the_other() {
+    let mut world = World::of(&["d1"]);
+    let (a, b) = (world.session(0, D1, "a"), world.session(1, D1, "b"));
+    world.join(a, GROUP);
+    world.join(b, GROUP);
+    world.out.clear();
+    let groups = [name(GROUP)];
+    for (from, other) in [(a, b), (b, a), (a, b)] {
+        let mut request = Request::multicast(Service::Agreed, &groups, b"");
+        let Request::Multicast(m) = &mut request else { unreachable!() };
+        m.self_discard = true;
+        world.ask(from, &request).unwrap();
+        let to: Vec<SessionId> = world.out.drain(..).map(|(to, _)| to).collect();
+        assert_eq!(to, [other]);
+    }
 }
 
 #[test]
