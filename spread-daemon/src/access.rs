@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use bytes::BytesMut;
 use spread_wire::{
-    ByteOrder, Cause, Delivery, Frame, Groups, Name, PrivateGroup, Reject, Request, Service,
+    ByteOrder, Cause, Delivery, FrameRef, Groups, Name, PrivateGroup, Reject, Request, Service,
     ServiceType,
 };
 
@@ -135,7 +135,7 @@ pub(crate) fn judge(
 ///
 /// As Spread does it, the sender stands behind the groups; the last of them
 /// gives way if there are too many. A join or leave comes back as its cause.
-pub(crate) fn rejected(frame: &Frame) -> BytesMut {
+pub(crate) fn rejected(frame: FrameRef<'_>) -> BytesMut {
     let header = frame.header();
     let mut groups: Vec<Name> = frame.groups().iter().collect();
     groups.truncate(spread_wire::limits::MAX_GROUPS_PER_MESSAGE - 1);

@@ -163,7 +163,7 @@ impl Server {
                 DaemonStep::Reject(code) => return self.reject(key, code),
                 DaemonStep::Done => return self.begin_session(key),
             };
-            self.connections.send(key, answer);
+            self.connections.send(key, &answer);
         }
     }
 
@@ -223,7 +223,7 @@ impl Server {
             left.pop_front();
             admission.user = Some(user);
         }
-        self.connections.send(key, vec![u8::from(is_right)]);
+        self.connections.send(key, &[u8::from(is_right)]);
         if is_right {
             self.shake_hands(key);
         } else {
@@ -254,7 +254,7 @@ impl Server {
         tracing::info!(key, %private_group, "a session begins");
         self.connections.totals.connected += 1;
         let answer = admission.handshake.accept(private_group);
-        self.connections.send(key, answer);
+        self.connections.send(key, &answer);
         self.begin_session(key);
     }
 
@@ -269,13 +269,13 @@ impl Server {
     fn reject(&mut self, key: usize, code: ErrorCode) {
         tracing::debug!(key, %code, "rejected a client");
         self.connections.totals.rejected += 1;
-        self.answer(key, vec![code.byte()]);
+        self.answer(key, &[code.byte()]);
         self.cluster.disconnect(SessionId(key), &mut self.connections);
     }
 
     /// Sends the last that a connection gets to hear. It lasts until it has heard
     /// it, or until its handshake has taken too long.
-    pub(crate) fn answer(&mut self, key: usize, bytes: Vec<u8>) {
+    pub(crate) fn answer(&mut self, key: usize, bytes: &[u8]) {
         let Some(connection) = self.connections.slab.get_mut(key) else {
             return;
         };

@@ -14,22 +14,24 @@ mod component;
 mod daemon_set;
 mod network;
 mod replica;
+mod route;
 
 pub(crate) use daemon_set::{DaemonId, DaemonSet, MAX_DAEMONS};
 pub(crate) use replica::Configuration;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bytes::{Bytes, BytesMut};
 use spread_wire::limits::{MAX_GROUPS, NAME_FIELD};
 use spread_wire::{
-    ByteOrder, Frame, Header, Multicast, Name, NameError, PrivateGroup, PrivateName, Request,
+    ByteOrder, FrameRef, Header, Multicast, Name, NameError, PrivateGroup, PrivateName, Request,
     RequestError, ServiceType,
 };
 
 use crate::status::GroupStatus;
 use component::{Component, Event, Held, Message, What};
 use replica::{Local, Member, Replica};
+use route::Route;
 
 /// Names a session; given by the caller, who may give it again after
 /// [`State::disconnect`]. Small numbers are best: they index a table.
@@ -38,8 +40,8 @@ pub(crate) struct SessionId(pub(crate) usize);
 
 /// Takes what the cluster delivers, in its order.
 pub(crate) trait Deliver {
-    /// Hands a whole frame to a session.
-    fn deliver(&mut self, to: SessionId, frame: &Bytes);
+    /// Hands one whole frame to some sessions, each of them once.
+    fn deliver(&mut self, to: impl IntoIterator<Item = SessionId>, frame: &[u8]);
 }
 
 /// Why a session ends with a frame that its client sent.
@@ -73,8 +75,7 @@ pub(crate) struct State {
     sessions: Vec<Option<Session>>,
     by_name: HashMap<Name, SessionId>,
     serial: u64,
-    /// Counts multicasts, so that each session gets each of them once.
-    message: u64,
+    route: Route,
     made_up: u16,
 }
 
@@ -99,8 +100,8 @@ struct Session {
     membership: bool,
     /// Whether the handshake is over and messages can be delivered.
     established: bool,
-    /// The last multicast that this session has got, or does not want.
-    message: u64,
+    /// The number of the last route that was found and leads here, or is not to.
+    route: u64,
     /// Whether it was logged that it sends to too many groups.
     warned: bool,
 }
@@ -146,7 +147,7 @@ impl State {
             sessions: Vec::new(),
             by_name: HashMap::new(),
             serial: 0,
-            message: 0,
+            route: Route::default(),
             made_up: 0,
         })
     }
@@ -174,7 +175,7 @@ impl State {
             private_group: private_group.into(),
             membership,
             established: false,
-            message: 0,
+            route: 0,
             warned: false,
         };
         self.by_name.insert(session.private_group, id);
@@ -202,6 +203,7 @@ impl State {
     /// Opens a session for deliveries, its handshake being over; returns its
     /// private group.
     pub(crate) fn establish(&mut self, id: SessionId) -> Option<PrivateGroup> {
+        self.route.forget();
         let session = self.session_mut(id)?;
         session.established = true;
         PrivateGroup::try_from(session.private_group).ok()
@@ -267,7 +269,7 @@ impl State {
     pub(crate) fn handle(
         &mut self,
         from: SessionId,
-        frame: &Frame,
+        frame: FrameRef<'_>,
         out: &mut impl Deliver,
     ) -> Result<(), End> {
         self.check(from, frame.header())?;
@@ -283,12 +285,20 @@ impl State {
                 self.warn_of_groups(from, m.groups.len());
                 return Ok(());
             }
-            Request::Multicast(m) => What::Multicast(Message {
-                service: m.service,
-                self_discard: m.self_discard,
-                num_groups: m.groups.len(),
-                bytes: as_delivered(frame, &m, who),
-            }),
+            Request::Multicast(m) => {
+                let bytes = &*as_delivered(frame, &m, who);
+                let (service, self_discard) = (m.service, m.self_discard);
+                let message = Message { service, self_discard, num_groups: m.groups.len(), bytes };
+                let component = &self.components[self.daemons[origin.0].component];
+                if component.is_direct(origin, &self.held) {
+                    // The bytes stay where they came in.
+                    for daemon in component.daemons.iter() {
+                        self.multicast(daemon, who, &message, out);
+                    }
+                    return Ok(());
+                }
+                What::Multicast(message.to_owned())
+            }
             Request::Disconnect(_) => return Err(End::Disconnect),
         };
         self.order(Event { origin, who, what }, out);
@@ -310,6 +320,7 @@ impl State {
         let Some(session) = self.sessions.get_mut(id.0).and_then(Option::take) else {
             return;
         };
+        self.route.forget();
         let (origin, who) = (session.daemon, session.private_group);
         self.by_name.remove(&who);
         let Some(node) = self.daemons.get_mut(origin.0).filter(|node| node.up) else {
@@ -350,7 +361,11 @@ impl State {
 
     /// Has a daemon do what its place in the order brings.
     fn apply(&mut self, at: DaemonId, event: &Event, out: &mut impl Deliver) {
-        let State { daemons, sessions, .. } = self;
+        if let What::Multicast(message) = &event.what {
+            return self.multicast(at, event.who, message, out);
+        }
+        let State { daemons, sessions, route, .. } = self;
+        route.forget();
         let replica = &mut daemons[at.0].replica;
         let (daemon, name) = (event.origin, event.who);
         match &event.what {
@@ -363,37 +378,22 @@ impl State {
             }
             What::Leave { group } => replica.leave(daemon, name, *group, out),
             What::End => replica.end(daemon, name, out),
-            What::Multicast(message) => self.multicast(at, name, message, out),
+            What::Multicast(_) => {}
         }
     }
 
     /// Delivers a message to the sessions of one daemon.
-    fn multicast(&mut self, at: DaemonId, from: Name, message: &Message, out: &mut impl Deliver) {
-        let State { daemons, sessions, by_name, .. } = self;
-        self.message += 1;
-        let number = self.message;
-        if message.self_discard
-            && let Some(sender) = by_name.get(&from).and_then(|id| sessions[id.0].as_mut())
-        {
-            sender.message = number;
-        }
-        let mut deliver = |id: SessionId| {
-            if let Some(receiver) = &mut sessions[id.0]
-                && receiver.daemon == at
-                && receiver.message != number
-                && receiver.established
-            {
-                receiver.message = number;
-                out.deliver(id, &message.bytes);
-            }
-        };
-        for target in message.groups().iter() {
-            if target.as_field()[0] == b'#' {
-                by_name.get(&target).into_iter().for_each(|id| deliver(*id));
-            } else if let Some(group) = daemons[at.0].replica.groups.get(&target) {
-                group.sessions().for_each(&mut deliver);
-            }
-        }
+    fn multicast(
+        &mut self,
+        at: DaemonId,
+        from: Name,
+        message: &Message<impl AsRef<[u8]>>,
+        out: &mut impl Deliver,
+    ) {
+        let State { daemons, sessions, by_name, route, .. } = self;
+        let groups = &daemons[at.0].replica.groups;
+        let receivers = route.find(at, from, message, groups, by_name, sessions);
+        out.deliver(receivers.iter().copied(), message.bytes.as_ref());
     }
 
     fn session(&self, id: SessionId) -> Option<&Session> {
@@ -417,20 +417,20 @@ fn tidy(name: Name) -> Name {
 /// tells the receivers the order of the body. Bits that make a message something
 /// other than a message of an application are cleared, and a name that fills its
 /// field to the last byte, where C programs need a zero, is cut.
-fn as_delivered(frame: &Frame, multicast: &Multicast<'_>, sender: Name) -> Bytes {
+fn as_delivered<'a>(frame: FrameRef<'a>, multicast: &Multicast<'_>, sender: Name) -> Cow<'a, [u8]> {
     let header = frame.header();
     let service_type = ServiceType::regular(multicast.service, multicast.self_discard);
     if header.order == ByteOrder::NATIVE
         && header.service_type == service_type
         && header.name.as_field()[NAME_FIELD - 1] == 0
     {
-        return frame.as_bytes().clone();
+        return Cow::Borrowed(frame.as_bytes());
     }
     let header = Header { service_type, name: sender, order: ByteOrder::NATIVE, ..*header };
-    let mut bytes = BytesMut::from(&frame.as_bytes()[..]);
+    let mut bytes = frame.as_bytes().to_vec();
     let head = header.encode();
     bytes[..head.len()].copy_from_slice(&head);
-    bytes.freeze()
+    Cow::Owned(bytes)
 }
 
 #[cfg(test)]

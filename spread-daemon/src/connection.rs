@@ -4,12 +4,14 @@ use std::io::{self, Read};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use crate::access::ClientInfo;
 use crate::admission::Admission;
+use crate::batch::{Batch, Run};
 use crate::gate::Gate;
 use crate::listener::Door;
+use crate::memory::Memory;
 use crate::output::Output;
 use crate::pacing::Patience;
 use crate::stream::Stream;
@@ -32,8 +34,8 @@ pub(crate) enum Phase {
 /// What reading a connection brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fill {
-    /// Bytes.
-    Some,
+    /// As many bytes.
+    Some(usize),
     /// Nothing for now.
     Nothing,
     /// The end of the stream, or an error, which ends it as well.
@@ -54,7 +56,7 @@ pub(crate) struct Connection {
     pub(crate) client: Option<ClientInfo>,
     /// What came and is not a whole frame yet.
     pub(crate) input: BytesMut,
-    output: Output,
+    pub(crate) output: Output,
     /// What a test has wait before it is queued.
     pub(crate) gate: Option<Gate>,
     /// More can be read, though no event will say so.
@@ -108,17 +110,16 @@ impl Connection {
         }
     }
 
-    /// Reads once, as much as `scratch` holds.
+    /// Reads once into `scratch`, as much as it holds.
     pub(crate) fn fill(&mut self, scratch: &mut [u8]) -> Fill {
         loop {
             return match self.stream.read(scratch) {
                 Ok(0) => Fill::End,
                 Ok(len) => {
-                    self.input.extend_from_slice(&scratch[..len]);
                     // A stream that gave less than it could has no more, and
                     // will report what comes then; unless it reported its end.
                     self.readable = len == scratch.len() || self.hung_up;
-                    Fill::Some
+                    Fill::Some(len)
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -143,32 +144,18 @@ impl Connection {
         self.output.bytes() + self.gate.as_ref().map_or(0, Gate::bytes)
     }
 
-    /// Gives back the memory of what has been done; many a session is idle.
-    pub(crate) fn tidy(&mut self) {
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
-        }
-    }
-
-    /// Puts a message behind those that wait; it is lost if nothing can be
-    /// written any more.
-    pub(crate) fn queue(&mut self, message: Bytes) {
-        if self.mute || message.is_empty() {
+    /// Puts a message of the batch behind those that wait; it is lost if nothing
+    /// can be written any more.
+    pub(crate) fn queue(&mut self, message: Run, batch: &Batch, memory: &Memory) {
+        if self.mute {
             return;
         }
         match &mut self.gate {
-            Some(gate) => gate.push(message, Instant::now()),
+            Some(gate) => {
+                gate.push(batch.bytes(message), memory.charge(message.len()), Instant::now());
+            }
             None => self.output.push(message),
         }
-    }
-
-    /// Queues what has waited long enough; tells whether there was any.
-    pub(crate) fn pass(&mut self, now: Instant) -> bool {
-        let before = self.output.len();
-        if let Some(gate) = &mut self.gate {
-            std::iter::from_fn(|| gate.pop(now)).for_each(|message| self.output.push(message));
-        }
-        self.output.len() > before
     }
 
     /// Drops what waits, and whatever is queued from now on.
@@ -182,8 +169,8 @@ impl Connection {
     ///
     /// An error does not end the connection, because the client may have sent
     /// messages before it went; they are still to be read, and then the end.
-    pub(crate) fn flush(&mut self) {
-        if let Err(error) = self.output.flush(&mut self.stream) {
+    pub(crate) fn flush(&mut self, batch: &Batch) {
+        if let Err(error) = self.output.flush(batch, &mut self.stream) {
             tracing::debug!(%error, "cannot write");
             self.mute();
         }

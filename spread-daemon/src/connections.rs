@@ -1,13 +1,15 @@
 //! All connections, and how messages get into their queues.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Instant;
 
-use bytes::Bytes;
 use slab::Slab;
 
+use crate::batch::Batch;
 use crate::cluster::{Deliver, SessionId};
 use crate::connection::Connection;
+use crate::gate::Gate;
 use crate::memory::Memory;
 use crate::pacing::Patience;
 use crate::settings::{Settings, SlowReceivers};
@@ -26,9 +28,10 @@ pub(crate) struct Connections {
     /// Bytes of messages that may wait for all of them.
     max_bytes: usize,
     slow_receivers: SlowReceivers,
+    /// What has been delivered in this turn.
+    batch: Batch,
+    /// What is left of former turns.
     memory: Memory,
-    /// The last message, as it came and as it is counted.
-    last: Option<(Bytes, Bytes)>,
     /// A receiver whose queue the last message found too full, and for how long
     /// it should be spared.
     crowded: Option<(usize, Patience)>,
@@ -52,8 +55,8 @@ impl Connections {
             },
             max_bytes: settings.queued_bytes,
             slow_receivers,
+            batch: Batch::default(),
             memory: Memory::default(),
-            last: None,
             crowded: None,
             to_flush: Vec::new(),
             to_close: VecDeque::new(),
@@ -62,24 +65,12 @@ impl Connections {
 
     /// Bytes of the messages that wait; each counts once.
     pub(crate) fn queued_bytes(&self) -> usize {
-        self.memory.used()
-    }
-
-    /// The message as it is counted, once for all its receivers.
-    fn charged(&mut self, message: &Bytes) -> Bytes {
-        if let Some((came, charged)) = &self.last
-            && (came.as_ptr(), came.len()) == (message.as_ptr(), message.len())
-        {
-            return charged.clone();
-        }
-        let charged = self.memory.charge(message);
-        self.last = Some((message.clone(), charged.clone()));
-        charged
+        self.memory.used() + self.batch.len()
     }
 
     /// Disconnects the clients for whom most waits, until there is room again.
     fn make_room(&mut self) {
-        while self.memory.used() > self.max_bytes {
+        while self.queued_bytes() > self.max_bytes {
             let queued = |(_, connection): &(usize, &Connection)| connection.queued_bytes();
             let longest =
                 self.slab.iter().max_by_key(queued).map(|(key, c)| (key, c.queued_bytes()));
@@ -100,11 +91,29 @@ impl Connections {
     }
 
     /// Queues bytes of the daemon's own for a client.
-    pub(crate) fn send(&mut self, key: usize, bytes: impl Into<Bytes>) {
-        if let Some(connection) = self.slab.get_mut(key) {
-            connection.queue(bytes.into());
+    pub(crate) fn send(&mut self, key: usize, bytes: &[u8]) {
+        if let Some(connection) = self.slab.get_mut(key)
+            && !bytes.is_empty()
+        {
+            connection.queue(self.batch.push(bytes), &self.batch, &self.memory);
             self.flush_later(key);
         }
+    }
+
+    /// Queues what has waited at a connection's gate for long enough.
+    pub(crate) fn pass(&mut self, key: usize, now: Instant) {
+        while let Some(connection) = self.slab.get_mut(key)
+            && let Some(message) = connection.gate.as_mut().and_then(|gate| gate.pop(now))
+        {
+            connection.output.push(self.batch.push(&message));
+            self.flush_later(key);
+        }
+    }
+
+    /// Takes a connection's gate away, and queues all that has waited there.
+    pub(crate) fn open_gate(&mut self, key: usize) {
+        let gate = self.slab.get_mut(key).and_then(|connection| connection.gate.take());
+        gate.into_iter().flat_map(Gate::into_messages).for_each(|message| self.send(key, &message));
     }
 
     /// Has [`Connections::flush`] write to the connection.
@@ -122,17 +131,40 @@ impl Connections {
         self.crowded.take()
     }
 
-    /// Writes what has been queued.
+    /// Writes what has been queued, and keeps what the streams do not take.
     pub(crate) fn flush(&mut self) {
-        self.last = None;
-        for key in self.to_flush.drain(..) {
-            if let Some(connection) = self.slab.get_mut(key) {
-                connection.to_flush = false;
-                connection.flush();
-                if connection.queued() <= self.many_messages / 2 {
-                    connection.crowded = None;
+        let mut left: Option<Range<usize>> = None;
+        for key in &self.to_flush {
+            let Some(connection) = self.slab.get_mut(*key) else {
+                continue;
+            };
+            connection.to_flush = false;
+            connection.flush(&self.batch);
+            if connection.queued() <= self.many_messages / 2 {
+                connection.crowded = None;
+            }
+            if let Some(more) = connection.output.unwritten() {
+                let part = left.get_or_insert_with(|| more.clone());
+                *part = part.start.min(more.start)..part.end.max(more.end);
+            }
+        }
+        if let Some(part) = left {
+            let kept = self.batch.keep(part, &self.memory);
+            for key in &self.to_flush {
+                if let Some(connection) = self.slab.get_mut(*key) {
+                    connection.output.keep(&kept);
                 }
             }
+        }
+        self.to_flush.clear();
+        self.batch.clear();
+    }
+
+    /// Writes what has been queued for a connection that is about to be closed.
+    pub(crate) fn flush_last(&mut self, key: usize) {
+        if let Some(connection) = self.slab.get_mut(key) {
+            connection.output.unblock();
+            connection.flush(&self.batch);
         }
     }
 
@@ -152,39 +184,55 @@ impl Connections {
         let is_to_close = |key: &usize| self.slab.get(*key).is_some_and(|c| c.to_close);
         std::iter::from_fn(|| self.to_close.pop_front()).find(is_to_close)
     }
+
+    /// Whether a client for which many messages wait can be sent one more; cuts it
+    /// off if too many wait that its stream does not take.
+    #[cold]
+    fn has_room(&mut self, key: usize) -> bool {
+        let Some(connection) = self.slab.get_mut(key) else {
+            return false;
+        };
+        // They may wait only because nothing was written yet.
+        if connection.queued() >= self.max_messages {
+            connection.output.unblock();
+        }
+        connection.flush(&self.batch);
+        if connection.queued() >= self.max_messages {
+            self.cut_off(key);
+            return false;
+        }
+        if connection.queued() > self.many_messages {
+            let begin = || Patience::new(self.slow_receivers);
+            let patience = *connection.crowded.get_or_insert_with(begin);
+            if patience.lasts(Instant::now()) {
+                self.crowded = Some((key, patience));
+            }
+        }
+        true
+    }
 }
 
 impl Deliver for Connections {
-    /// Queues a message for a client, and cuts the client off if too many wait
-    /// that its stream does not take.
-    fn deliver(&mut self, to: SessionId, frame: &Bytes) {
-        let Some(connection) = self.slab.get_mut(to.0) else {
-            return;
-        };
-        if connection.queued() > self.many_messages {
-            // They may wait only because nothing was written yet.
-            connection.flush();
-            if connection.queued() >= self.max_messages {
-                return self.cut_off(to.0);
+    fn deliver(&mut self, to: impl IntoIterator<Item = SessionId>, frame: &[u8]) {
+        let mut message = None;
+        for SessionId(key) in to {
+            let is_crowded = |c: &Connection| c.queued() > self.many_messages;
+            if self.slab.get(key).is_none_or(is_crowded) && !self.has_room(key) {
+                continue;
             }
-            if connection.queued() > self.many_messages {
-                let begin = || Patience::new(self.slow_receivers);
-                let patience = *connection.crowded.get_or_insert_with(begin);
-                if patience.lasts(Instant::now()) {
-                    self.crowded = Some((to.0, patience));
+            let message = *message.get_or_insert_with(|| self.batch.push(frame));
+            self.totals.delivered += 1;
+            self.totals.delivered_bytes += frame.len() as u64;
+            if let Some(connection) = self.slab.get_mut(key) {
+                connection.queue(message, &self.batch, &self.memory);
+                if !std::mem::replace(&mut connection.to_flush, true) {
+                    self.to_flush.push(key);
                 }
             }
         }
-        let message = self.charged(frame);
-        self.totals.delivered += 1;
-        self.totals.delivered_bytes += frame.len() as u64;
-        if let Some(connection) = self.slab.get_mut(to.0) {
-            connection.queue(message);
-        }
-        self.flush_later(to.0);
-        if self.memory.used() > self.max_bytes {
-            // Much of it may wait only because nothing was written yet.
+        if self.batch.is_full() || self.queued_bytes() > self.max_bytes {
             self.flush();
+            // What is left is what the streams do not take.
             self.make_room();
         }
     }

@@ -101,12 +101,7 @@ impl Server {
 
     pub(crate) fn open_gate(&mut self, client: &str) -> Result<(), ClusterError> {
         let key = self.client(client)?;
-        if let Some(connection) = self.connections.slab.get_mut(key)
-            && let Some(gate) = connection.gate.take()
-        {
-            gate.into_messages().for_each(|message| connection.queue(message));
-            self.connections.flush_later(key);
-        }
+        self.connections.open_gate(key);
         Ok(())
     }
 
@@ -121,12 +116,7 @@ impl Server {
         self.gated.sort_unstable();
         self.gated.dedup();
         for place in 0..self.gated.len() {
-            let key = self.gated[place];
-            if let Some(connection) = self.connections.slab.get_mut(key)
-                && connection.pass(now)
-            {
-                self.connections.flush_later(key);
-            }
+            self.connections.pass(self.gated[place], now);
         }
     }
 

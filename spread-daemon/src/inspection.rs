@@ -38,7 +38,7 @@ impl Server {
             (false, b"health") => "healthy\n".to_owned(),
             (false, _) => "ask for table, json or health\n".to_owned(),
         };
-        self.answer(key, answer.into_bytes());
+        self.answer(key, answer.as_bytes());
     }
 
     /// What goes on.

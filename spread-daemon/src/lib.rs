@@ -32,6 +32,7 @@
 mod access;
 mod admission;
 mod authentication;
+mod batch;
 mod builder;
 mod cluster;
 mod connection;

@@ -3,28 +3,34 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 
-use bytes::{Buf, Bytes};
+use crate::batch::{Batch, Kept, Run};
 
-/// Messages that go into one system call.
-const SLICES: usize = 128;
+/// Runs of messages that go into one system call.
+const SLICES: usize = 64;
 
-/// A queue of messages, shared with the queues of the other receivers.
+/// A queue of messages. Their bytes are shared with the queues of the other
+/// receivers, and so are in the batch of the turn or what was kept of former ones.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
-    queue: VecDeque<Bytes>,
-    /// Bytes in the queue.
+    /// What is left of former turns.
+    kept: VecDeque<(Kept, Run)>,
+    /// What came in this turn.
+    runs: VecDeque<Run>,
+    messages: usize,
     bytes: usize,
+    /// The stream takes no more; an event will tell when it does.
+    blocked: bool,
 }
 
 impl Output {
     /// Messages that wait, the one included that has been written in part.
     pub(crate) fn len(&self) -> usize {
-        self.queue.len()
+        self.messages
     }
 
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.messages == 0
     }
 
     /// Bytes that wait.
@@ -32,28 +38,39 @@ impl Output {
         self.bytes
     }
 
-    pub(crate) fn push(&mut self, message: Bytes) {
-        self.bytes += message.len();
-        self.queue.push_back(message);
+    /// Puts messages of this turn's batch behind all others.
+    pub(crate) fn push(&mut self, run: Run) {
+        self.bytes += run.len();
+        self.messages += run.messages;
+        match self.runs.back_mut() {
+            Some(last) if last.end == run.start => {
+                last.end = run.end;
+                last.messages += run.messages;
+            }
+            _ => self.runs.push_back(run),
+        }
     }
 
     pub(crate) fn clear(&mut self) {
-        self.queue = VecDeque::new();
-        self.bytes = 0;
+        *self = Output::default();
     }
 
-    /// Writes until the queue is empty or the stream takes no more.
-    pub(crate) fn flush(&mut self, stream: &mut impl Write) -> io::Result<()> {
-        while !self.queue.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = self.queue.len().min(SLICES);
-            for (slice, message) in slices.iter_mut().zip(&self.queue) {
-                *slice = IoSlice::new(message);
-            }
-            match stream.write_vectored(&slices[..count]) {
+    /// The stream may take something again.
+    pub(crate) fn unblock(&mut self) {
+        self.blocked = false;
+    }
+
+    /// Writes until nothing waits or the stream takes no more.
+    pub(crate) fn flush(&mut self, batch: &Batch, stream: &mut impl Write) -> io::Result<()> {
+        while !self.blocked && !self.is_empty() {
+            let (asked, written) = self.write(batch, stream);
+            match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => self.advance(written),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Ok(written) => {
+                    self.advance(batch, written);
+                    self.blocked = written < asked;
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
@@ -61,37 +78,74 @@ impl Output {
         Ok(())
     }
 
-    fn advance(&mut self, mut written: usize) {
+    /// Writes once; returns how much it tried to write, and how much it did.
+    fn write(&self, batch: &Batch, stream: &mut impl Write) -> (usize, io::Result<usize>) {
+        let kept = self.kept.iter().map(|(kept, run)| kept.bytes(*run));
+        let mut waiting = kept.chain(self.runs.iter().map(|run| batch.bytes(*run)));
+        if self.kept.len() + self.runs.len() == 1 {
+            let only = waiting.next().unwrap_or_default();
+            return (only.len(), stream.write(only));
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let (mut count, mut asked) = (0, 0);
+        for (slice, bytes) in slices.iter_mut().zip(waiting) {
+            *slice = IoSlice::new(bytes);
+            count += 1;
+            asked += bytes.len();
+        }
+        (asked, stream.write_vectored(&slices[..count]))
+    }
+
+    fn advance(&mut self, batch: &Batch, mut written: usize) {
         self.bytes -= written;
-        while let Some(first) = self.queue.front_mut() {
-            if written < first.len() {
-                first.advance(written);
+        while let Some((kept, run)) = self.kept.front_mut() {
+            self.messages -= run.messages;
+            if written < run.len() {
+                *run = kept.rest(*run, written);
+                self.messages += run.messages;
                 return;
             }
-            written -= first.len();
-            self.queue.pop_front();
+            written -= run.len();
+            self.kept.pop_front();
         }
+        while let Some(run) = self.runs.front_mut() {
+            self.messages -= run.messages;
+            if written < run.len() {
+                *run = batch.rest(*run, written);
+                self.messages += run.messages;
+                return;
+            }
+            written -= run.len();
+            self.runs.pop_front();
+        }
+    }
+
+    /// The part of this turn's batch that has not been written.
+    pub(crate) fn unwritten(&self) -> Option<std::ops::Range<usize>> {
+        Some(self.runs.front()?.start..self.runs.back()?.end)
+    }
+
+    /// Ends the turn: what has not been written is in `kept` from now on.
+    pub(crate) fn keep(&mut self, kept: &Kept) {
+        self.kept.extend(self.runs.drain(..).map(|run| (kept.clone(), run)));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Memory;
 
-    /// Takes a few bytes a call and, after `room` bytes, no more.
+    /// Takes a few bytes a call.
     struct Narrow {
         taken: Vec<u8>,
-        room: usize,
+        width: usize,
     }
 
     impl Write for Narrow {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let len = bytes.len().min(3).min(self.room);
-            if len == 0 {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
+            let len = bytes.len().min(self.width);
             self.taken.extend_from_slice(&bytes[..len]);
-            self.room -= len;
             Ok(len)
         }
 
@@ -100,29 +154,74 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_message_that_is_written_in_part_goes_on_where_it_stopped() {
-        let mut output = Output::default();
-        output.push(Bytes::from_static(b"hello "));
-        output.push(Bytes::from_static(b"world"));
-        let mut stream = Narrow { taken: Vec::new(), room: 7 };
-        output.flush(&mut stream).unwrap();
-        assert_eq!((&stream.taken[..], output.len()), (&b"hello w"[..], 1));
-        assert_eq!(output.bytes(), 4);
-        stream.room = 100;
-        output.flush(&mut stream).unwrap();
-        assert_eq!(stream.taken, b"hello world");
-        assert!(output.is_empty());
+    /// Ends a turn as all queues do together.
+    fn end_turn(batch: &mut Batch, output: &mut Output) {
+        if let Some(part) = output.unwritten() {
+            output.keep(&batch.keep(part, &Memory::default()));
+        }
+        batch.clear();
     }
 
     #[test]
-    fn more_messages_than_go_into_one_call_are_all_written() {
-        let mut output = Output::default();
+    fn a_message_that_is_written_in_part_goes_on_where_it_stopped() {
+        let (mut batch, mut output) = (Batch::default(), Output::default());
+        output.push(batch.push(b"hello "));
+        output.push(batch.push(b"world"));
+        let mut stream = Narrow { taken: Vec::new(), width: 7 };
+        output.flush(&batch, &mut stream).unwrap();
+        assert_eq!((&stream.taken[..], output.len()), (&b"hello w"[..], 1));
+        assert_eq!(output.bytes(), 4);
+        end_turn(&mut batch, &mut output);
+        output.push(batch.push(b"!"));
+        output.flush(&batch, &mut stream).unwrap();
+        assert_eq!((stream.taken.len(), output.len()), (7, 2), "it takes no more");
+        while !output.is_empty() {
+            output.unblock();
+            output.flush(&batch, &mut stream).unwrap();
+        }
+        assert_eq!((&stream.taken[..], output.bytes()), (&b"hello world!"[..], 0));
+    }
+
+    #[test]
+    fn however_a_queue_is_written_its_messages_come_in_order_and_count_right() {
+        for width in 1..40 {
+            let (mut batch, mut output) = (Batch::default(), Output::default());
+            let mut stream = Narrow { taken: Vec::new(), width };
+            let (mut wanted, mut ends) = (Vec::new(), Vec::new());
+            for turn in 0..10_u8 {
+                for number in 0..10 {
+                    let run = batch.push(&[10 * turn + number; 7]);
+                    // The others are for someone else.
+                    if number % (1 + turn % 4) == 0 {
+                        output.push(run);
+                        wanted.extend_from_slice(&[10 * turn + number; 7]);
+                        ends.push(wanted.len());
+                    }
+                }
+                output.unblock();
+                output.flush(&batch, &mut stream).unwrap();
+                end_turn(&mut batch, &mut output);
+                let waiting = ends.iter().filter(|end| **end > stream.taken.len()).count();
+                assert_eq!(output.len(), waiting);
+                assert_eq!(output.bytes(), wanted.len() - stream.taken.len());
+            }
+            while !output.is_empty() {
+                output.unblock();
+                output.flush(&batch, &mut stream).unwrap();
+            }
+            assert_eq!(stream.taken, wanted);
+        }
+    }
+
+    #[test]
+    fn more_runs_than_go_into_one_call_are_all_written() {
+        let (mut batch, mut output) = (Batch::default(), Output::default());
         for _ in 0..3 * SLICES {
-            output.push(Bytes::from_static(b"x"));
+            batch.push(b"for someone else");
+            output.push(batch.push(b"x"));
         }
         let mut written = Vec::new();
-        output.flush(&mut written).unwrap();
+        output.flush(&batch, &mut written).unwrap();
         assert_eq!(written, vec![b'x'; 3 * SLICES]);
     }
 }

@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::{Buf, BytesMut};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
-use spread_wire::{Frame, Header, Limits, Request, ServiceType};
+use spread_wire::{FrameRef, HEADER_LEN, Header, Limits, Request, ServiceType};
 
 use crate::access::{Access, judge, rejected};
 use crate::cluster::{Deliver, End, SessionId, State};
@@ -197,11 +199,15 @@ impl Server {
             return;
         };
         connection.hung_up |= event.is_read_closed() || event.is_error();
-        if event.is_readable() || connection.hung_up {
-            self.read_later(key);
+        let is_over = connection.hung_up;
+        if event.is_writable() || is_over {
+            connection.output.unblock();
+            if connection.queued() > 0 {
+                self.connections.flush_later(key);
+            }
         }
-        if event.is_writable() {
-            self.connections.flush_later(key);
+        if event.is_readable() || is_over {
+            self.read_later(key);
         }
     }
 
@@ -243,15 +249,40 @@ impl Server {
         match connection.fill(&mut self.scratch) {
             Fill::Nothing => {}
             Fill::End => self.connections.close_later(key),
-            Fill::Some => {
+            Fill::Some(len) => {
                 if connection.readable {
                     self.read_later(key);
                 }
-                self.serve(key);
-                if let Some(connection) = self.connections.slab.get_mut(key) {
-                    connection.tidy();
-                }
+                let scratch = mem::take(&mut self.scratch);
+                self.take_in(key, &scratch[..len]);
+                self.scratch = scratch;
             }
+        }
+    }
+
+    /// Does what has just been read from a connection, where it lies, and keeps
+    /// what cannot be done yet.
+    fn take_in(&mut self, key: usize, mut came: &[u8]) {
+        let Some(connection) = self.connections.slab.get_mut(key) else {
+            return;
+        };
+        let is_session = matches!(connection.phase, Phase::Session);
+        if is_session && !connection.input.is_empty() {
+            complete(&mut connection.input, &mut came);
+            self.serve(key);
+        }
+        let Some(connection) = self.connections.slab.get_mut(key) else {
+            return;
+        };
+        if is_session && connection.input.is_empty() && !connection.paused {
+            let done = self.serve_session(key, came);
+            came = &came[done..];
+        }
+        if let Some(connection) = self.connections.slab.get_mut(key) {
+            connection.input.extend_from_slice(came);
+        }
+        if !is_session {
+            self.serve(key);
         }
     }
 
@@ -262,40 +293,58 @@ impl Server {
         };
         match connection.phase {
             Phase::Handshake(_) => self.shake_hands(key),
-            Phase::Session => self.serve_session(key),
+            Phase::Session => {
+                let mut input = mem::take(&mut connection.input);
+                let done = self.serve_session(key, &input);
+                input.advance(done);
+                // Without anything in it, it is not kept: many a session is idle.
+                if let Some(connection) = self.connections.slab.get_mut(key)
+                    && !input.is_empty()
+                {
+                    connection.input = input;
+                }
+            }
             Phase::Inspection => self.inspect(key),
             Phase::Answered => connection.input.clear(),
         }
     }
 
-    fn serve_session(&mut self, key: usize) {
+    /// Does what the frames in `input` ask; returns how many of its bytes are done
+    /// with.
+    fn serve_session(&mut self, key: usize, input: &[u8]) -> usize {
         let session = SessionId(key);
-        while let Some(connection) = self.connections.slab.get_mut(key)
-            && !connection.to_close
-        {
-            let done = match Frame::decode(&mut connection.input, Limits::FROM_CLIENT) {
-                Ok(Some(frame)) => self.handle(session, &frame),
-                Ok(None) => match begun(&connection.input) {
+        let mut rest = input;
+        while self.connections.slab.get(key).is_some_and(|connection| !connection.to_close) {
+            let done = match FrameRef::decode(rest, Limits::FROM_CLIENT) {
+                Ok(Some(frame)) => {
+                    rest = &rest[frame.as_bytes().len()..];
+                    self.handle(session, frame)
+                }
+                Ok(None) => match begun(rest) {
                     // With a wrong header there is no use in waiting for the rest.
                     Some(header) => match self.cluster.check(session, &header) {
-                        Ok(()) => return,
+                        Ok(()) => break,
                         wrong => wrong,
                     },
-                    None => return,
+                    None => break,
                 },
-                Err(error) => return self.end(key, error),
+                Err(error) => {
+                    self.end(key, error);
+                    break;
+                }
             };
             match done {
-                Ok(()) if self.pause(key) => return,
+                Ok(()) if self.pause(key) => break,
                 Ok(()) => {}
                 Err(End::Disconnect) => self.connections.close_later(key),
                 Err(error) => self.end(key, error),
             }
         }
+        input.len() - rest.len()
     }
 
     /// Does what a client asks, if it may.
-    fn handle(&mut self, session: SessionId, frame: &Frame) -> Result<(), End> {
+    fn handle(&mut self, session: SessionId, frame: FrameRef<'_>) -> Result<(), End> {
         self.connections.totals.received += 1;
         if frame.header().service_type.contains(ServiceType::JOIN)
             && self.cluster.groups_of(session) >= self.settings.session_groups
@@ -317,9 +366,9 @@ impl Server {
     }
 
     /// Lets a request come back to its client.
-    fn refuse(&mut self, session: SessionId, frame: &Frame) {
+    fn refuse(&mut self, session: SessionId, frame: FrameRef<'_>) {
         self.connections.totals.refused += 1;
-        self.connections.deliver(session, &rejected(frame).freeze());
+        self.connections.deliver([session], &rejected(frame));
     }
 
     /// Ends the session of a client that breaks the protocol.
@@ -331,9 +380,7 @@ impl Server {
     /// Closes the connections that are at their end; their sessions leave.
     pub(crate) fn close(&mut self) {
         while let Some(key) = self.connections.next_to_close() {
-            if let Some(connection) = self.connections.slab.get_mut(key) {
-                connection.flush();
-            }
+            self.connections.flush_last(key);
             self.drop_connection(key);
             self.cluster.disconnect(SessionId(key), &mut self.connections);
             // Whom the views crowd, nobody could be paused for.
@@ -353,6 +400,27 @@ impl Server {
             tracing::debug!(%error, key, "cannot deregister");
         }
         tracing::info!(key, "closed a connection");
+    }
+}
+
+/// Moves bytes from `came` behind those of a frame that has begun, up to its end.
+fn complete(begun: &mut BytesMut, came: &mut &[u8]) {
+    // A frame's length stands in its header, which may have to be completed before.
+    loop {
+        let header = begun.first_chunk().map(|head| Header::decode(head, Limits::FROM_CLIENT));
+        let len = match header {
+            None => HEADER_LEN,
+            Some(Ok(header)) => header.frame_len(),
+            // It has no end, and will be told from its header.
+            Some(Err(_)) => return,
+        };
+        let (missing, rest) = came.split_at(came.len().min(len.saturating_sub(begun.len())));
+        if missing.is_empty() {
+            return;
+        }
+        begun.reserve(len - begun.len());
+        begun.extend_from_slice(missing);
+        *came = rest;
     }
 }
 

@@ -62,15 +62,66 @@ impl Frame {
     /// [`FrameError`] if there is no valid header; the stream cannot be read
     /// further.
     pub fn decode(stream: &mut BytesMut, limits: Limits) -> Result<Option<Frame>, FrameError> {
+        let Some(FrameRef { header, bytes }) = FrameRef::decode(stream, limits)? else {
+            return Ok(None);
+        };
+        let len = bytes.len();
+        Ok(Some(Frame { header, bytes: stream.split_to(len).freeze() }))
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The type that a rejected message had when it was sent.
+    pub fn old_type(&self) -> Option<ServiceType> {
+        FrameRef::from(self).old_type()
+    }
+
+    /// The names that follow the header.
+    pub fn groups(&self) -> Groups<'_> {
+        FrameRef::from(self).groups()
+    }
+
+    /// What follows the names.
+    pub fn body(&self) -> &[u8] {
+        FrameRef::from(self).body()
+    }
+
+    /// The frame's bytes, as they came.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The frame's bytes, as they came.
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+}
+
+/// A [`Frame`] in memory that belongs to someone else, where it came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameRef<'a> {
+    header: Header,
+    bytes: &'a [u8],
+}
+
+impl<'a> FrameRef<'a> {
+    /// The frame at the front of `stream`; `Ok(None)` as long as it is not all
+    /// there. A header is checked as soon as it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError`] if there is no valid header; the stream cannot be read
+    /// further.
+    pub fn decode(stream: &'a [u8], limits: Limits) -> Result<Option<FrameRef<'a>>, FrameError> {
         let Some(head) = stream.first_chunk::<HEADER_LEN>() else {
             return Ok(None);
         };
         let header = Header::decode(head, limits)?;
-        let len = header.frame_len();
-        if stream.len() < len {
-            return Ok(None);
-        }
-        Ok(Some(Frame { header, bytes: stream.split_to(len).freeze() }))
+        let bytes = stream.get(..header.frame_len());
+        Ok(bytes.map(|bytes| FrameRef { header, bytes }))
     }
 
     /// The header.
@@ -85,24 +136,25 @@ impl Frame {
     }
 
     /// The names that follow the header.
-    pub fn groups(&self) -> Groups<'_> {
+    pub fn groups(&self) -> Groups<'a> {
         let start = HEADER_LEN + self.header.old_type_len();
         Groups::from_fields(&self.bytes[start..start + self.header.num_groups * NAME_FIELD])
     }
 
     /// What follows the names.
-    pub fn body(&self) -> &[u8] {
+    pub fn body(&self) -> &'a [u8] {
         &self.bytes[self.bytes.len() - self.header.data_len..]
     }
 
     /// The frame's bytes, as they came.
-    pub fn as_bytes(&self) -> &Bytes {
-        &self.bytes
-    }
-
-    /// The frame's bytes, as they came.
-    pub fn into_bytes(self) -> Bytes {
+    pub fn as_bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+}
+
+impl<'a> From<&'a Frame> for FrameRef<'a> {
+    fn from(frame: &'a Frame) -> FrameRef<'a> {
+        FrameRef { header: frame.header, bytes: &frame.bytes }
     }
 }
 

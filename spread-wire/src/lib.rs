@@ -45,7 +45,7 @@ mod service;
 pub use begun::Begun;
 pub use code::ErrorCode;
 pub use delivery::{Delivery, DeliveryError, Regular, Reject};
-pub use frame::{Frame, FrameError, Groups};
+pub use frame::{Frame, FrameError, FrameRef, Groups};
 pub use header::{HEADER_LEN, Header, Hint};
 pub use limits::Limits;
 pub use membership::{Cause, GroupId, MembershipBody, MembershipError, native_body};

@@ -169,7 +169,8 @@ impl TryFrom<&str> for Name {
 
 impl PartialEq for Name {
     fn eq(&self, other: &Name) -> bool {
-        self.as_bytes() == other.as_bytes()
+        // Most fields that hold the same name are the same all over.
+        self.0 == other.0 || self.as_bytes() == other.as_bytes()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::{ByteOrder, Frame, Groups, Header, Hint, Name, Service, ServiceType};
+use crate::{ByteOrder, FrameRef, Groups, Header, Hint, Name, Service, ServiceType};
 
 /// Why a frame is not a request that a daemon serves.
 ///
@@ -56,7 +56,8 @@ const ONE_OF: ServiceType = ServiceType::REGULAR
     .union(ServiceType::KILL);
 
 impl<'a> Request<'a> {
-    /// Understands a frame, as a daemon does.
+    /// Understands a frame, as a daemon does: a [`FrameRef`] or a
+    /// [`&Frame`](crate::Frame).
     ///
     /// Whether the frame's name is that of the session is for the caller to
     /// check. Bits of the type that mean nothing in a request are ignored, but
@@ -65,7 +66,8 @@ impl<'a> Request<'a> {
     /// # Errors
     ///
     /// [`RequestError`] if it is none of the requests there are.
-    pub fn parse(frame: &'a Frame) -> Result<Request<'a>, RequestError> {
+    pub fn parse(frame: impl Into<FrameRef<'a>>) -> Result<Request<'a>, RequestError> {
+        let frame = frame.into();
         let header = frame.header();
         Request::check(header)?;
         let kind = header.service_type & ONE_OF;

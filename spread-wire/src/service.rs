@@ -103,7 +103,8 @@ impl ServiceType {
     /// The service, if exactly one service bit is set.
     pub fn service(self) -> Option<Service> {
         let bits = (self & ServiceType::REGULAR).bits();
-        Service::ALL.into_iter().find(|&s| s as u32 == bits)
+        // The services stand in the order of their bits.
+        bits.is_power_of_two().then(|| Service::ALL[bits.trailing_zeros() as usize])
     }
 
     /// A message of an application (`Is_regular_mess`).

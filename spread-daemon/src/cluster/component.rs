@@ -34,22 +34,35 @@ pub(super) enum What {
     },
     /// The client has gone.
     End,
-    Multicast(Message),
+    Multicast(Message<Bytes>),
 }
 
 /// A message of an application, as it is delivered.
 #[derive(Clone, Debug)]
-pub(super) struct Message {
+pub(super) struct Message<B> {
     pub(super) service: Service,
     pub(super) self_discard: bool,
     pub(super) num_groups: usize,
     /// The whole frame.
-    pub(super) bytes: Bytes,
+    pub(super) bytes: B,
 }
 
-impl Message {
+impl<B: AsRef<[u8]>> Message<B> {
     pub(super) fn groups(&self) -> Groups<'_> {
-        Groups::from_fields(&self.bytes[HEADER_LEN..HEADER_LEN + self.num_groups * NAME_FIELD])
+        Groups::from_fields(self.fields())
+    }
+
+    /// The names of the groups as they stand in the message.
+    pub(super) fn fields(&self) -> &[u8] {
+        &self.bytes.as_ref()[HEADER_LEN..HEADER_LEN + self.num_groups * NAME_FIELD]
+    }
+}
+
+impl Message<&[u8]> {
+    /// The message with its own bytes, to last.
+    pub(super) fn to_owned(&self) -> Message<Bytes> {
+        let &Message { service, self_discard, num_groups, bytes } = self;
+        Message { service, self_discard, num_groups, bytes: Bytes::copy_from_slice(bytes) }
     }
 }
 

@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use bytes::BytesMut;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
-use spread_wire::{Cause, Delivery, GroupId, Limits, Service};
+use spread_wire::{Cause, Delivery, Frame, GroupId, Limits, Service};
 
 use super::*;
 
@@ -104,9 +105,8 @@ struct Pen<'a> {
 }
 
 impl Deliver for Pen<'_> {
-    fn deliver(&mut self, to: SessionId, frame: &Bytes) {
-        let life = self.now[to.0].expect("nobody is there to get it");
-        let frame = Frame::decode(&mut BytesMut::from(&frame[..]), Limits::FROM_DAEMON);
+    fn deliver(&mut self, to: impl IntoIterator<Item = SessionId>, frame: &[u8]) {
+        let frame = Frame::decode(&mut BytesMut::from(frame), Limits::FROM_DAEMON);
         let frame = frame.unwrap().unwrap();
         let told = match Delivery::parse(&frame).unwrap() {
             Delivery::Regular(m) => Told::Message {
@@ -124,7 +124,10 @@ impl Deliver for Pen<'_> {
             Delivery::SelfLeave { group } => Told::Left { group },
             other => panic!("{other:?}"),
         };
-        self.lives[life].told.push(told);
+        for SessionId(client) in to {
+            let life = self.now[client].expect("nobody is there to get it");
+            self.lives[life].told.push(told.clone());
+        }
     }
 }
 
@@ -170,7 +173,7 @@ impl World {
         let mut bytes = BytesMut::new();
         request.encode(self.lives[life].name, ByteOrder::NATIVE, &mut bytes);
         let frame = Frame::decode(&mut bytes, Limits::FROM_CLIENT).unwrap().unwrap();
-        self.with(|state, pen| state.handle(SessionId(client), &frame, pen)).unwrap();
+        self.with(|state, pen| state.handle(SessionId(client), (&frame).into(), pen)).unwrap();
     }
 
     fn play(&mut self, step: &Step) {

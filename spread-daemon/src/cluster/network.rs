@@ -76,6 +76,7 @@ impl State {
 
     /// Ends the components that are no longer, and begins those that are now.
     fn reconfigure(&mut self, now: i32, out: &mut impl Deliver) {
+        self.route.forget();
         let up = self.all().iter().filter(|&daemon| self.is_up(daemon)).collect();
         let parts = self.network.iter().map(|part| part.common(up));
         let parts: Vec<DaemonSet> = parts.filter(|part| !part.is_empty()).collect();

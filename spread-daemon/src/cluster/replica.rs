@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use spread_wire::{ByteOrder, Cause, Delivery, GroupId, Groups, MembershipBody, Name};
 
 use super::{DaemonId, DaemonSet, Deliver, SessionId};
@@ -81,8 +81,7 @@ impl Group {
 
     /// Those of them that want membership messages.
     fn listeners(&self) -> impl Iterator<Item = SessionId> {
-        let local = self.members.iter().filter_map(|member| member.local);
-        local.filter(|local| local.membership).map(|local| local.session)
+        listeners(&self.members)
     }
 
     fn names(&self) -> Vec<Name> {
@@ -102,10 +101,16 @@ impl Group {
             return;
         }
         let view = self.view(group, cause, vs_sets, my_vs_set);
-        listeners.for_each(|session| out.deliver(session, &view));
+        out.deliver(listeners, &view);
     }
 
-    fn view(&self, group: Name, cause: Cause, vs_sets: Vec<Vec<Name>>, my_vs_set: usize) -> Bytes {
+    fn view(
+        &self,
+        group: Name,
+        cause: Cause,
+        vs_sets: Vec<Vec<Name>>,
+        my_vs_set: usize,
+    ) -> BytesMut {
         let names = self.names();
         let body = MembershipBody { group_id: self.id, vs_sets, my_vs_set };
         encode(&Delivery::View { group, cause, members: Groups::from(&names[..]), body })
@@ -114,7 +119,7 @@ impl Group {
     /// Tells that the view ends.
     fn tell_end(&self, group: Name, out: &mut impl Deliver) {
         let signal = encode(&Delivery::Transitional { group, group_id: self.id });
-        self.listeners().for_each(|session| out.deliver(session, &signal));
+        out.deliver(self.listeners(), &signal);
     }
 
     /// Tells of a change by one member.
@@ -135,16 +140,11 @@ impl Group {
         let vs_sets = self.transitional_sets(gone, joiner);
         let last = vs_sets.len() - 1;
         let view = self.view(group, Cause::Network, vs_sets.clone(), 0);
-        for member in &self.members {
-            match member.local {
-                Some(Local { session, membership: true }) if Some(member.name) == joiner => {
-                    let view = self.view(group, Cause::Network, vs_sets.clone(), last);
-                    out.deliver(session, &view);
-                }
-                Some(Local { session, membership: true }) => out.deliver(session, &view),
-                _ => {}
-            }
-        }
+        let (own, others): (Vec<_>, Vec<_>) =
+            self.members.iter().partition(|member| Some(member.name) == joiner);
+        out.deliver(listeners(others), &view);
+        let view = self.view(group, Cause::Network, vs_sets, last);
+        out.deliver(listeners(own), &view);
         self.tell_end(group, out);
     }
 
@@ -235,7 +235,7 @@ impl Replica {
         };
         let member = left.members.remove(place);
         if let (Cause::Leave, Some(Local { session, membership: true })) = (cause, member.local) {
-            out.deliver(session, &encode(&Delivery::SelfLeave { group }));
+            out.deliver([session], &encode(&Delivery::SelfLeave { group }));
         }
         left.id.index = left.id.index.wrapping_add(1);
         if left.members.is_empty() {
@@ -325,8 +325,14 @@ impl Replica {
     }
 }
 
-pub(super) fn encode(delivery: &Delivery<'_>) -> Bytes {
+/// The sessions of this daemon among some members that want membership messages.
+fn listeners<'a>(members: impl IntoIterator<Item = &'a Member>) -> impl Iterator<Item = SessionId> {
+    let local = members.into_iter().filter_map(|member| member.local);
+    local.filter(|local| local.membership).map(|local| local.session)
+}
+
+pub(super) fn encode(delivery: &Delivery<'_>) -> BytesMut {
     let mut out = BytesMut::new();
     delivery.encode(ByteOrder::NATIVE, &mut out);
-    out.freeze()
+    out
 }

@@ -1,12 +1,15 @@
+use bytes::{Bytes, BytesMut};
+use spread_wire::{Delivery, Frame, Hint, Limits, Regular, Service};
+
 use super::*;
-use spread_wire::{Delivery, Hint, Limits, Regular, Service};
 
 /// Takes what is delivered, for each session in its order.
 type Delivered = Vec<(SessionId, Bytes)>;
 
 impl Deliver for Delivered {
-    fn deliver(&mut self, to: SessionId, frame: &Bytes) {
-        self.push((to, frame.clone()));
+    fn deliver(&mut self, to: impl IntoIterator<Item = SessionId>, frame: &[u8]) {
+        let frame = Bytes::copy_from_slice(frame);
+        self.extend(to.into_iter().map(|to| (to, frame.clone())));
     }
 }
 
@@ -30,8 +33,12 @@ fn frame(bytes: &[u8]) -> Frame {
 
 impl World {
     fn new() -> World {
+        World::of(&["d1", "d2"])
+    }
+
+    fn of(daemons: &[&str]) -> World {
         let configuration = Configuration { proc_id: 7, time: 8 };
-        let cluster = State::new(&["d1", "d2"], configuration).unwrap();
+        let cluster = State::new(daemons, configuration).unwrap();
         World { cluster, out: Vec::new() }
     }
 
@@ -66,7 +73,7 @@ impl World {
         let sender = self.cluster.session(from).unwrap().private_group;
         let mut bytes = BytesMut::new();
         request.encode(sender, order, &mut bytes);
-        self.cluster.handle(from, &frame(&bytes), &mut self.out)
+        self.cluster.handle(from, (&frame(&bytes)).into(), &mut self.out)
     }
 
     fn join(&mut self, from: SessionId, group: &str) {
@@ -241,6 +248,68 @@ fn a_sender_can_discard_its_own_copy() {
 }
 
 #[test]
+fn the_same_groups_lead_to_whoever_is_in_them_now() {
+    for self_discard in [false, true] {
+        let mut world = World::of(&["d1"]);
+        let quiet = |world: &mut World, number, name| world.session_with(number, D1, name, false);
+        let (a, b) = (quiet(&mut world, 0, "a"), quiet(&mut world, 1, "b"));
+        // Sends the same again and again, and tells who else than `a` gets it.
+        let others = |world: &mut World| {
+            let groups = [name(GROUP), name("#c#d1")];
+            let mut request = Request::multicast(Service::Agreed, &groups, b"");
+            let Request::Multicast(m) = &mut request else { unreachable!() };
+            m.self_discard = self_discard;
+            world.out.clear();
+            world.ask(a, &request).unwrap();
+            let mut to: Vec<usize> = world.out.drain(..).map(|(to, _)| to.0).collect();
+            assert_eq!(to.contains(&0), !self_discard);
+            to.retain(|to| *to != 0);
+            to
+        };
+        world.join(a, GROUP);
+        assert!(others(&mut world).is_empty());
+        world.join(b, GROUP);
+        assert_eq!(others(&mut world), [1]);
+        let c = quiet(&mut world, 2, "c");
+        assert_eq!(others(&mut world), [1, 2]);
+        world.join(c, GROUP);
+        assert_eq!(others(&mut world), [1, 2]);
+        world.leave(b, GROUP);
+        assert_eq!(others(&mut world), [2]);
+        world.disconnect(c);
+        assert!(others(&mut world).is_empty());
+        let c = PrivateName::new("c").unwrap();
+        world.cluster.connect(SessionId(3), D1, Some(c), false).unwrap();
+        assert!(others(&mut world).is_empty());
+        world.cluster.establish(SessionId(3)).unwrap();
+        assert_eq!(others(&mut world), [3]);
+        world.cluster.crash(D1, 9, &mut world.out);
+        world.cluster.restart(D1, 10, &mut world.out);
+        assert_eq!(world.session_with(0, D1, "a", false), a);
+        world.join(a, GROUP);
+        assert!(others(&mut world).is_empty());
+    }
+}
+
+#[test]
+fn senders_that_discard_their_copies_each_get_that_of_the_other() {
+    let mut world = World::of(&["d1"]);
+    let (a, b) = (world.session(0, D1, "a"), world.session(1, D1, "b"));
+    world.join(a, GROUP);
+    world.join(b, GROUP);
+    world.out.clear();
+    let groups = [name(GROUP)];
+    for (from, other) in [(a, b), (b, a), (a, b)] {
+        let mut request = Request::multicast(Service::Agreed, &groups, b"");
+        let Request::Multicast(m) = &mut request else { unreachable!() };
+        m.self_discard = true;
+        world.ask(from, &request).unwrap();
+        let to: Vec<SessionId> = world.out.drain(..).map(|(to, _)| to).collect();
+        assert_eq!(to, [other]);
+    }
+}
+
+#[test]
 fn a_message_of_more_than_43_groups_comes_to_no_one() {
     let mut world = World::new();
     let a = world.session(0, D1, "a");
@@ -266,12 +335,10 @@ fn all_receivers_share_the_bytes_that_were_sent() {
         &mut sent,
     );
     let sent = frame(&sent);
-    world.cluster.handle(a, &sent, &mut world.out).unwrap();
-    for (_, delivered) in &world.out {
-        assert_eq!(delivered.as_ptr(), sent.as_bytes().as_ptr());
-        assert_eq!(delivered, sent.as_bytes());
-    }
-    assert_eq!(world.out.len(), 2);
+    world.cluster.handle(a, (&sent).into(), &mut world.out).unwrap();
+    let [(_, one), (_, other)] = &world.out[..] else { panic!("{:?}", world.out) };
+    assert_eq!((one, one.as_ptr()), (other, other.as_ptr()));
+    assert_eq!(one, sent.as_bytes());
 }
 
 #[test]
@@ -310,7 +377,7 @@ fn a_message_cannot_pass_for_a_view() {
     let forged = ServiceType::AGREED | ServiceType::REG_MEMB | ServiceType::CAUSED_BY_JOIN;
     let header = Header { service_type: forged, ..*frame(&bytes).header() };
     bytes[..48].copy_from_slice(&header.encode());
-    world.cluster.handle(a, &frame(&bytes), &mut world.out).unwrap();
+    world.cluster.handle(a, (&frame(&bytes)).into(), &mut world.out).unwrap();
     assert_eq!(frame(&world.out[0].1).header().service_type, ServiceType::AGREED);
 }
 
@@ -357,7 +424,7 @@ fn only_ones_own_name_may_stand_in_a_frame() {
     world.session(1, D1, "b");
     let mut bytes = BytesMut::new();
     Request::Join(name(GROUP)).encode(name("#b#d1"), ByteOrder::NATIVE, &mut bytes);
-    let end = world.cluster.handle(a, &frame(&bytes), &mut world.out);
+    let end = world.cluster.handle(a, (&frame(&bytes)).into(), &mut world.out);
     assert_eq!(end, Err(End::Sender(name("#b#d1"))));
     let end = world.ask(a, &Request::Disconnect(name("#a#d1")));
     assert_eq!(end, Err(End::Disconnect));
