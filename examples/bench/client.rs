@@ -1,0 +1,77 @@
+//! A connection as the workloads use it.
+
+use spread::{
+    GroupName, Mailbox, Message, MessageBuffer, MessageRef, RegularRef, SendOptions, ToGroups,
+};
+
+use crate::options::{ClientArgs, Role};
+use crate::{Result, fanout, flood, pingpong};
+
+/// Is one of the clients of a workload.
+pub(crate) fn run(args: &ClientArgs) -> Result {
+    match args.role {
+        Role::Flood => flood::run(args),
+        Role::Send => fanout::send(args),
+        Role::Receive => fanout::receive(args),
+        Role::Ping => pingpong::ping(args),
+        Role::Pong => pingpong::pong(args),
+    }
+}
+
+pub(crate) struct Client {
+    pub(crate) mailbox: Mailbox,
+    pub(crate) options: SendOptions,
+    pub(crate) payload: Vec<u8>,
+    buffer: MessageBuffer,
+}
+
+impl Client {
+    pub(crate) fn connect(args: &ClientArgs) -> Result<Client> {
+        Ok(Client {
+            mailbox: Mailbox::connect(&args.daemon)?,
+            options: SendOptions::new(args.service),
+            payload: vec![0; args.size],
+            buffer: MessageBuffer::new(),
+        })
+    }
+
+    /// Joins a group of the run; when this returns, it is a member.
+    pub(crate) fn join(&mut self, args: &ClientArgs, number: u64) -> Result<GroupName> {
+        let name = format!("{}-{number}", args.group);
+        self.mailbox.join(&name)?;
+        loop {
+            if let MessageRef::Other(Message::Membership(view)) =
+                self.mailbox.receive_into(&mut self.buffer)?
+                && view.group == name.as_str()
+            {
+                return Ok(GroupName::new(&name)?);
+            }
+        }
+    }
+
+    /// Tells who started this client that others can find it now.
+    pub(crate) fn say_ready(&self) {
+        println!("ready {}", self.mailbox.private_group());
+    }
+
+    /// Sends `count` messages in a row; `group` says where each goes to.
+    pub(crate) fn send_many<G: ToGroups>(
+        &mut self,
+        count: u64,
+        mut group: impl FnMut() -> G,
+    ) -> Result {
+        for _ in 0..count {
+            self.mailbox.multicast(self.options, group(), &self.payload)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next message of a client, and passes it on.
+    pub(crate) fn receive<T>(&mut self, take: impl FnOnce(RegularRef<'_>) -> T) -> Result<T> {
+        loop {
+            if let MessageRef::Regular(message) = self.mailbox.receive_into(&mut self.buffer)? {
+                return Ok(take(message));
+            }
+        }
+    }
+}
