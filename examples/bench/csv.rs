@@ -50,7 +50,7 @@ fn values(row: &Row, figures: Option<&Figures>) -> [Option<f64>; 9] {
         latency.map(|latency| latency.p999),
         figures.and_then(|figures| figures.client_cpu),
         figures.and_then(|figures| figures.daemon_cpu),
-        row.calls.and_then(|calls| calls.client),
+        row.calls.map(|calls| calls.client),
         row.calls.and_then(|calls| calls.daemon),
     ]
 }

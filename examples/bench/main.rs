@@ -82,9 +82,10 @@ fn measure(options: &Options) -> Result {
     if let Some(file) = &options.plot {
         std::fs::write(file, plot::of(&rows)).map_err(|error| at(file, &error))?;
     }
+    let runs: usize = rows.iter().map(|row| row.outcomes.len()).sum();
     match rows.iter().map(Row::failures).sum::<usize>() {
         0 => Ok(()),
-        failures => Err(format!("{failures} runs stalled or failed").into()),
+        failures => Err(format!("{failures} of {runs} runs stalled or failed").into()),
     }
 }
 

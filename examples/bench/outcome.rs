@@ -135,7 +135,7 @@ pub(crate) enum Outcome {
 /// System calls for each message delivered.
 #[derive(Clone, Copy)]
 pub(crate) struct Calls {
-    pub(crate) client: Option<f64>,
+    pub(crate) client: f64,
     pub(crate) daemon: Option<f64>,
 }
 

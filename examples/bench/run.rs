@@ -71,23 +71,30 @@ fn once(case: &Case, side: &Side, options: &Options) -> Outcome {
     }
 }
 
-/// Counts system calls, all of the clients' and those of the daemon meanwhile.
+/// Messages whose system calls are counted: strace slows them down a lot.
+const TRACED: u64 = 2_000;
+
+/// System calls for each message delivered. What the processes do once, at start and
+/// end, is in a short run as well and is taken off.
 fn traced(case: &Case, side: &Side, options: &Options) -> Result<Calls> {
-    // What each process does once is to disappear among its messages, and yet it
-    // should not take long, which it does under strace.
-    let run = Run { case, side, options, warm_up: 0, count: options.count.min(20_000) };
-    let daemon = side.daemon_pid.map(Attached::to).transpose()?;
-    let ended = run.clients(strace::traced, options.deadline_from_now())?;
-    let daemon = daemon.map(Attached::calls).transpose()?;
-    let ended = ended.ok_or("stalled under strace")?;
-    let clients: Option<u64> = ended.iter().map(|(_, errors)| strace::total(errors)).sum();
-    let messages = case.deliveries(run.count) as f64;
+    let count = options.count.min(TRACED);
+    let short = Run { case, side, options, warm_up: 0, count: TRACED / 10 };
+    let (few, more) = (short.calls()?, Run { count: short.count + count, ..short }.calls()?);
+    let messages = case.deliveries(count) as f64;
+    let a_message = |few: u64, more: u64| more.saturating_sub(few) as f64 / messages;
     Ok(Calls {
-        client: clients.map(|calls| calls as f64 / messages),
-        daemon: daemon.map(|calls| calls as f64 / messages),
+        client: a_message(few.client, more.client),
+        daemon: few.daemon.zip(more.daemon).map(|(few, more)| a_message(few, more)),
     })
 }
 
+/// System calls of a run: those of all clients, and those of the daemon meanwhile.
+struct Counted {
+    client: u64,
+    daemon: Option<u64>,
+}
+
+#[derive(Clone, Copy)]
 struct Run<'a> {
     case: &'a Case,
     side: &'a Side,
@@ -139,6 +146,15 @@ impl Run<'_> {
             }
         }
         Ok(Some(ended))
+    }
+
+    fn calls(&self) -> Result<Counted> {
+        let daemon = self.side.daemon_pid.map(Attached::to).transpose()?;
+        let ended = self.clients(strace::traced, self.options.deadline_from_now())?;
+        let daemon = daemon.map(Attached::calls).transpose()?;
+        let ended = ended.ok_or("stalled under strace")?;
+        let clients: Option<u64> = ended.iter().map(|(_, errors)| strace::total(errors)).sum();
+        Ok(Counted { client: clients.ok_or("strace has not counted")?, daemon })
     }
 
     fn client(&self, role: Role, group: &str) -> Command {

@@ -8,7 +8,7 @@ latency: of pingpong the round trip, of flood from send to receive
 CPU: us a message delivered, of all clients together and of the daemon
 ";
 
-/// The columns of figures: heading, whether it is about latency or CPU, decimals.
+/// A column of figures: its heading, where it comes from, and its decimals.
 type Column = (&'static str, fn(&Figures) -> Option<f64>, usize);
 
 const COLUMNS: [Column; 7] = [
@@ -34,7 +34,7 @@ pub(crate) fn of(rows: &[Row], syscalls: bool) -> String {
     let mut text = align(&lines);
     text.push_str(LEGEND);
     if syscalls {
-        text.push_str("calls: system calls a message delivered, those of start and end included\n");
+        text.push_str("calls: system calls a message delivered, those of start and end left out\n");
     }
     text
 }
@@ -50,20 +50,22 @@ fn heading(syscalls: bool) -> Vec<String> {
 
 fn line(row: &Row, syscalls: bool) -> Vec<String> {
     let mut cells = vec![row.case.to_string(), row.case.size.to_string(), row.side.clone()];
-    match row.median() {
-        Some(figures) => {
-            cells.extend(COLUMNS.map(|(_, of, decimals)| number(of(&figures), decimals)));
-        }
-        None if row.stalls() > 0 => cells.push("stalled".to_owned()),
-        None => cells.push("failed".to_owned()),
+    let Some(figures) = row.median() else {
+        let word = if row.stalls() > 0 { "stalled" } else { "failed" };
+        cells.push(word.to_owned());
+        return cells;
+    };
+    cells.extend(COLUMNS.map(|(_, of, decimals)| number(of(&figures), decimals)));
+    if syscalls {
+        cells.push(number(row.calls.map(|calls| calls.client), 2));
+        cells.push(number(row.calls.and_then(|calls| calls.daemon), 2));
     }
-    if syscalls && cells.len() > 4 {
-        let calls = row.calls;
-        cells.push(number(calls.and_then(|calls| calls.client), 2));
-        cells.push(number(calls.and_then(|calls| calls.daemon), 2));
-    }
-    if row.failures() > 0 && cells.len() > 4 {
-        cells.push(format!("({} of {} runs failed)", row.failures(), row.outcomes.len()));
+    if row.failures() > 0 {
+        cells.push(format!(
+            "({} of {} runs stalled or failed)",
+            row.failures(),
+            row.outcomes.len()
+        ));
     }
     cells
 }
