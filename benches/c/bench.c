@@ -183,27 +183,35 @@ static void exchange(long count, void (*send_many)(int), long (*receive_one)(voi
 static struct {
     char (*groups)[MAX_GROUP_NAME];
     int next_group;
-    /* One message of `every` is timed; begun is a ring of those under way. */
-    long every, sent, received, timed, ring;
+    /* Messages so far, of this exchange. */
+    long sent, received;
+    /* One message of `every` is timed: the next ones, and a ring of when those were
+     * sent that are under way. */
+    long every, timed_sent, timed_received, ring, begin, end;
     double *begun, *times;
+    long timed;
 } flood;
 
 static void flood_send(int count) {
     for (; count > 0; count--) {
-        if (flood.sent % flood.every == 0) {
-            flood.begun[flood.sent / flood.every % flood.ring] = seconds(CLOCK_MONOTONIC);
+        if (flood.sent == flood.timed_sent) {
+            flood.begun[flood.end] = seconds(CLOCK_MONOTONIC);
+            if (++flood.end == flood.ring) flood.end = 0;
+            flood.timed_sent += flood.every;
         }
-        send_to(flood.groups[flood.next_group], 0, args.size, payload);
-        flood.next_group = (flood.next_group + 1) % args.groups;
         flood.sent++;
+        send_to(flood.groups[flood.next_group], 0, args.size, payload);
+        if (++flood.next_group == args.groups) flood.next_group = 0;
     }
 }
 
 static long flood_receive(void) {
     receive();
-    if (flood.received % flood.every == 0) {
-        double begun = flood.begun[flood.received / flood.every % flood.ring];
+    if (flood.received == flood.timed_received) {
+        double begun = flood.begun[flood.begin];
+        if (++flood.begin == flood.ring) flood.begin = 0;
         flood.times[flood.timed++] = (seconds(CLOCK_MONOTONIC) - begun) * 1e6;
+        flood.timed_received += flood.every;
     }
     return ++flood.received;
 }
@@ -217,11 +225,12 @@ static void run_flood(void) {
         join(flood.groups[number]);
     }
     flood.every = (args.count + SAMPLES - 1) / SAMPLES;
-    flood.ring = args.window / flood.every + 2;
+    flood.ring = args.window;
     flood.begun = memory(flood.ring, sizeof *flood.begun);
     flood.times = memory(most / flood.every + 1, sizeof *flood.times);
     exchange(args.warm_up, flood_send, flood_receive);
     flood.sent = flood.received = flood.timed = 0;
+    flood.timed_sent = flood.timed_received = 0;
 
     start();
     exchange(args.count, flood_send, flood_receive);

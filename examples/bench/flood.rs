@@ -22,19 +22,20 @@ pub(crate) fn run(args: &ClientArgs) -> Result {
     let groups =
         (0..args.groups).map(|number| client.join(args, number)).collect::<Result<Vec<_>>>()?;
     let every = args.count.div_ceil(SAMPLES);
+    let most = args.count.max(args.warm_up);
+    // All memory is taken before the measurement.
     let mut flood = Flood {
         client,
         groups,
         next_group: 0,
         every,
-        sent: 0,
-        received: 0,
-        under_way: VecDeque::with_capacity(args.window.div_ceil(every) as usize + 1),
-        times: Vec::with_capacity(args.warm_up.max(args.count).div_ceil(every) as usize),
+        count: Count::default(),
+        under_way: VecDeque::with_capacity(args.window as usize),
+        times: Vec::with_capacity(most.div_ceil(every) as usize),
     };
     exchange::run(&mut flood, args.warm_up, args)?;
     flood.times.clear();
-    (flood.sent, flood.received) = (0, 0);
+    flood.count = Count::default();
 
     let meter = Meter::start(args.daemon_pid);
     exchange::run(&mut flood, args.count, args)?;
@@ -56,38 +57,49 @@ struct Flood {
     /// One message of so many is timed, and carries no sign of it: messages come
     /// in the order sent.
     every: u64,
-    sent: u64,
-    received: u64,
+    count: Count,
     /// When those were sent that are timed and have not come yet.
     under_way: VecDeque<Instant>,
     /// Microseconds.
     times: Vec<f64>,
 }
 
+/// Messages so far, and the next ones that are timed.
+#[derive(Default)]
+struct Count {
+    sent: u64,
+    received: u64,
+    timed_sent: u64,
+    timed_received: u64,
+}
+
 impl Exchange for Flood {
     fn send(&mut self, count: u64) -> Result {
-        let timed = (self.sent + count).div_ceil(self.every) - self.sent.div_ceil(self.every);
-        if timed > 0 {
-            let now = Instant::now();
-            (0..timed).for_each(|_| self.under_way.push_back(now));
+        self.count.sent += count;
+        while self.count.timed_sent < self.count.sent {
+            self.under_way.push_back(Instant::now());
+            self.count.timed_sent += self.every;
         }
-        self.sent += count;
         let (groups, next) = (&self.groups, &mut self.next_group);
         self.client.send_many(count, || {
             let group = groups[*next];
-            *next = (*next + 1) % groups.len();
+            *next += 1;
+            if *next == groups.len() {
+                *next = 0;
+            }
             group
         })
     }
 
     fn receive(&mut self) -> Result<u64> {
         self.client.receive(|_| ())?;
-        if self.received.is_multiple_of(self.every)
+        if self.count.received == self.count.timed_received
             && let Some(sent) = self.under_way.pop_front()
         {
             self.times.push(sent.elapsed().as_secs_f64() * 1e6);
+            self.count.timed_received += self.every;
         }
-        self.received += 1;
-        Ok(self.received)
+        self.count.received += 1;
+        Ok(self.count.received)
     }
 }

@@ -206,5 +206,9 @@ fn parse_service(text: &str) -> Result<Service, String> {
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().map_err(|error| format!("{error}"))?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    let duration = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
+    match Instant::now().checked_add(duration) {
+        Some(_) => Ok(duration),
+        None => Err("too long".to_owned()),
+    }
 }

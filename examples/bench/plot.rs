@@ -2,13 +2,13 @@
 //! by hand.
 
 use crate::options::Workload;
-use crate::outcome::{Figures, Row};
+use crate::outcome::Row;
 
 /// Of a panel, with what is around its axes: at the right is the legend.
-const WIDTH: f64 = 900.0;
+const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 380.0;
 const LEFT: f64 = 80.0;
-const RIGHT: f64 = 270.0;
+const RIGHT: f64 = 330.0;
 const TOP: f64 = 25.0;
 const BOTTOM: f64 = 55.0;
 
@@ -17,16 +17,15 @@ const COLOURS: [&str; 8] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999999"];
 
 pub(crate) fn of(rows: &[Row]) -> String {
-    let is_round_trip = |row: &Row| row.case.workload == Workload::PingPong;
     let mut rates = Vec::new();
     let mut latencies = Vec::new();
     for row in rows {
         let Some(figures) = row.median() else { continue };
-        if is_round_trip(row) {
+        if row.case.workload == Workload::PingPong {
             add(&mut latencies, row, ", p50", figures.latency.map(|latency| latency.p50));
             add(&mut latencies, row, ", p99", figures.latency.map(|latency| latency.p99));
         } else {
-            add(&mut rates, row, "", rate(&figures));
+            add(&mut rates, row, "", Some(figures.rate));
         }
     }
     let panels = [("messages delivered/s", rates), ("round trip, µs", latencies)];
@@ -44,10 +43,6 @@ pub(crate) fn of(rows: &[Row]) -> String {
         svg += &format!("<g transform=\"translate(0 {y})\">\n{panel}</g>\n");
     }
     svg + "</svg>\n"
-}
-
-fn rate(figures: &Figures) -> Option<f64> {
-    Some(figures.rate)
 }
 
 /// A figure of one workload at one side, for each size.

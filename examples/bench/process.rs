@@ -9,6 +9,8 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::Result;
+
 /// Processes whose lines come in one stream. Those that still run are ended when
 /// this is dropped.
 pub(crate) struct Processes {
@@ -31,8 +33,10 @@ impl Processes {
         Processes { children: Vec::new(), lines, sender }
     }
 
-    pub(crate) fn start(&mut self, command: &mut Command) -> io::Result<()> {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    pub(crate) fn start(&mut self, mut command: Command) -> Result {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut child =
+            child.map_err(|error| format!("{}: {error}", command.get_program().display()))?;
         let (index, sender) = (self.children.len(), self.sender.clone());
         let output = child.stdout.take();
         self.children.push(child);

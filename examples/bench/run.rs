@@ -49,7 +49,7 @@ pub(crate) fn all_sides(case: &Case, sides: &[Side], options: &Options) -> Vec<R
     if options.syscalls {
         for (side, row) in sides.iter().zip(&mut rows) {
             row.calls = traced(case, side, options)
-                .inspect_err(|error| eprintln!("{case}, {} bytes: {error}", case.size))
+                .inspect_err(|error| eprintln!("bench: system calls are not counted: {error}"))
                 .ok();
         }
     }
@@ -117,18 +117,18 @@ impl Run<'_> {
 
         let mut processes = Processes::new();
         let (first, others) = self.case.roles();
-        processes.start(&mut wrap(self.client(first, &group)))?;
+        processes.start(wrap(self.client(first, &group)))?;
         if !others.is_empty() {
             let peer = match processes.next(deadline) {
                 Said::Line(_, line) => line,
-                Said::End(_) => return Err("the first client has failed".into()),
+                Said::End(_) => return Err(format!("{} has failed", first.name()).into()),
                 Said::Nothing => return Ok(None),
             };
-            let peer = peer.strip_prefix("ready ").ok_or("the first client is not ready")?;
+            let peer = peer.strip_prefix("ready ").ok_or("a client that is not ready")?;
             for (index, role) in others.iter().enumerate() {
                 let mut client = self.client(*role, &group);
                 client.args(["--peer", peer, "--index", &index.to_string()]);
-                processes.start(&mut wrap(client))?;
+                processes.start(wrap(client))?;
             }
         }
         let mut reports: Vec<Option<Report>> = vec![None; 1 + others.len()];

@@ -1,7 +1,7 @@
 //! System calls, counted by strace.
 
 use std::ffi::OsStr;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use nix::sys::signal::Signal;
@@ -38,7 +38,7 @@ impl Attached {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(not_there)?;
+            .map_err(|error| format!("strace: {error}"))?;
         let errors = strace.stderr.take().ok_or("no errors of strace")?;
         let mut attached = Attached { strace, errors: BufReader::new(errors) };
         let mut line = String::new();
@@ -62,8 +62,4 @@ impl Drop for Attached {
     fn drop(&mut self) {
         process::terminate(&mut self.strace);
     }
-}
-
-fn not_there(error: io::Error) -> String {
-    format!("cannot run strace, so system calls are not counted: {error}")
 }
