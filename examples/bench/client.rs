@@ -1,7 +1,8 @@
 //! A connection as the workloads use it.
 
 use spread::{
-    GroupName, Mailbox, Message, MessageBuffer, MessageRef, RegularRef, SendOptions, ToGroups,
+    Batch, GroupName, Mailbox, Message, MessageBuffer, MessageRef, RegularRef, SendOptions,
+    ToGroups,
 };
 
 use crate::options::{ClientArgs, Role};
@@ -22,6 +23,7 @@ pub(crate) struct Client {
     pub(crate) mailbox: Mailbox,
     pub(crate) options: SendOptions,
     pub(crate) payload: Vec<u8>,
+    batch: Batch,
     buffer: MessageBuffer,
 }
 
@@ -31,6 +33,7 @@ impl Client {
             mailbox: Mailbox::connect(&args.daemon)?,
             options: SendOptions::new(args.service),
             payload: vec![0; args.size],
+            batch: Batch::new(),
             buffer: MessageBuffer::new(),
         })
     }
@@ -54,14 +57,34 @@ impl Client {
         println!("ready {}", self.mailbox.private_group());
     }
 
-    /// Sends `count` messages in a row; `group` says where each goes to.
-    pub(crate) fn send_many<G: ToGroups>(
+    /// Sends `count` messages; `group` says where each goes to. Several go in a batch,
+    /// of which those that the daemon does not take at once are left for the next
+    /// call; returns their number.
+    pub(crate) fn send_some<G: ToGroups>(
         &mut self,
         count: u64,
         mut group: impl FnMut() -> G,
-    ) -> Result {
-        for _ in 0..count {
+    ) -> Result<u64> {
+        if count == 1 && self.batch.is_empty() {
             self.mailbox.multicast(self.options, group(), &self.payload)?;
+            return Ok(0);
+        }
+        for _ in 0..count {
+            self.batch.push(self.options, group(), &self.payload)?;
+        }
+        self.mailbox.multicast_batch(&mut self.batch)?;
+        Ok(self.batch.len() as u64)
+    }
+
+    /// As [`send_some`](Client::send_some), but all of them.
+    pub(crate) fn send_many<G: ToGroups>(
+        &mut self,
+        count: u64,
+        group: impl FnMut() -> G,
+    ) -> Result {
+        self.send_some(count, group)?;
+        while !self.batch.is_empty() {
+            self.mailbox.multicast_batch(&mut self.batch)?;
         }
         Ok(())
     }

@@ -48,9 +48,11 @@ struct Fanout {
 }
 
 impl Exchange for Fanout {
-    fn send(&mut self, count: u64) -> Result {
+    /// Sends them all: receivers have nothing to say of less.
+    fn send(&mut self, count: u64) -> Result<u64> {
         let group = self.group;
-        self.client.send_many(count, || group)
+        self.client.send_many(count, || group)?;
+        Ok(0)
     }
 
     fn receive(&mut self) -> Result<u64> {

@@ -74,14 +74,14 @@ struct Count {
 }
 
 impl Exchange for Flood {
-    fn send(&mut self, count: u64) -> Result {
+    fn send(&mut self, count: u64) -> Result<u64> {
         self.count.sent += count;
         while self.count.timed_sent < self.count.sent {
             self.under_way.push_back(Instant::now());
             self.count.timed_sent += self.every;
         }
         let (groups, next) = (&self.groups, &mut self.next_group);
-        self.client.send_many(count, || {
+        self.client.send_some(count, || {
             let group = groups[*next];
             *next += 1;
             if *next == groups.len() {
