@@ -3,10 +3,14 @@
 
 #[path = "support/program.rs"]
 mod program;
+/// What `bench` computes from its measurements, for the unit tests in there.
+#[path = "../examples/bench/stats.rs"]
+mod stats;
 mod support;
 
 use program::Program;
 use spread::{Cause, SendOptions, Service};
+use support::peer::Peer;
 use support::{Expect, TestDaemon, Transport, unique};
 
 /// Starts an example at the test's daemon.
@@ -59,6 +63,41 @@ fn flooders_flood_alone_and_together() {
     for flooder in together {
         let lines = flooder.finish();
         assert!(lines.iter().any(|line| line.contains("completed 500 messages")), "{lines:#?}");
+    }
+}
+
+#[test]
+fn bench_measures_every_workload() {
+    let daemon = daemon();
+    let args = ["--count", "200", "--warm-up", "20", "--runs", "2", "--size", "64,3000"];
+    let more = ["--groups", "1,3", "--receivers", "2,4", "--window", "20", "--batch", "5"];
+    let args = [&args[..], &more].concat();
+    let programs = [Program::example("bench", &args), example("bench", &daemon, &args)];
+    for program in programs {
+        let lines = program.finish();
+        for workload in ["flood", "flood to 3 groups", "fanout to 2", "fanout to 4", "pingpong"] {
+            for size in ["64", "3000"] {
+                let row = lines.iter().find_map(|line| {
+                    let mut cells = line.strip_prefix(workload)?.split_whitespace();
+                    (cells.next() == Some(size)).then(|| cells.collect::<Vec<_>>())
+                });
+                let row = row.unwrap_or_else(|| panic!("no {workload} {size} in {lines:#?}"));
+                // The daemon's CPU time is there only if its process is known.
+                let figures = row.iter().filter(|cell| cell.parse::<f64>().is_ok()).count();
+                let expected = if workload.starts_with("fanout") { 3 } else { 6 };
+                assert!(figures >= expected, "{row:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bench_tells_of_a_run_that_stalls() {
+    let peer = Peer::start(Transport::Unix, |_| Ok(()));
+    let args = ["--daemon", peer.address(), "flood", "--size", "64", "--deadline", "0.2"];
+    let lines = Program::example("bench", &[&args[..], &["--runs", "1"]].concat()).fail();
+    for text in ["run 1 of 1: stalled", "bench: 1 of 1 runs stalled or failed"] {
+        assert!(lines.iter().any(|line| line.contains(text)), "no {text:?} in {lines:#?}");
     }
 }
 

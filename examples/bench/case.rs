@@ -1,0 +1,70 @@
+//! One line of the table: a workload with its parameters.
+
+use std::fmt::{self, Display};
+
+use clap::ValueEnum;
+
+use crate::options::{Options, Role, Workload};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Case {
+    pub(crate) workload: Workload,
+    pub(crate) size: usize,
+    pub(crate) groups: u64,
+    pub(crate) receivers: u64,
+}
+
+impl Case {
+    pub(crate) fn all(options: &Options) -> Vec<Case> {
+        let mut cases = Vec::new();
+        for workload in Workload::value_variants().iter().copied() {
+            if !options.workloads.is_empty() && !options.workloads.contains(&workload) {
+                continue;
+            }
+            let variants = match workload {
+                Workload::Flood => options.groups.iter().map(|groups| (*groups, 1)).collect(),
+                Workload::Fanout => options.receivers.iter().map(|count| (1, *count)).collect(),
+                Workload::PingPong => vec![(1, 1)],
+            };
+            for (groups, receivers) in variants {
+                cases.extend(options.size.iter().map(|size| Case {
+                    workload,
+                    size: *size,
+                    groups,
+                    receivers,
+                }));
+            }
+        }
+        cases
+    }
+
+    /// The client that starts first, and those that are told its name.
+    pub(crate) fn roles(&self) -> (Role, Vec<Role>) {
+        match self.workload {
+            Workload::Flood => (Role::Flood, Vec::new()),
+            Workload::Fanout => (Role::Send, (0..self.receivers).map(|_| Role::Receive).collect()),
+            Workload::PingPong => (Role::Pong, vec![Role::Ping]),
+        }
+    }
+
+    /// Messages that are delivered when so many are sent.
+    pub(crate) fn deliveries(&self, sent: u64) -> u64 {
+        match self.workload {
+            Workload::Flood => sent,
+            Workload::Fanout => sent * self.receivers,
+            Workload::PingPong => 2 * sent,
+        }
+    }
+}
+
+/// The workload with what it has besides the size of its messages.
+impl Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.workload, self.groups, self.receivers) {
+            (Workload::Flood, 1, _) => f.write_str("flood"),
+            (Workload::Flood, groups, _) => write!(f, "flood to {groups} groups"),
+            (Workload::Fanout, _, receivers) => write!(f, "fanout to {receivers}"),
+            (Workload::PingPong, ..) => f.write_str("pingpong"),
+        }
+    }
+}
