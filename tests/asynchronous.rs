@@ -334,9 +334,17 @@ fn a_cancelled_multicast_has_sent_nothing(transport: Transport) {
     block_on(async {
         let alice = connect(peer.address()).await;
         let mut sent = fill(&alice).await;
-        for _ in 0..20 {
+        let mut cancelled = 0;
+        while cancelled < 20 {
             let multicast = alice.multicast(Service::Fifo, "g", vec![0; LARGE]);
-            assert!(tokio::time::timeout(Duration::from_millis(2), multicast).await.is_err());
+            match tokio::time::timeout(Duration::from_millis(2), multicast).await {
+                Err(_) => cancelled += 1,
+                // The kernel may still find room.
+                Ok(result) => {
+                    result.unwrap();
+                    sent += 1;
+                }
+            }
         }
         peer.go_on();
         alice.multicast(Service::Fifo, "g", b"last").await.unwrap();
@@ -363,14 +371,18 @@ fn a_sink_waits_for_room(transport: Transport) {
 }
 
 fn dropping_a_mailbox_does_not_block_the_executor(transport: Transport) {
-    // It does not end the connection either, for which a mailbox waits a second.
-    let peer = Peer::start(transport, |client| client.wait());
-    block_on(async {
-        let alice = connect(peer.address()).await;
-        let begin = Instant::now();
-        drop(alice);
-        assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
-    });
+    // The peer does not end the connection, for which a mailbox waits a second. A
+    // busy machine may delay a drop, but not each of them.
+    let took = || {
+        let peer = Peer::start(transport, |client| client.wait());
+        block_on(async {
+            let alice = connect(peer.address()).await;
+            let begin = Instant::now();
+            drop(alice);
+            begin.elapsed()
+        })
+    };
+    assert!((0..5).any(|_| took() < Duration::from_millis(500)));
 }
 
 fn shutting_down_ends_a_receive_and_a_multicast(transport: Transport) {

@@ -1,8 +1,9 @@
 //! Who one is: by user and password, by a method of one's own, or not at all.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
-use spread::{AuthStream, Authenticator, Error, Mailbox, Service, UserPassword};
+use spread::{AuthStream, Authenticator, Builder, Error, Mailbox, Service, UserPassword};
 use spread_daemon::{Authentication, Daemon, Method, Passwords};
 
 fn daemon_with_passwords() -> Daemon {
@@ -48,12 +49,15 @@ fn without_authentication_one_is_told_so() {
 fn an_authentication_leaves_other_connects_alone() {
     let (closed, open) = (daemon_with_passwords(), Daemon::builder().start().unwrap());
     std::thread::scope(|scope| {
-        for _ in 0..4 {
+        let authenticating = [(); 4].map(|()| {
             scope.spawn(|| {
                 let user = UserPassword::new("ann", "secret");
                 Mailbox::builder(closed.address()).authenticate(user).connect().unwrap();
                 Mailbox::connect(open.address()).unwrap();
-            });
+            })
+        });
+        while authenticating.iter().any(|thread| !thread.is_finished()) {
+            Mailbox::connect(open.address()).unwrap();
         }
     });
 }
@@ -83,16 +87,15 @@ impl Authenticator for Own {
 #[test]
 fn a_method_of_ones_own_may_give_up_or_panic_or_wait_in_vain() {
     let daemon = daemon_with_passwords();
-    let connect = |own| {
-        let builder =
-            Mailbox::builder(daemon.address()).timeout(std::time::Duration::from_millis(50));
-        builder.authenticate(Own(own)).connect().unwrap_err()
-    };
-    let error = connect(|_| Err(io::Error::other("no key at hand")));
+    let builder = Mailbox::builder(daemon.address());
+    let connect =
+        |builder: &Builder, own| builder.clone().authenticate(Own(own)).connect().unwrap_err();
+    let error = connect(&builder, |_| Err(io::Error::other("no key at hand")));
     assert!(error.to_string().contains("no key at hand"), "{error}");
-    let error = connect(|_| panic!("a bug"));
+    let error = connect(&builder, |_| panic!("a bug"));
     assert!(error.to_string().contains("panicked"), "{error}");
-    let error = connect(|daemon| daemon.read_exact(&mut [0]));
+    let impatient = builder.timeout(Duration::from_millis(50));
+    let error = connect(&impatient, |daemon| daemon.read_exact(&mut [0]));
     assert!(matches!(error, Error::ConnectTimeout { .. }), "{error:?}");
 }
 
