@@ -8,7 +8,10 @@ use std::time::Duration;
 use spread::{Error, Mailbox, Service};
 use support::{Expect, TestDaemon, on_each_transport, unique};
 
-on_each_transport!(a_child_is_refused_and_its_parent_goes_on);
+on_each_transport!(
+    a_child_is_refused_and_its_parent_goes_on,
+    a_child_that_drops_a_mailbox_leaves_it_to_its_parent,
+);
 
 fn a_child_is_refused_and_its_parent_goes_on(daemon: TestDaemon) {
     let mut alice = daemon.connect("ali");
@@ -37,13 +40,24 @@ fn a_child_is_refused_and_its_parent_goes_on(daemon: TestDaemon) {
     alice.disconnect().unwrap();
 }
 
+fn a_child_that_drops_a_mailbox_leaves_it_to_its_parent(daemon: TestDaemon) {
+    for drop_one in [Mailbox::kill as fn(Mailbox), drop, |mailbox| drop(mailbox.split())] {
+        let mut alice = Some(daemon.connect("ali"));
+        let dropped = in_child(|| alice.take().map(drop_one).into_iter().count());
+        assert_eq!(dropped, 1);
+        let mut alice = alice.unwrap();
+        alice.multicast(Service::Agreed, alice.private_group(), b"mine").unwrap();
+        assert_eq!(alice.next_regular().payload(), b"mine");
+    }
+}
+
 /// Has a child of this process call `count`; returns what it counted.
 ///
 /// Other threads may have held locks at the fork, which nobody releases in the
-/// child: so it does nothing else.
+/// child: so it does nothing else. (Those of the allocator are fit for a fork.)
 fn in_child(count: impl FnOnce() -> usize) -> usize {
-    // SAFETY: the child calls `count`, which takes no lock and, as the calls are
-    // refused, no memory; it ends without running anything of the parent's.
+    // SAFETY: the child calls `count`, which takes no lock of this program's; it
+    // ends without running anything of the parent's.
     let child = unsafe { libc::fork() };
     match child {
         -1 => panic!("fork: {}", io::Error::last_os_error()),
