@@ -1,14 +1,15 @@
-//! Receiving into a buffer takes no memory besides it.
+//! Receiving into a buffer takes no memory besides it, and sending batches takes
+//! only that of the first ones.
 
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use spread::{MessageBuffer, MessageRef, Service};
+use spread::{Batch, MessageBuffer, MessageRef, Service};
 use support::{PATIENCE, TestDaemon, on_each_transport, unique};
 
-on_each_transport!(receiving_into_a_buffer_allocates_nothing);
+on_each_transport!(receiving_into_a_buffer_allocates_nothing, a_batch_keeps_its_memory);
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -73,4 +74,31 @@ fn receiving_into_a_buffer_allocates_nothing(daemon: TestDaemon) {
         assert_eq!(allocated, 0, "allocations for {count} messages of {len} bytes");
     }
     assert_eq!(alice.receive_timeout(PATIENCE / 1000).unwrap(), None);
+}
+
+fn a_batch_keeps_its_memory(daemon: TestDaemon) {
+    let mut alice = daemon.connect("ali");
+    let mut buffer = MessageBuffer::new();
+    let mut batch = Batch::new();
+    let mut allocated = 0;
+    for burst in 0..100 {
+        let before = ALLOCATIONS.get();
+        for _ in 0..50 {
+            batch.push(Service::Fifo, alice.private_group(), [1; 100]).unwrap();
+        }
+        while !batch.is_empty() {
+            alice.multicast_batch(&mut batch).unwrap();
+        }
+        // The first burst warms up.
+        if burst > 0 {
+            allocated += ALLOCATIONS.get() - before;
+        }
+        for _ in 0..50 {
+            alice.receive_into(&mut buffer).unwrap();
+        }
+    }
+    // The C library sends each message by itself.
+    if spread_sys::BUNDLED {
+        assert_eq!(allocated, 0);
+    }
 }

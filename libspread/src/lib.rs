@@ -84,7 +84,7 @@ pub use api::event::{
 };
 pub use api::message::{
     SP_multicast, SP_multigroup_multicast, SP_multigroup_scat_multicast, SP_receive,
-    SP_scat_multicast, SP_scat_receive, message_ready,
+    SP_scat_multicast, SP_scat_receive, message_ready, multicast_frames,
 };
 pub use api::view::{
     SP_get_memb_info, SP_get_vs_set_members, SP_get_vs_sets_info, SP_scat_get_memb_info,

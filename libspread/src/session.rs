@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use spread_wire::limits::{MAX_BODY_AND_GROUPS, MAX_GROUPS, NAME_FIELD};
 use spread_wire::{
-    ByteOrder, ErrorCode, GroupName, HEADER_LEN, Header, Hint, Name, PrivateGroup, ServiceType,
+    ByteOrder, ErrorCode, GroupName, HEADER_LEN, Header, Hint, Limits, Name, PrivateGroup,
+    ServiceType,
 };
 
 use crate::fork;
@@ -19,6 +20,10 @@ use crate::types::mailbox;
 const ACTIVE: u8 = 0;
 const FAILED: u8 = 1;
 const KILLED: u8 = 2;
+
+/// Bytes of multicasts from which on the next ones are left for another call:
+/// more than a socket usually takes at once.
+const BATCH: usize = 256 * 1024;
 
 /// How long a disconnect waits for the daemon at most.
 const LINGER: Duration = Duration::from_secs(1);
@@ -103,16 +108,60 @@ impl Session {
         message_type: i16,
         body: &[IoSlice<'_>],
     ) -> Result<usize, ErrorCode> {
-        let flags = ServiceType::SELF_DISCARD;
-        if service_type.service().is_none()
-            || !(ServiceType::REGULAR | flags).contains(service_type)
-        {
+        if !is_multicast(service_type) {
             return Err(ErrorCode::IllegalService);
         }
         if groups.is_empty() {
             return Err(ErrorCode::IllegalGroup);
         }
         self.send(service_type, groups, message_type, body)
+    }
+
+    /// Sends multicasts that are encoded one after the other, as many as there is
+    /// room for, but at least one; returns how many bytes they had. The sender's
+    /// name in them is filled in.
+    ///
+    /// # Errors
+    ///
+    /// - `IllegalMessage`: not a whole multicast at the beginning or after another
+    ///   one; nothing has been sent.
+    /// - `NetErrorOnSession`, `ConnectionClosed`: the session has failed.
+    pub(crate) fn multicast_frames(&self, frames: &mut [u8]) -> Result<usize, ErrorCode> {
+        let most = self.sign(frames)?;
+        let frames = &frames[..most];
+        self.check()?;
+        let _sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check()?;
+        let failed = |_| self.fail(ErrorCode::ConnectionClosed);
+        let sent = self.stream.send_some(frames).map_err(failed)?;
+        let mut end = 0;
+        while end < sent {
+            end += header_of(&frames[end..]).ok_or(ErrorCode::Bug)?.frame_len();
+        }
+        // Nothing can go between the parts of a message.
+        self.stream.send(&mut [IoSlice::new(&frames[sent..end])]).map_err(failed)?;
+        Ok(end)
+    }
+
+    /// Checks the multicasts that go out with one call and fills in their sender;
+    /// returns how many bytes they have.
+    fn sign(&self, frames: &mut [u8]) -> Result<usize, ErrorCode> {
+        let mut end = 0;
+        while end < frames.len() && end < BATCH {
+            let frame = &mut frames[end..];
+            let header = header_of(frame).filter(|header| header.frame_len() <= frame.len());
+            let header = header.ok_or(ErrorCode::IllegalMessage)?;
+            if header.order != ByteOrder::NATIVE
+                || header.num_groups == 0
+                || !is_multicast(header.service_type)
+            {
+                return Err(ErrorCode::IllegalMessage);
+            }
+            let signed = Header { name: self.private_group, ..header };
+            frame[..HEADER_LEN].copy_from_slice(&signed.encode());
+            end += header.frame_len();
+        }
+        if end == 0 { Err(ErrorCode::IllegalMessage) } else { Ok(end) }
     }
 
     /// Receives a message, or says what it takes to receive it.
@@ -240,4 +289,17 @@ impl Session {
             Err(_) => ErrorCode::ConnectionClosed,
         }
     }
+}
+
+/// Whether the type is one service, with or without `SELF_DISCARD`.
+fn is_multicast(service_type: ServiceType) -> bool {
+    service_type.service().is_some()
+        && (ServiceType::REGULAR | ServiceType::SELF_DISCARD).contains(service_type)
+}
+
+/// The header of a frame that a client may send.
+fn header_of(frame: &[u8]) -> Option<Header> {
+    let limits =
+        Limits { groups: MAX_GROUPS, data: MAX_BODY_AND_GROUPS, total: MAX_BODY_AND_GROUPS };
+    Header::decode(frame.first_chunk()?, limits).ok()
 }

@@ -52,6 +52,12 @@ impl Stream {
         Ok(())
     }
 
+    /// Sends what the kernel has room for; waits until that is something.
+    pub(crate) fn send_some(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+        self.retry(Ready::ToWrite, || self.socket.send_with_flags(bytes, flags))
+    }
+
     /// Copies what is in the queue, without taking it; waits for the first
     /// byte. Returns 0 if there is none and none will come.
     pub(crate) fn peek(&self, into: &mut [u8]) -> io::Result<usize> {

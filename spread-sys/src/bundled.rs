@@ -28,6 +28,12 @@ pub use libspread::{
     SPREAD_VERSION, TRANSITION_MESS, UNRELIABLE_MESS, WRITE_FD,
 };
 
+/// Sends several messages with one call; see `libspread::multicast_frames`. `None`
+/// over a library that cannot.
+pub fn multicast_frames(mbox: mailbox, frames: &mut [u8]) -> Option<std::ffi::c_int> {
+    Some(libspread::multicast_frames(mbox, frames))
+}
+
 /// Whether `SP_receive` would not wait; see `libspread::message_ready`. `None`
 /// over a library that cannot tell.
 pub fn message_ready(mbox: mailbox) -> Option<std::ffi::c_int> {

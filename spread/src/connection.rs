@@ -244,7 +244,7 @@ impl Connection {
         Error::Protocol(error)
     }
 
-    fn usable(&self) -> Result<(), Error> {
+    pub(crate) fn usable(&self) -> Result<(), Error> {
         if !self.raw.is_ours() {
             return Err(Error::Forked);
         }
@@ -259,7 +259,7 @@ impl Connection {
     }
 }
 
-fn session_error(call: &'static str, code: Code) -> Error {
+pub(crate) fn session_error(call: &'static str, code: Code) -> Error {
     match code.known() {
         Some(
             ErrorCode::ConnectionClosed | ErrorCode::NetErrorOnSession | ErrorCode::IllegalSession,

@@ -149,6 +149,7 @@ mod address;
 #[cfg(feature = "tokio")]
 mod asynchronous;
 mod auth;
+mod batch;
 mod builder;
 mod connection;
 mod error;
@@ -168,6 +169,7 @@ mod sys;
 #[cfg(feature = "tokio")]
 pub use asynchronous::{AsyncMailbox, AsyncReceiver, AsyncSender};
 pub use auth::{AuthStream, Authenticator, UserPassword};
+pub use batch::Batch;
 pub use builder::Builder;
 pub use error::{Error, ProtocolError};
 pub use interrupt::Interrupter;

@@ -9,7 +9,7 @@ use spread_wire::PrivateGroup;
 
 use crate::connection::Connection;
 use crate::receive::{MessageBuffer, MessageRef};
-use crate::{Builder, Error, Interrupter, Message, Receiver, SendOptions, Sender, ToGroups};
+use crate::{Batch, Builder, Error, Interrupter, Message, Receiver, SendOptions, Sender, ToGroups};
 
 /// A connection to a Spread daemon: a place to join groups from, to multicast
 /// from and to receive in.
@@ -123,6 +123,15 @@ impl Mailbox {
         payload: &[IoSlice<'_>],
     ) -> Result<(), Error> {
         self.sender.multicast_vectored(options, groups, payload)
+    }
+
+    /// Sends the first messages of a batch. See [`Sender::multicast_batch`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sender::multicast_batch`].
+    pub fn multicast_batch(&self, batch: &mut Batch) -> Result<usize, Error> {
+        self.sender.multicast_batch(batch)
     }
 
     /// Waits for the next message. See [`Receiver::receive`].

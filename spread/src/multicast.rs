@@ -1,7 +1,9 @@
 //! What goes into a multicast besides its payload: options and groups.
 
 use spread_wire::limits::{MAX_BODY_AND_GROUPS, MAX_GROUPS, NAME_FIELD};
-use spread_wire::{GroupName, Name, NameError, PrivateGroup, PrivateName, Service, ServiceType};
+use spread_wire::{
+    GroupName, Multicast, Name, NameError, PrivateGroup, PrivateName, Request, Service, ServiceType,
+};
 
 use crate::Error;
 
@@ -46,6 +48,16 @@ impl SendOptions {
 
     pub(crate) fn service_type(self) -> ServiceType {
         ServiceType::regular(self.service, self.self_discard)
+    }
+
+    pub(crate) fn request<'a>(self, groups: &'a [Name], body: &'a [u8]) -> Request<'a> {
+        Request::Multicast(Multicast {
+            service: self.service,
+            self_discard: self.self_discard,
+            message_type: self.message_type,
+            groups: groups.into(),
+            body,
+        })
     }
 
     pub(crate) fn number(self) -> i16 {
@@ -105,13 +117,21 @@ mod sealed {
 #[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct GroupList {
-    names: [Name; MAX_GROUPS],
+    names: Names,
+    /// As given, though more than are allowed are not kept.
     count: usize,
+}
+
+/// Most messages go to one group, and need no memory for it.
+#[derive(Clone, Debug)]
+enum Names {
+    One(Name),
+    Several(Vec<Name>),
 }
 
 impl GroupList {
     pub(crate) fn of(groups: impl ToGroups) -> Result<GroupList, Error> {
-        let mut list = GroupList { names: [Name::EMPTY; MAX_GROUPS], count: 0 };
+        let mut list = GroupList { names: Names::One(Name::EMPTY), count: 0 };
         groups.add_to(&mut list)?;
         match list.count {
             0 => Err(Error::NoGroups),
@@ -121,7 +141,10 @@ impl GroupList {
     }
 
     pub(crate) fn names(&self) -> &[Name] {
-        &self.names[..self.count]
+        match &self.names {
+            Names::One(name) => std::slice::from_ref(name),
+            Names::Several(names) => names,
+        }
     }
 
     /// Checks that a payload of `len` bytes can go to these groups.
@@ -140,8 +163,11 @@ impl GroupList {
     }
 
     fn push(&mut self, name: Name) {
-        if let Some(place) = self.names.get_mut(self.count) {
-            *place = name;
+        match &mut self.names {
+            Names::One(first) if self.count == 0 => *first = name,
+            Names::One(first) => self.names = Names::Several(vec![*first, name]),
+            Names::Several(names) if names.len() < MAX_GROUPS => names.push(name),
+            Names::Several(_) => {}
         }
         self.count += 1;
     }

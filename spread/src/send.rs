@@ -6,7 +6,7 @@ use std::sync::Arc;
 use spread_wire::PrivateGroup;
 
 use crate::connection::Connection;
-use crate::{Error, SendOptions, ToGroups};
+use crate::{Batch, Error, SendOptions, ToGroups};
 
 /// The half of a [`Mailbox`](crate::Mailbox) that joins, leaves and sends; clones
 /// of it work side by side.
@@ -105,6 +105,25 @@ impl Sender {
         payload: &[IoSlice<'_>],
     ) -> Result<(), Error> {
         self.connection.multicast_vectored(options.into(), groups, payload)
+    }
+
+    /// Sends the first messages of a batch, as many as the daemon takes at once,
+    /// but at least one, for which it waits; takes them out of the batch and returns
+    /// their number. The rest is for the next call.
+    ///
+    /// The bundled library sends them with one system call; over the C library each
+    /// is a call of `SP_multigroup_multicast(3)`.
+    ///
+    /// A program that sends faster than it receives what comes back should receive
+    /// between two calls: a daemon does not take more for ever from a client that
+    /// does not read.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionClosed`](Error::ConnectionClosed): some of the messages may have
+    /// gone.
+    pub fn multicast_batch(&self, batch: &mut Batch) -> Result<usize, Error> {
+        self.connection.multicast_batch(batch)
     }
 
     /// Ends the connection at once for all halves: receives and sends that wait

@@ -319,6 +319,19 @@ impl RawMailbox {
         })
     }
 
+    /// Sends the first of some multicasts that are encoded one after the other, as
+    /// many as there is room for; returns how many bytes they have. `None` if the
+    /// library cannot.
+    pub(crate) fn multicast_frames(&self, frames: &mut [u8]) -> Option<Result<usize>> {
+        spread_sys::multicast_frames(self.mbox, frames).map(check)
+    }
+
+    /// Whether something can be sent, or sending would fail.
+    pub(crate) fn is_writable(&self) -> io::Result<bool> {
+        let [writable] = poll([(self.mbox, libc::POLLOUT)], Some(Instant::now()))?;
+        Ok(writable)
+    }
+
     /// Waits for a message, and lets `buffers` grow until it fits.
     pub(crate) fn receive(&self, buffers: &mut Buffers) -> Result<Received, ReceiveError> {
         loop {

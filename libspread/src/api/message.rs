@@ -248,6 +248,27 @@ pub fn message_ready(mbox: mailbox) -> c_int {
     with_session(mbox, |session| session.is_ready().map(c_int::from))
 }
 
+/// Sends messages that are encoded one after the other, as they go over the wire,
+/// with one system call: as many as there is room for, but at least one, for which
+/// it waits. Returns how many bytes they had. For Rust alone, there is no such
+/// function in C.
+///
+/// The field of the sender is filled in.
+///
+/// # Errors
+///
+/// - `ILLEGAL_MESSAGE`: what comes first, or after another message, is not a whole
+///   multicast within the limits of [`SP_multigroup_multicast`]; nothing has been
+///   sent.
+/// - `ILLEGAL_SESSION`, `CONNECTION_CLOSED`, `NET_ERROR_ON_SESSION`: as for
+///   [`SP_multigroup_multicast`].
+pub fn multicast_frames(mbox: mailbox, frames: &mut [u8]) -> c_int {
+    with_session(mbox, |session| {
+        let sent = session.multicast_frames(frames)?;
+        c_int::try_from(sent).map_err(|_| ErrorCode::Bug)
+    })
+}
+
 /// Takes the names of the groups apart, into `names`.
 ///
 /// # Safety
