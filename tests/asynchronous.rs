@@ -334,22 +334,35 @@ fn a_cancelled_multicast_has_sent_all_or_nothing(transport: Transport) {
         let alice = connect(peer.address()).await;
         let sent = fill(&alice).await;
         // That of the last one may be on its way, and nothing can overtake it.
+        let mut through = 0;
         for _ in 0..20 {
             let multicast = alice.multicast(Service::Fifo, "g", body(777, LARGE));
-            assert!(tokio::time::timeout(Duration::from_millis(2), multicast).await.is_err());
+            match tokio::time::timeout(Duration::from_millis(2), multicast).await {
+                Err(_) => {}
+                // The kernel has found more room.
+                Ok(result) => {
+                    result.unwrap();
+                    through += 1;
+                }
+            }
         }
         peer.go_on();
         alice.multicast(Service::Fifo, "g", body(END, 4)).await.unwrap();
         for n in 0..sent {
             assert_eq!(received.recv().await, Some(n));
         }
-        // One at most had begun, as a rule the last one of those before.
-        let mut next = received.recv().await.unwrap();
-        if next != END {
-            assert!(next == sent || next == 777, "{next}");
-            next = received.recv().await.unwrap();
+        // Of those that were cancelled, each that had begun has come, too.
+        let mut next = received.recv().await;
+        if next == Some(sent) {
+            next = received.recv().await;
         }
-        assert_eq!(next, END);
+        let mut more = 0;
+        while next == Some(777) {
+            more += 1;
+            next = received.recv().await;
+        }
+        assert_eq!(next, Some(END));
+        assert!((through..=20).contains(&more), "{more}, and {through} were sent");
     });
 }
 
@@ -477,14 +490,18 @@ fn a_sink_waits_for_room(transport: Transport) {
 }
 
 fn dropping_a_mailbox_does_not_block_the_executor(transport: Transport) {
-    // It does not end the connection either, for which a mailbox waits a second.
-    let peer = Peer::start(transport, |client| client.wait());
-    block_on(async {
-        let alice = connect(peer.address()).await;
-        let begin = Instant::now();
-        drop(alice);
-        assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
-    });
+    // The peer does not end the connection, for which a mailbox waits a second. A
+    // busy machine may delay a drop, but not each of them.
+    let took = || {
+        let peer = Peer::start(transport, |client| client.wait());
+        block_on(async {
+            let alice = connect(peer.address()).await;
+            let begin = Instant::now();
+            drop(alice);
+            begin.elapsed()
+        })
+    };
+    assert!((0..5).any(|_| took() < Duration::from_millis(500)));
 }
 
 fn shutting_down_ends_a_receive_and_a_multicast(transport: Transport) {

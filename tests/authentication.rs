@@ -1,9 +1,18 @@
 //! Who one is: by user and password, by a method of one's own, or not at all.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
-use spread::{AuthStream, Authenticator, Error, Mailbox, Service, UserPassword};
+use spread::{AuthStream, Authenticator, Builder, Error, Mailbox, Service, UserPassword};
 use spread_daemon::{Authentication, Daemon, Method, Passwords};
+
+/// A connect that authenticates waits for those of all other tests, and to check a
+/// password takes long on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn builder(daemon: &Daemon) -> Builder {
+    Mailbox::builder(daemon.address()).timeout(PATIENCE)
+}
 
 fn daemon_with_passwords() -> Daemon {
     let mut passwords = Passwords::default();
@@ -15,8 +24,7 @@ fn daemon_with_passwords() -> Daemon {
 #[test]
 fn a_user_with_the_right_password_is_let_in() {
     let daemon = daemon_with_passwords();
-    let builder = Mailbox::builder(daemon.address());
-    let ann = builder.authenticate(UserPassword::new("ann", "secret")).connect().unwrap();
+    let ann = builder(&daemon).authenticate(UserPassword::new("ann", "secret")).connect().unwrap();
     ann.multicast(Service::Agreed, "g", b"x").unwrap();
     ann.disconnect().unwrap();
 }
@@ -26,7 +34,7 @@ fn a_wrong_password_is_told_and_a_right_one_is_taken_after_it() {
     let daemon = daemon_with_passwords();
     let enter = |password: &str| {
         let user = UserPassword::new("ann", password);
-        Mailbox::builder(daemon.address()).authenticate(user).connect()
+        builder(&daemon).authenticate(user).connect()
     };
     let error = enter("guess").unwrap_err();
     assert!(
@@ -40,7 +48,7 @@ fn a_wrong_password_is_told_and_a_right_one_is_taken_after_it() {
 #[test]
 fn without_authentication_one_is_told_so() {
     let daemon = daemon_with_passwords();
-    let error = Mailbox::connect(daemon.address()).unwrap_err();
+    let error = builder(&daemon).connect().unwrap_err();
     assert!(matches!(error, Error::NotAuthorized), "{error:?}");
 }
 
@@ -48,12 +56,15 @@ fn without_authentication_one_is_told_so() {
 fn an_authentication_leaves_other_connects_alone() {
     let (closed, open) = (daemon_with_passwords(), Daemon::builder().start().unwrap());
     std::thread::scope(|scope| {
-        for _ in 0..4 {
+        let authenticating = [(); 4].map(|()| {
             scope.spawn(|| {
                 let user = UserPassword::new("ann", "secret");
-                Mailbox::builder(closed.address()).authenticate(user).connect().unwrap();
-                Mailbox::connect(open.address()).unwrap();
-            });
+                builder(&closed).authenticate(user).connect().unwrap();
+                builder(&open).connect().unwrap();
+            })
+        });
+        while authenticating.iter().any(|thread| !thread.is_finished()) {
+            builder(&open).connect().unwrap();
         }
     });
 }
@@ -62,7 +73,7 @@ fn an_authentication_leaves_other_connects_alone() {
 fn credentials_that_are_too_long_are_refused_before_they_are_sent() {
     let daemon = daemon_with_passwords();
     let user = UserPassword::new("ann", "nine byte");
-    let error = Mailbox::builder(daemon.address()).authenticate(user).connect().unwrap_err();
+    let error = builder(&daemon).authenticate(user).connect().unwrap_err();
     assert!(error.to_string().contains("a password at most 8"), "{error}");
 }
 
@@ -83,16 +94,15 @@ impl Authenticator for Own {
 #[test]
 fn a_method_of_ones_own_may_give_up_or_panic_or_wait_in_vain() {
     let daemon = daemon_with_passwords();
-    let connect = |own| {
-        let builder =
-            Mailbox::builder(daemon.address()).timeout(std::time::Duration::from_millis(50));
-        builder.authenticate(Own(own)).connect().unwrap_err()
-    };
-    let error = connect(|_| Err(io::Error::other("no key at hand")));
+    let patient = builder(&daemon);
+    let connect =
+        |builder: &Builder, own| builder.clone().authenticate(Own(own)).connect().unwrap_err();
+    let error = connect(&patient, |_| Err(io::Error::other("no key at hand")));
     assert!(error.to_string().contains("no key at hand"), "{error}");
-    let error = connect(|_| panic!("a bug"));
+    let error = connect(&patient, |_| panic!("a bug"));
     assert!(error.to_string().contains("panicked"), "{error}");
-    let error = connect(|daemon| daemon.read_exact(&mut [0]));
+    let impatient = patient.timeout(Duration::from_millis(50));
+    let error = connect(&impatient, |daemon| daemon.read_exact(&mut [0]));
     assert!(matches!(error, Error::ConnectTimeout { .. }), "{error:?}");
 }
 

@@ -172,6 +172,20 @@ fn a_peer_that_closes_at_once_ends_the_connect() {
 }
 
 #[test]
+fn a_daemon_that_stops_in_the_middle_of_the_handshake_ends_the_connect() {
+    // The methods it permits, its word that one is accepted, its version, a name.
+    let answer = b"\x05NULL \x01\x05\x00\x01\x08#me#peer";
+    for len in 0..answer.len() {
+        let peer = Peer::rude(Transport::Tcp, move |client| {
+            client.send(&answer[..len])?;
+            client.end()
+        });
+        let error = Mailbox::connect(peer.address()).unwrap_err();
+        assert!(matches!(error, Error::ConnectionClosed), "after {len} bytes: {error:?}");
+    }
+}
+
+#[test]
 fn a_peer_that_says_nothing_is_not_waited_for() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("{}@127.0.0.1", silent.local_addr().unwrap().port());

@@ -3,10 +3,11 @@
 
 mod support;
 
+use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
-use spread::{Cause, Mailbox, Message, SelfLeave, SendOptions, Service};
-use support::{Expect, TestDaemon, on_each_transport, unique, wait_readable};
+use spread::{Cause, Error, Mailbox, Message, SelfLeave, SendOptions, Service};
+use support::{Expect, TestDaemon, Transport, on_each_transport, unique, wait_readable};
 
 on_each_transport!(
     a_member_receives_its_own_multicast,
@@ -24,6 +25,8 @@ on_each_transport!(
     buffers_grow_for_a_large_view,
     a_message_of_the_largest_size_arrives,
     an_empty_message_arrives,
+    a_message_in_pieces_arrives_whole,
+    a_message_in_pieces_that_is_too_long_is_refused,
     all_members_receive_in_the_same_order,
     a_receive_gives_up_after_its_timeout,
     a_message_ends_a_wait,
@@ -257,6 +260,32 @@ fn an_empty_message_arrives(daemon: TestDaemon) {
     assert_eq!(alice.next_regular().payload(), b"");
 }
 
+fn a_message_in_pieces_arrives_whole(daemon: TestDaemon) {
+    let mut alice = daemon.connect("ali");
+    let to = alice.private_group();
+    let piece = |n: usize| vec![n as u8; n % 4 * 10];
+    // Every fourth piece is empty; at once the library takes a hundred.
+    for count in [0, 1, 2, 5, 100, 101, 133, 134, 500] {
+        let pieces: Vec<Vec<u8>> = (0..count).map(piece).collect();
+        let slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        alice.multicast_vectored(Service::Agreed, to, &slices).unwrap();
+        assert_eq!(alice.next_regular().payload(), pieces.concat(), "{count} pieces");
+    }
+}
+
+fn a_message_in_pieces_that_is_too_long_is_refused(daemon: TestDaemon) {
+    let mut alice = daemon.connect("ali");
+    let to = alice.private_group();
+    let piece = vec![0; 50_000];
+    for count in [3, 200, 50_000] {
+        let pieces = vec![IoSlice::new(&piece); count];
+        let error = alice.multicast_vectored(Service::Agreed, to, &pieces).unwrap_err();
+        assert!(matches!(error, Error::MessageTooLong { .. }), "{error:?}");
+    }
+    alice.multicast(Service::Agreed, to, b"fine").unwrap();
+    assert_eq!(alice.next_regular().payload(), b"fine");
+}
+
 fn all_members_receive_in_the_same_order(daemon: TestDaemon) {
     const EACH: usize = 200;
     let group = unique("g");
@@ -388,4 +417,15 @@ fn sending_and_receiving_go_on_side_by_side(daemon: TestDaemon) {
             next[usize::from(*sender)] += 1;
         }
     });
+}
+
+#[test]
+fn a_host_with_a_long_name_is_found() {
+    // The C library takes no name as long as this one of 127.0.0.1.
+    let daemon = TestDaemon::embedded(Transport::Tcp);
+    let (port, _) = daemon.address().split_once('@').unwrap();
+    let host = format!("{:0>200}.0.0.1", "177");
+    let mut alice = Mailbox::connect(format!("{port}@{host}")).unwrap();
+    alice.multicast(Service::Fifo, alice.private_group(), b"here").unwrap();
+    assert_eq!(alice.next_regular().payload(), b"here");
 }

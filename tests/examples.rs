@@ -186,10 +186,14 @@ fn the_next_member_leads_after_the_leader_crashes() {
     let daemon = daemon();
     let (names, group) = (["a", "b", "c"].map(unique), unique("g"));
     let [a, b, c] = names.each_ref();
-    let [mut leader, mut second, mut third] = names.each_ref().map(|name| {
+    let member = |name| {
         let args = ["--group", &group, "--name", name, "--tasks", "1000000", "--every", "5"];
         example("leader", &daemon, &args)
-    });
+    };
+    // The others come when it leads: neither has handed out a task before.
+    let mut leader = member(a);
+    leader.line_with(&["leads"]);
+    let (mut second, mut third) = (member(b), member(c));
     for member in [&mut leader, &mut second, &mut third] {
         member.line_with(&[&format!("#{a}#"), &format!("leads {a} {b} {c}")]);
     }

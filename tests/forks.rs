@@ -70,10 +70,10 @@ fn a_child_does_not_end_what_is_its_parents(daemon: TestDaemon) {
 /// Has a child of this process call `count`; returns what it counted.
 ///
 /// Other threads may have held locks at the fork, which nobody releases in the
-/// child: so it does nothing else.
+/// child: so it does nothing else. (Those of the allocator are fit for a fork.)
 fn in_child(count: impl FnOnce() -> usize) -> usize {
-    // SAFETY: the child calls `count`, which takes no lock of another thread, since the
-    // calls are refused; it ends without running anything of the parent's.
+    // SAFETY: the child calls `count`, which takes no lock of this program's; it
+    // ends without running anything of the parent's.
     let child = unsafe { libc::fork() };
     match child {
         -1 => panic!("fork: {}", io::Error::last_os_error()),

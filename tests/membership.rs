@@ -3,10 +3,12 @@
 
 mod support;
 
-use spread::{Cause, GroupId, Mailbox, Membership, Message, Name, Service, View};
+use spread::{Cause, Error, GroupId, Mailbox, Membership, Message, Name, Service, View};
 use spread_wire::{Cause as WireCause, Delivery, Groups, MembershipBody};
 use support::peer::{self, Peer};
-use support::{Expect, TestDaemon, Transport, on_each_transport, over_each_transport, unique};
+use support::{
+    Expect, PATIENCE, TestDaemon, Transport, on_each_transport, over_each_transport, unique,
+};
 
 on_each_transport!(
     a_view_knows_who_i_am_and_who_is_first,
@@ -21,6 +23,7 @@ on_each_transport!(
 over_each_transport!(
     a_partition_and_a_merge_are_followed,
     a_transitional_signal_of_a_group_not_followed_is_no_view,
+    a_view_that_contradicts_itself_ends_the_mailbox,
 );
 
 /// A mailbox and the views that it has seen.
@@ -280,4 +283,35 @@ fn a_transitional_signal_of_a_group_not_followed_is_no_view(transport: Transport
     assert_eq!(membership.follow(&message), None);
     assert!(!membership.is_transitional("other"));
     assert_eq!(membership.views().len(), 0);
+}
+
+fn a_view_that_contradicts_itself_ends_the_mailbox(transport: Transport) {
+    let (me, far) = (name(ME), name("#far#other"));
+    let joined = view(1, &[far, me], WireCause::Join, vec![vec![me]]);
+    // Behind the header, two members and the id stand the number of vs_sets, the
+    // offset of one's own, and how many members it has.
+    let [count, offset, size] = [48 + 64 + 12, 48 + 64 + 16, 48 + 64 + 20];
+    let with = |at: usize, number: i32| {
+        let mut bytes = joined.clone();
+        bytes[at..at + 4].copy_from_slice(&number.to_ne_bytes());
+        bytes
+    };
+    let mut lies = vec![view(1, &[far], WireCause::Join, vec![vec![far]])];
+    for at in [count, offset, size] {
+        lies.extend([2, -1, i32::MAX, 0x0800_0000].map(|number| with(at, number)));
+    }
+    lies.push(with(count, 0));
+    lies.push(with(size, 0));
+    // A body that ends too early, whose length stands at the end of the header.
+    for len in [0, 11, 23, 55] {
+        lies.push([&with(44, len)[..joined.len() - 56], &[0; 55][..len as usize]].concat());
+    }
+    for lie in lies {
+        let sent = lie.clone();
+        let peer = Peer::start(transport, move |client| client.send(&sent));
+        let mut alice = Mailbox::connect(peer.address()).unwrap();
+        let error = alice.receive_timeout(PATIENCE).unwrap_err();
+        assert!(matches!(error, Error::Protocol(_)), "{error:?} of {lie:?}");
+        assert!(alice.receive().unwrap_err().is_closed());
+    }
 }

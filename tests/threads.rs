@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::os::fd::AsRawFd;
 use std::sync::mpsc;
 use std::thread;
 
@@ -19,6 +20,8 @@ on_each_transport!(
     a_connection_lasts_as_long_as_a_half_of_it,
     halves_go_to_threads_that_outlive_their_maker,
     a_failed_connection_fails_for_all_halves,
+    halves_that_were_shut_down_leave_the_next_connection_alone,
+    connections_come_and_go_in_threads,
 );
 
 const fn send<T: Send>() {}
@@ -217,4 +220,39 @@ fn a_failed_connection_fails_for_all_halves(daemon: TestDaemon) {
     }
     // To do it twice does nothing.
     receiver.shut_down();
+}
+
+fn halves_that_were_shut_down_leave_the_next_connection_alone(daemon: TestDaemon) {
+    for _ in 0..10 {
+        let (sender, receiver) = daemon.connect("ali").split();
+        sender.shut_down();
+        // It would have the number of the first, if that were free.
+        let mut bob = daemon.connect("bob");
+        assert_ne!(bob.as_raw_fd(), receiver.as_raw_fd());
+        let error = sender.multicast(Service::Fifo, bob.private_group(), b"no").unwrap_err();
+        assert!(matches!(error, Error::ConnectionClosed), "{error:?}");
+        drop((sender, receiver));
+        bob.multicast(Service::Fifo, bob.private_group(), b"yes").unwrap();
+        assert_eq!(bob.next_regular().payload(), b"yes");
+    }
+}
+
+fn connections_come_and_go_in_threads(daemon: TestDaemon) {
+    // A number that is free is taken at once by a connection of another thread.
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for round in 0..50 {
+                    let mut alice = daemon.connect("ali");
+                    alice.multicast(Service::Fifo, alice.private_group(), b"mine").unwrap();
+                    assert_eq!(alice.next_regular().payload(), b"mine");
+                    match round % 3 {
+                        0 => alice.kill(),
+                        1 => drop(alice),
+                        _ => drop(alice.split()),
+                    }
+                }
+            });
+        }
+    });
 }

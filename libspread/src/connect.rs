@@ -45,10 +45,14 @@ fn open(address: &Address, deadline: Option<Instant>) -> Result<Stream, ErrorCod
                 ErrorKind::TimedOut => ErrorCode::CouldNotConnect,
                 _ => ErrorCode::IllegalSpread,
             })?;
-            let mut streams = candidates.into_iter().map(|to| open_tcp(to, deadline));
-            streams.find_map(Result::ok).ok_or(ErrorCode::CouldNotConnect)
+            open_any(candidates, deadline).ok_or(ErrorCode::CouldNotConnect)
         }
     }
+}
+
+/// Connects to the first address at which somebody listens.
+fn open_any(addresses: Vec<SocketAddr>, deadline: Option<Instant>) -> Option<Stream> {
+    addresses.into_iter().find_map(|to| open_tcp(to, deadline).ok())
 }
 
 fn open_tcp(to: SocketAddr, deadline: Option<Instant>) -> io::Result<Stream> {
@@ -144,5 +148,20 @@ fn failure(e: io::Error) -> ErrorCode {
     match e.kind() {
         ErrorKind::TimedOut => ErrorCode::CouldNotConnect,
         _ => ErrorCode::ConnectionClosed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn all_addresses_of_a_host_are_tried() {
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(open_any(vec![nobody, listener.local_addr().unwrap()], None).is_some());
+        assert!(open_any(vec![nobody], None).is_none());
     }
 }

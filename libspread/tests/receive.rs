@@ -251,13 +251,16 @@ fn a_message_can_be_cut_after_it_was_too_long() {
 
 #[test]
 fn a_message_with_its_groups_cut_is_received() {
-    for len in [3, 50_000] {
+    // The last is longer than what is read ahead.
+    for len in [3, 50_000, 140_000] {
         let body = vec![b'x'; len];
-        let (_daemon, client) =
-            client_of(Kind::Tcp, regular(ByteOrder::NATIVE, &["g", "h", "i"], &body));
-        let received = client.receive_into(DROP_RECV, 1, 50_000);
+        let messages = [&body, b"after".as_slice()]
+            .map(|body| regular(ByteOrder::NATIVE, &["g", "h", "i"], body));
+        let (_daemon, client) = client_of(Kind::Tcp, messages.concat());
+        let received = client.receive_into(DROP_RECV, 1, len as i32);
         assert_eq!((received.code, received.num_groups), (len as i32, -3));
         assert_eq!(received.body, body);
+        assert_eq!(client.receive().body, b"after");
     }
 }
 

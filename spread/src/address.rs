@@ -84,19 +84,27 @@ fn look_up(host: &str, deadline: Option<Instant>) -> io::Result<Vec<IpAddr>> {
     };
     let found = match deadline {
         None => search()?,
-        Some(deadline) => {
-            let (done, result) = mpsc::channel();
-            // Nobody may be waiting any more.
-            thread::Builder::new().spawn(move || drop(done.send(search())))?;
-            let left = deadline.saturating_duration_since(Instant::now());
-            result.recv_timeout(left).map_err(|_| io::ErrorKind::TimedOut)??
-        }
+        Some(deadline) => by(deadline, search)?,
     };
     if found.is_empty() { Err(io::Error::other("it has no address")) } else { Ok(found) }
 }
 
+/// What `search` finds until the deadline.
+fn by<T: Send + 'static>(
+    deadline: Instant,
+    search: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let (done, result) = mpsc::channel();
+    // Nobody may be waiting any more.
+    thread::Builder::new().spawn(move || drop(done.send(search())))?;
+    let left = deadline.saturating_duration_since(Instant::now());
+    result.recv_timeout(left).map_err(|_| io::ErrorKind::TimedOut)?
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -117,5 +125,18 @@ mod tests {
             let error = Address::parse(wrong).unwrap_err();
             assert!(matches!(error, Error::IllegalAddress { .. }), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn a_look_up_is_not_waited_for_beyond_the_deadline() {
+        let (answer, question) = mpsc::channel::<()>();
+        let search = move || question.recv().map_err(io::Error::other);
+        let error = by(Instant::now() + Duration::from_millis(10), search).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(answer);
+
+        let deadline = Instant::now() + Duration::from_secs(20);
+        assert_eq!(by(deadline, || Ok(7)).unwrap(), 7);
+        assert!(by(deadline, || io::Result::<()>::Err(io::Error::other("no"))).is_err());
     }
 }

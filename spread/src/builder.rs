@@ -147,6 +147,18 @@ impl Builder {
             }
             candidates => candidates?,
         };
+        self.open_any(text, candidates, deadline, name)
+    }
+
+    /// Connects to one daemon, at the first of its addresses that it listens at.
+    fn open_any(
+        &self,
+        text: &str,
+        candidates: Vec<String>,
+        deadline: Option<Instant>,
+        name: &CString,
+    ) -> Result<Connection, Error> {
+        let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
         let mut failure = ErrorCode::CouldNotConnect.into();
         for candidate in candidates {
             if is_late() {
@@ -211,4 +223,28 @@ impl Builder {
 /// A text without a zero byte in it as a C string.
 fn c_string(text: &str) -> CString {
     CString::new(text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use spread_daemon::Daemon;
+
+    use super::*;
+
+    #[test]
+    fn all_addresses_of_a_host_are_tried() {
+        let daemon = Daemon::builder().start().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let nobody = format!("{port}@127.0.0.1");
+        let builder = Builder::new("a host".to_owned());
+        let open = |candidates: &[&str]| {
+            let candidates = candidates.iter().map(|&candidate| candidate.to_owned()).collect();
+            builder.open_any("a host", candidates, None, &CString::default())
+        };
+        let connection = open(&[&nobody, &daemon.address()]).unwrap();
+        assert_eq!(connection.private_group().daemon(), "localhost");
+        assert!(matches!(open(&[&nobody]), Err(Error::CouldNotConnect { .. })));
+    }
 }

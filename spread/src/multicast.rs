@@ -14,6 +14,14 @@ use crate::Error;
 ///
 /// let options = SendOptions::new(Service::Safe).message_type(7).self_discard(true);
 /// ```
+///
+/// A message has one service. A daemon closes the connection of a client that sets
+/// two, as the bits of the C interface allow:
+///
+/// ```compile_fail,E0369
+/// # use spread::{SendOptions, Service};
+/// let options = SendOptions::new(Service::Agreed | Service::Safe);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendOptions {
     service: Service,

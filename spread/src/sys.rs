@@ -144,3 +144,17 @@ pub(crate) fn register(connection: Held) -> io::Result<AsyncFd<Held>> {
     // it is dropped, and the number stays the same.
     unsafe { AsyncFd::register(connection) }.map_err(io::Error::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_known_by_its_byte_whatever_the_sign_of_a_char() {
+        for code in -20..=1 {
+            let byte = code & 0xff;
+            assert_eq!(Code(byte).known(), Code(code).known(), "{code}");
+        }
+        assert_eq!(Code(0xfa).known(), Some(ErrorCode::RejectNotUnique));
+    }
+}

@@ -233,13 +233,18 @@ fn read_more(stream: &mut impl Read, received: &mut BytesMut) -> io::Result<()> 
 
 /// A regular message to the client, on the wire.
 pub(crate) fn message(payload: &[u8]) -> BytesMut {
+    message_to(&[Name::new(CLIENT).unwrap()], payload)
+}
+
+/// A regular message to these groups, on the wire.
+pub(crate) fn message_to(groups: &[Name], payload: &[u8]) -> BytesMut {
     frame(&Delivery::Regular(Regular {
         sender: Name::new("#bob#peer").unwrap(),
         service: Service::Fifo,
         self_discard: false,
         message_type: 0,
         sender_order: ByteOrder::NATIVE,
-        groups: Groups::from(&[Name::new(CLIENT).unwrap()]),
+        groups: Groups::from(groups),
         body: payload,
     }))
 }

@@ -268,6 +268,8 @@ pub(crate) const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Unix];
 pub(crate) struct FakeDaemon {
     pub(crate) address: String,
     socket_file: Option<String>,
+    /// Held for as long as the number is in use for a socket file.
+    _port: Option<TcpListener>,
     script: Option<Background<()>>,
 }
 
@@ -284,6 +286,7 @@ impl FakeDaemon {
             Kind::Tcp => FakeDaemon {
                 address: format!("{port}@127.0.0.1"),
                 socket_file: None,
+                _port: None,
                 script: Some(Background::start(move || {
                     let (stream, _) = tcp.accept().expect("a client");
                     stream.set_nodelay(true).expect("a TCP socket");
@@ -292,13 +295,17 @@ impl FakeDaemon {
             },
             Kind::Unix => {
                 let path = format!("/tmp/{port}");
+                // The number is free, so the file is of a process that was killed.
+                if UnixStream::connect(&path).is_err() {
+                    let _ = fs::remove_file(&path);
+                }
                 let unix = UnixListener::bind(&path).expect("a free socket file");
                 FakeDaemon {
                     address: port.to_string(),
                     socket_file: Some(path),
+                    _port: Some(tcp),
                     script: Some(Background::start(move || {
                         let (stream, _) = unix.accept().expect("a client");
-                        drop(tcp);
                         script(Box::new(stream));
                     })),
                 }
