@@ -131,7 +131,8 @@ impl Connections {
         self.crowded.take()
     }
 
-    /// Writes what has been queued, and keeps what the streams do not take.
+    /// Writes what has been queued, and keeps what the streams do not take, as far
+    /// as there is room for it.
     pub(crate) fn flush(&mut self) {
         let mut left: Option<Range<usize>> = None;
         for key in &self.to_flush {
@@ -158,6 +159,8 @@ impl Connections {
         }
         self.to_flush.clear();
         self.batch.clear();
+        // What is kept may take more than it took in the batch.
+        self.make_room();
     }
 
     /// Writes what has been queued for a connection that is about to be closed.
@@ -176,6 +179,11 @@ impl Connections {
             connection.to_close = true;
             self.to_close.push_back(key);
         }
+    }
+
+    /// Whether there may be a connection to be closed.
+    pub(crate) fn has_to_close(&self) -> bool {
+        !self.to_close.is_empty()
     }
 
     /// The next connection to be closed, in the order in which they were found to
@@ -232,8 +240,6 @@ impl Deliver for Connections {
         }
         if self.batch.is_full() || self.queued_bytes() > self.max_bytes {
             self.flush();
-            // What is left is what the streams do not take.
-            self.make_room();
         }
     }
 }

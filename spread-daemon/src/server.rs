@@ -126,7 +126,7 @@ impl Server {
                 tasks.into_iter().for_each(|task| task(&mut self));
                 tasks = self.control.take();
             }
-            self.connections.flush();
+            self.flush();
         }
         Ok(())
     }
@@ -142,11 +142,21 @@ impl Server {
             }
         }
         self.pass_gates();
-        self.connections.flush();
+        self.flush();
         self.resume();
         let (now, totals) = (Instant::now(), &self.connections.totals);
         self.received_rate.note(now, totals.received);
         self.delivered_rate.note(now, totals.delivered);
+    }
+
+    /// Writes what has been queued, and what the end of those says who are cut off
+    /// because too much of it must be kept.
+    fn flush(&mut self) {
+        self.connections.flush();
+        while self.connections.has_to_close() {
+            self.close();
+            self.connections.flush();
+        }
     }
 
     /// Takes nothing new, and ends when all that is queued has gone out, or after
