@@ -6,6 +6,9 @@ use clap::ValueEnum;
 
 use crate::options::{Options, Role, Workload};
 
+/// Bytes of a batch; a socket takes some 200 KB.
+const BATCH_BYTES: u64 = 128 * 1024;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Case {
     pub(crate) workload: Workload,
@@ -36,6 +39,12 @@ impl Case {
             }
         }
         cases
+    }
+
+    /// Messages that are sent in one go: no more of them than a socket takes, since the
+    /// others would only fill the cache.
+    pub(crate) fn batch(&self, options: &Options) -> u64 {
+        options.batch.min((BATCH_BYTES / self.size.max(1) as u64).max(1))
     }
 
     /// The client that starts first, and those that are told its name.

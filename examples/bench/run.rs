@@ -170,7 +170,7 @@ impl Run<'_> {
             ("--window", options.window),
             ("--receivers", case.receivers),
             ("--groups", case.groups),
-            ("--batch", options.batch),
+            ("--batch", case.batch(options)),
         ] {
             command.arg(name).arg(value.to_string());
         }
