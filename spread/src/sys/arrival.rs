@@ -8,6 +8,7 @@
 use std::ffi::c_int;
 use std::io;
 
+use spread_wire::limits::NAME_FIELD;
 use spread_wire::{
     Begun, ByteOrder, ErrorCode, Frame, FrameError, HEADER_LEN, Limits, Name, ServiceType,
     native_body,
@@ -117,7 +118,7 @@ impl Buffers {
         let groups = frame.groups();
         self.num_groups = groups.len();
         if self.groups.len() < groups.len() {
-            self.groups.resize(groups.len(), [0; _]);
+            self.groups.resize(groups.len(), [0; NAME_FIELD]);
         }
         for (field, group) in self.groups.iter_mut().zip(groups.iter()) {
             *field = *group.as_field();
@@ -141,8 +142,6 @@ impl Buffers {
 
 impl From<FrameError> for ReceiveError {
     fn from(error: FrameError) -> ReceiveError {
-        use spread_wire::limits::NAME_FIELD;
-
         let len = |len: i32| usize::try_from(len).ok();
         let too_long = match error {
             FrameError::Groups { count, .. } => len(count).map(|n| n.saturating_mul(NAME_FIELD)),
