@@ -62,7 +62,6 @@
 
 mod address;
 mod api;
-mod arrivals;
 mod auth;
 mod connect;
 mod convert;

@@ -6,8 +6,13 @@
 //! a system call; with the last whole one in it, all of them are taken off the
 //! queue at once. Between calls therefore:
 //!
-//! - the queue begins with a frame;
+//! - the queue begins with a frame, or with the rest of one that the caller was told
+//!   to make room for;
 //! - while a whole message is undelivered, the queue is not empty.
+//!
+//! A header of which only a part has come is taken off the queue, not looked at
+//! until the rest has come: TCP may have no room for the rest, because the few bytes
+//! hold all the memory of the segment that they came with.
 //!
 //! A burst costs two system calls for each [`READ_AHEAD`] bytes, a lone message
 //! two. A large message is not worth copying twice: after large ones only
@@ -15,15 +20,12 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use spread_wire::limits::NAME_FIELD;
 use spread_wire::{
     ByteOrder, ErrorCode, Groups, HEADER_LEN, Header, Limits, Name, ServiceType, native_body,
 };
 
-use crate::arrivals::Arrivals;
 use crate::socket::{Piece, Stream};
 
 /// Bytes that are peeked at when messages are small.
@@ -82,6 +84,9 @@ pub(crate) struct ReadAhead {
     /// Where in it the next message begins. If the message is not whole, this
     /// is 0: the queue begins with it.
     next: usize,
+    /// How much of it, the beginning of the next message, is not in the queue any
+    /// more: nothing, or all that comes before the groups.
+    taken: usize,
     /// About how long messages are of late.
     usual_len: usize,
     /// The queue could not be relieved of what was delivered.
@@ -91,12 +96,10 @@ pub(crate) struct ReadAhead {
 impl ReadAhead {
     /// Receives the next message; `cut` says to cut it if it does not fit.
     ///
-    /// `delivered` is told how many bytes at the beginning of the queue have
-    /// been delivered. An error leaves the stream out of step.
+    /// An error leaves the stream out of step.
     pub(crate) fn receive(
         &mut self,
         stream: &Stream,
-        delivered: &AtomicUsize,
         own_name: Name,
         cut: bool,
         mut buffers: Buffers<'_, '_>,
@@ -117,7 +120,7 @@ impl ReadAhead {
         let whole = self.filled - self.next >= len;
         if let Some(outcome) = too_short(&header, &buffers).filter(|_| !cut) {
             if !whole {
-                self.filled = 0;
+                self.filled = self.taken;
             }
             return Ok(received(outcome, message_type));
         }
@@ -127,13 +130,11 @@ impl ReadAhead {
             let frame = &self.copy[self.next..self.next + len];
             let index = deliver(&header, frame, own_name, &mut buffers)?;
             message_type = index.unwrap_or(message_type);
-            self.delivered(self.next + len, stream, delivered);
+            self.delivered(self.next + len, stream);
         } else if is_typed(service_type) {
-            self.filled = 0;
             self.read(&header, stream, &mut buffers).map_err(closed)?;
         } else {
-            self.filled = 0;
-            let frame = stream.read_vec(len).map_err(closed)?;
+            let frame = self.read_whole(len, stream).map_err(closed)?;
             let index = deliver(&header, &frame, own_name, &mut buffers)?;
             message_type = index.unwrap_or(message_type);
         }
@@ -143,12 +144,23 @@ impl ReadAhead {
         Ok(received(Outcome::Delivered { groups, data_len, foreign_sender }, message_type))
     }
 
+    /// Bytes of the queue that have been delivered, less those of the next message
+    /// that are not in it any more.
+    pub(crate) fn surplus(&self) -> isize {
+        self.next as isize - self.taken as isize
+    }
+
     /// Whether [`receive`](Self::receive) would not wait: the next message is all
     /// there, or none will come. `None` if there is a message that is not all in the
     /// copy.
     pub(crate) fn is_ready(&mut self, stream: &Stream) -> Result<Option<bool>, ErrorCode> {
         if self.broken || is_whole(&self.copy[self.next..self.filled]) {
             return Ok(Some(true));
+        }
+        if self.taken > 0 {
+            let missing = frame_len(&self.copy[..self.taken]).map(|len| len - self.taken);
+            let queued = stream.queued().map_err(closed)?;
+            return Ok(Some(queued.is_none_or(|queued| Some(queued) >= missing)));
         }
         self.next = 0;
         self.filled = 0;
@@ -184,47 +196,41 @@ impl ReadAhead {
                     wanted
                 }
             };
-            self.peek(stream, wanted)?;
+            self.look(stream, wanted)?;
         }
     }
 
-    /// Copies the beginning of the queue, at least `wanted` bytes.
-    fn peek(&mut self, stream: &Stream, wanted: usize) -> Result<(), ErrorCode> {
+    /// Copies the beginning of the queue, at least `wanted` bytes. If they are not all
+    /// there, takes them off it as they come.
+    fn look(&mut self, stream: &Stream, wanted: usize) -> Result<(), ErrorCode> {
         let most = if self.usual_len < LARGE { READ_AHEAD } else { HEADER_ONLY };
         if self.copy.len() < most {
             self.copy.resize(most, 0);
         }
-        let into = &mut self.copy[..most];
-        self.next = 0;
-        self.filled = 0;
-        let mut count = stream.peek(into).map_err(closed)?;
-        if (1..wanted).contains(&count) {
-            let arrivals = Arrivals::at(stream.as_fd()).map_err(closed)?;
-            let mut ended = false;
-            while count < wanted && !ended {
-                ended = arrivals.wait().map_err(closed)?;
-                count = stream.peek(into).map_err(closed)?;
+        if self.taken == 0 {
+            self.next = 0;
+            self.filled = stream.peek(&mut self.copy[..most]).map_err(closed)?;
+            if self.filled == 0 {
+                return Err(ErrorCode::ConnectionClosed);
             }
         }
-        if count < wanted {
-            return Err(ErrorCode::ConnectionClosed);
+        if self.filled < wanted {
+            stream.read_exact(&mut self.copy[self.taken..wanted]).map_err(closed)?;
+            self.taken = wanted;
+            self.filled = wanted;
         }
-        self.filled = count;
         Ok(())
     }
 
     /// Notes that the copy has been delivered up to `end`.
-    fn delivered(&mut self, end: usize, stream: &Stream, delivered: &AtomicUsize) {
+    fn delivered(&mut self, end: usize, stream: &Stream) {
         if is_whole(&self.copy[end..self.filled]) {
             self.next = end;
-            delivered.store(end, Ordering::Release);
             return;
         }
-        self.next = 0;
-        self.filled = 0;
-        delivered.store(0, Ordering::Release);
+        let queued = end - self.forget();
         // The message at hand is good even if the connection is not.
-        self.broken = stream.discard(end, &mut self.copy).is_err();
+        self.broken = stream.discard(queued, &mut self.copy).is_err();
     }
 
     /// Reads the message with this header off the queue, straight to where it
@@ -236,7 +242,7 @@ impl ReadAhead {
         buffers: &mut Buffers<'_, '_>,
     ) -> io::Result<()> {
         let mut head = [MaybeUninit::uninit(); HEADER_ONLY];
-        let head = &mut head[..HEADER_LEN + header.old_type_len()];
+        let head = &mut head[self.forget()..HEADER_LEN + header.old_type_len()];
         let groups_kept = header.num_groups.min(buffers.groups.len());
         let groups_cut = (header.num_groups - groups_kept) * NAME_FIELD;
         let groups = buffers.groups[..groups_kept].as_flattened_mut();
@@ -261,6 +267,23 @@ impl ReadAhead {
         stream.discard(body_cut, &mut self.copy)?;
         terminate(&mut buffers.groups[..groups_kept]);
         Ok(())
+    }
+
+    /// Reads the message with so many bytes off the queue.
+    fn read_whole(&mut self, len: usize, stream: &Stream) -> io::Result<Vec<u8>> {
+        let taken = self.forget();
+        let mut frame = vec![0; len];
+        let (head, rest) = frame.split_at_mut(taken);
+        head.copy_from_slice(&self.copy[..taken]);
+        stream.read_exact(rest)?;
+        Ok(frame)
+    }
+
+    /// Begins with the next copy; returns how much of this one is not in the queue.
+    fn forget(&mut self) -> usize {
+        self.next = 0;
+        self.filled = 0;
+        std::mem::take(&mut self.taken)
     }
 
     fn service_type(&self, header: &Header) -> ServiceType {
@@ -314,9 +337,14 @@ fn is_typed(service_type: ServiceType) -> bool {
 }
 
 fn is_whole(bytes: &[u8]) -> bool {
-    let header = bytes.first_chunk().map(|head| Header::decode(head, Limits::FROM_DAEMON));
-    // What is wrong is for the next receive to find.
-    header.is_some_and(|header| header.is_ok_and(|header| header.frame_len() <= bytes.len()))
+    frame_len(bytes).is_some_and(|len| len <= bytes.len())
+}
+
+/// The length of the message that begins here. What is wrong is for the next receive
+/// to find.
+fn frame_len(bytes: &[u8]) -> Option<usize> {
+    let header = Header::decode(bytes.first_chunk()?, Limits::FROM_DAEMON).ok()?;
+    Some(header.frame_len())
 }
 
 /// What it takes to receive the message, if there is less.

@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,8 @@ pub(crate) struct Session {
     state: AtomicU8,
     sending: Mutex<()>,
     receiving: Mutex<ReadAhead>,
-    delivered: AtomicUsize,
+    /// See [`ReadAhead::surplus`].
+    surplus: AtomicIsize,
 }
 
 impl Session {
@@ -52,7 +53,7 @@ impl Session {
             state: AtomicU8::new(ACTIVE),
             sending: Mutex::new(()),
             receiving: Mutex::new(ReadAhead::default()),
-            delivered: AtomicUsize::new(0),
+            surplus: AtomicIsize::new(0),
         }
     }
 
@@ -180,9 +181,9 @@ impl Session {
         self.check()?;
         let mut receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
-        receiving
-            .receive(&self.stream, &self.delivered, self.private_group, cut, buffers)
-            .map_err(|code| self.fail(code))
+        let received = receiving.receive(&self.stream, self.private_group, cut, buffers);
+        self.surplus.store(receiving.surplus(), Ordering::Release);
+        received.map_err(|code| self.fail(code))
     }
 
     /// Whether a receive would not wait; `None` if only a part of a message is known
@@ -210,12 +211,12 @@ impl Session {
     pub(crate) fn poll(&self) -> Result<usize, ErrorCode> {
         self.check()?;
         loop {
-            let delivered = self.delivered.load(Ordering::Acquire);
+            let surplus = self.surplus.load(Ordering::Acquire);
             let queued = self.stream.queued().map_err(|_| ErrorCode::ConnectionClosed)?;
             // A receiver may have come between the two.
-            if self.delivered.load(Ordering::Acquire) == delivered {
+            if self.surplus.load(Ordering::Acquire) == surplus {
                 let queued = queued.ok_or(ErrorCode::ConnectionClosed)?;
-                return Ok(queued.saturating_sub(delivered));
+                return Ok(queued.saturating_add_signed(-surplus));
             }
         }
     }

@@ -119,13 +119,14 @@ impl Stream {
         }
     }
 
-    /// Takes the next `len` bytes.
-    pub(crate) fn read_vec(&self, len: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(len);
-        self.read(&mut [&mut bytes.spare_capacity_mut()[..len]])?;
-        // SAFETY: all `len` bytes have been filled, and are reserved.
-        unsafe { bytes.set_len(len) };
-        Ok(bytes)
+    /// Fills all of `bytes`.
+    pub(crate) fn read_exact(&self, mut bytes: &mut [u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let recv = || self.recv(bytes, libc::MSG_WAITALL);
+            let count = some(self.retry(Ready::ToRead, recv)?)?;
+            bytes = &mut bytes[count..];
+        }
+        Ok(())
     }
 
     /// Receives up to `into.len()` bytes before the deadline, fewer only if

@@ -144,33 +144,51 @@ fn frames_may_come_byte_by_byte() {
 }
 
 #[test]
-fn half_a_header_is_waited_for_without_being_taken() {
+fn half_a_header_is_waited_for_and_the_message_left_to_a_larger_receive() {
     for kind in KINDS {
+        let message = regular(ByteOrder::NATIVE, &["g"], b"x");
+        let len = message.len() as i32;
         let (go_on, wait) = std::sync::mpsc::channel();
         let daemon = FakeDaemon::start(kind, move |mut stream| {
-            let message = regular(ByteOrder::NATIVE, &["g"], b"x");
-            stream.write_all(&message[..20]).unwrap();
-            wait.recv().unwrap();
-            stream.write_all(&message[20..40]).unwrap();
-            wait.recv().unwrap();
-            stream.write_all(&message[40..]).unwrap();
+            for part in [&message[..20], &message[20..40], &message[40..]] {
+                wait.recv().unwrap();
+                stream.write_all(part).unwrap();
+            }
             stream.wait_for_end();
         });
         let client = daemon.client();
-        assert!(client.becomes_readable(PATIENCE));
         let mbox = client.mbox;
         let receiver = Background::start(move || receive(mbox, 0, 0, 0));
-        go_on.send(()).unwrap();
-        while client.poll() < 40 {
-            std::thread::yield_now();
-        }
-        assert!(!receiver.is_done());
-        go_on.send(()).unwrap();
-        // Only looked at, so that the short receive leaves the message whole.
+        (0..3).for_each(|_| go_on.send(()).unwrap());
         let received = receiver.finish();
         assert_eq!((received.code, received.num_groups), (GROUPS_TOO_SHORT, -1));
-        assert_eq!(client.receive().body, b"x");
+        assert!(client.becomes_readable(PATIENCE));
+        assert_eq!(client.receive_into(0, 0, 0), received);
+        while client.poll() < len {
+            std::thread::yield_now();
+        }
+        assert_eq!((client.poll(), client.receive().body), (len, b"x".to_vec()));
+        assert_eq!(client.poll(), 0);
     }
+}
+
+#[test]
+fn half_a_header_does_not_keep_the_rest_out_of_the_socket() {
+    const MESSAGES: usize = 2000;
+    let message = regular(ByteOrder::NATIVE, &["g"], &[b'x'; 16_000]);
+    let len = message.len();
+    let daemon = FakeDaemon::start(Kind::Tcp, move |mut stream| {
+        // Each part ends within the header of the next message.
+        let bytes = message.repeat(MESSAGES);
+        let (first, rest) = bytes.split_at(len + 20);
+        stream.write_all(first).unwrap();
+        rest.chunks(len).for_each(|part| stream.write_all(part).unwrap());
+        stream.wait_for_end();
+    });
+    let client = daemon.client();
+    // Room for what TCP sends at once, but not twice.
+    set_receive_buffer(client.mbox, 64 * 1024);
+    in_time(move || (0..MESSAGES).for_each(|_| assert_eq!(client.receive().code, 16_000)));
 }
 
 #[test]

@@ -443,3 +443,18 @@ pub(crate) fn encode(order: ByteOrder, delivery: &Delivery<'_>) -> Vec<u8> {
     delivery.encode(order, &mut bytes);
     bytes.to_vec()
 }
+
+/// Has a TCP socket take only so many bytes of memory for what has not been read.
+pub(crate) fn set_receive_buffer(mbox: mailbox, len: libc::c_int) {
+    // SAFETY: the option is one int, which lives through the call.
+    let result = unsafe {
+        libc::setsockopt(
+            mbox,
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUF,
+            (&raw const len).cast(),
+            size_of_val(&len) as libc::socklen_t,
+        )
+    };
+    assert_eq!(result, 0, "SO_RCVBUF: {}", io::Error::last_os_error());
+}
