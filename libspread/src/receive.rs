@@ -18,6 +18,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::buf::UninitSlice;
 use spread_wire::limits::NAME_FIELD;
 use spread_wire::{
     ByteOrder, ErrorCode, Groups, HEADER_LEN, Header, Limits, Name, ServiceType, native_body,
@@ -93,6 +94,7 @@ impl ReadAhead {
     ///
     /// `delivered` is told how many bytes at the beginning of the queue have
     /// been delivered. An error leaves the stream out of step.
+    #[inline]
     pub(crate) fn receive(
         &mut self,
         stream: &Stream,
@@ -169,6 +171,7 @@ impl ReadAhead {
 
     /// The header of the next message, with all of it that comes before the
     /// groups in the copy; waits for it.
+    #[inline]
     fn header(&mut self, stream: &Stream) -> Result<Header, ErrorCode> {
         loop {
             let copy = &self.copy[self.next..self.filled];
@@ -214,6 +217,7 @@ impl ReadAhead {
     }
 
     /// Notes that the copy has been delivered up to `end`.
+    #[inline]
     fn delivered(&mut self, end: usize, stream: &Stream, delivered: &AtomicUsize) {
         if is_whole(&self.copy[end..self.filled]) {
             self.next = end;
@@ -259,10 +263,11 @@ impl ReadAhead {
         }
         stream.read(&mut more)?;
         stream.discard(body_cut, &mut self.copy)?;
-        terminate(&mut buffers.groups[..groups_kept]);
+        buffers.groups[..groups_kept].iter_mut().for_each(terminate);
         Ok(())
     }
 
+    #[inline]
     fn service_type(&self, header: &Header) -> ServiceType {
         let after_header = &self.copy[self.next..self.filled][HEADER_LEN..];
         match after_header.first_chunk() {
@@ -276,6 +281,7 @@ impl ReadAhead {
 
 /// Copies a whole message to where it is wanted. In a new view, returns the
 /// receiver's place in it.
+#[inline]
 fn deliver(
     header: &Header,
     frame: &[u8],
@@ -285,27 +291,29 @@ fn deliver(
     let (groups, body) =
         frame[HEADER_LEN + header.old_type_len()..].split_at(header.num_groups * NAME_FIELD);
     let native = native_body(header, body).map_err(|_| ErrorCode::IllegalMessage)?;
-    let mut index = None;
-    if !is_typed(header.service_type) {
-        index = Some(-1);
-        let members_fit = header.num_groups <= buffers.groups.len();
-        if header.service_type.contains(ServiceType::REG_MEMB) && members_fit {
-            let place = Groups::from_fields(groups).iter().position(|name| name == own_name);
-            index = place.and_then(|place| place.try_into().ok()).or(index);
-        }
-    }
-
     let (fields, _) = groups.as_chunks::<NAME_FIELD>();
-    let kept = fields.len().min(buffers.groups.len());
-    copy(fields[..kept].as_flattened(), buffers.groups[..kept].as_flattened_mut());
-    terminate(&mut buffers.groups[..kept]);
+    for (to, from) in buffers.groups.iter_mut().zip(fields) {
+        copy(from, to);
+        terminate(to);
+    }
     let mut body = &native[..];
     for piece in buffers.body.iter_mut() {
         let (now, later) = body.split_at(body.len().min(piece.len()));
         copy(now, piece);
         body = later;
     }
-    Ok(index)
+    let members_fit = fields.len() <= buffers.groups.len();
+    let is_membership = !is_typed(header.service_type);
+    Ok(is_membership.then(|| index(header, groups, own_name, members_fit)))
+}
+
+/// The receiver's place in a new view.
+fn index(header: &Header, groups: &[u8], own_name: Name, members_fit: bool) -> i16 {
+    if !header.service_type.contains(ServiceType::REG_MEMB) || !members_fit {
+        return -1;
+    }
+    let place = Groups::from_fields(groups).iter().position(|name| name == own_name);
+    place.and_then(|place| place.try_into().ok()).unwrap_or(-1)
 }
 
 /// Whether the message carries the type that an application gave it.
@@ -320,6 +328,7 @@ fn is_whole(bytes: &[u8]) -> bool {
 }
 
 /// What it takes to receive the message, if there is less.
+#[inline]
 fn too_short(header: &Header, buffers: &Buffers<'_, '_>) -> Option<Outcome> {
     let needed = |needed: usize, there: usize| (needed > there).then_some(needed);
     let groups = needed(header.num_groups, buffers.groups.len());
@@ -328,17 +337,13 @@ fn too_short(header: &Header, buffers: &Buffers<'_, '_>) -> Option<Outcome> {
 }
 
 fn copy(from: &[u8], to: &mut [MaybeUninit<u8>]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        to.write(*from);
-    }
+    UninitSlice::uninit(&mut to[..from.len()]).copy_from_slice(from);
 }
 
 /// Names end in a zero whatever the daemon sent: callers take them for C
 /// strings.
-fn terminate(groups: &mut [[MaybeUninit<u8>; NAME_FIELD]]) {
-    for group in groups {
-        group[NAME_FIELD - 1].write(0);
-    }
+fn terminate(name: &mut [MaybeUninit<u8>; NAME_FIELD]) {
+    name[NAME_FIELD - 1].write(0);
 }
 
 fn closed(_: io::Error) -> ErrorCode {

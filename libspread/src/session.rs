@@ -134,7 +134,8 @@ impl Session {
         self.check()?;
         let failed = |_| self.fail(ErrorCode::ConnectionClosed);
         let sent = self.stream.send_some(frames).map_err(failed)?;
-        let mut end = 0;
+        // Most often all of them have gone.
+        let mut end = if sent == frames.len() { sent } else { 0 };
         while end < sent {
             end += header_of(&frames[end..]).ok_or(ErrorCode::Bug)?.frame_len();
         }
@@ -172,6 +173,7 @@ impl Session {
     ///   failed.
     /// - `NetErrorOnSession`, `ConnectionClosed`: as for
     ///   [`multicast`](Self::multicast).
+    #[inline]
     pub(crate) fn receive(
         &self,
         cut: bool,
