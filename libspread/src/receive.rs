@@ -68,7 +68,13 @@ pub(crate) struct Received {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The message has been received; what did not fit has been cut off.
-    Delivered { groups: usize, data_len: usize, foreign_sender: bool },
+    Delivered {
+        groups: usize,
+        groups_cut: bool,
+        data_len: usize,
+        data_cut: bool,
+        foreign_sender: bool,
+    },
     /// The message is still there: what it takes where the caller's memory was
     /// too short.
     TooShort { groups: Option<usize>, data_len: Option<usize> },
@@ -83,6 +89,8 @@ pub(crate) struct ReadAhead {
     /// Where in it the next message begins. If the message is not whole, this
     /// is 0: the queue begins with it.
     next: usize,
+    /// The header of that message, if it has been decoded and the message is whole.
+    ahead: Option<Header>,
     /// About how long messages are of late.
     usual_len: usize,
     /// The queue could not be relieved of what was delivered.
@@ -99,14 +107,17 @@ impl ReadAhead {
         &mut self,
         stream: &Stream,
         delivered: &AtomicUsize,
-        own_name: Name,
+        own_name: &Name,
         cut: bool,
         mut buffers: Buffers<'_, '_>,
     ) -> Result<Received, ErrorCode> {
         if self.broken {
             return Err(ErrorCode::ConnectionClosed);
         }
-        let header = self.header(stream)?;
+        let header = match self.ahead.take() {
+            Some(header) => header,
+            None => self.header(stream)?,
+        };
         let service_type = self.service_type(&header);
         let mut message_type = if is_typed(service_type) { header.hint.message_type() } else { 0 };
         let received = |outcome, message_type| Received {
@@ -117,11 +128,15 @@ impl ReadAhead {
         };
         let len = header.frame_len();
         let whole = self.filled - self.next >= len;
-        if let Some(outcome) = too_short(&header, &buffers).filter(|_| !cut) {
+        let needed = |needed: usize, there: usize| (needed > there).then_some(needed);
+        let groups = needed(header.num_groups, buffers.groups.len());
+        let data_len = needed(header.data_len, buffers.body_len());
+        let (groups_cut, data_cut) = (groups.is_some(), data_len.is_some());
+        if (groups_cut || data_cut) && !cut {
             if !whole {
                 self.filled = 0;
             }
-            return Ok(received(outcome, message_type));
+            return Ok(received(Outcome::TooShort { groups, data_len }, message_type));
         }
 
         self.usual_len = (3 * self.usual_len + len) / 4;
@@ -141,15 +156,21 @@ impl ReadAhead {
         }
         let foreign_sender =
             is_typed(service_type) && header.hint.sender_order() != ByteOrder::NATIVE;
-        let (groups, data_len) = (header.num_groups, header.data_len);
-        Ok(received(Outcome::Delivered { groups, data_len, foreign_sender }, message_type))
+        let outcome = Outcome::Delivered {
+            groups: header.num_groups,
+            groups_cut,
+            data_len: header.data_len,
+            data_cut,
+            foreign_sender,
+        };
+        Ok(received(outcome, message_type))
     }
 
     /// Whether [`receive`](Self::receive) would not wait: the next message is all
     /// there, or none will come. `None` if there is a message that is not all in the
     /// copy.
     pub(crate) fn is_ready(&mut self, stream: &Stream) -> Result<Option<bool>, ErrorCode> {
-        if self.broken || is_whole(&self.copy[self.next..self.filled]) {
+        if self.broken || whole(&self.copy[self.next..self.filled]).is_some() {
             return Ok(Some(true));
         }
         self.next = 0;
@@ -160,7 +181,7 @@ impl ReadAhead {
         Ok(match stream.try_peek(&mut self.copy).map_err(closed)? {
             None => Some(false),
             Some(0) => Some(true),
-            Some(count) if is_whole(&self.copy[..count]) => {
+            Some(count) if whole(&self.copy[..count]).is_some() => {
                 self.filled = count;
                 Some(true)
             }
@@ -171,7 +192,6 @@ impl ReadAhead {
 
     /// The header of the next message, with all of it that comes before the
     /// groups in the copy; waits for it.
-    #[inline]
     fn header(&mut self, stream: &Stream) -> Result<Header, ErrorCode> {
         loop {
             let copy = &self.copy[self.next..self.filled];
@@ -219,7 +239,8 @@ impl ReadAhead {
     /// Notes that the copy has been delivered up to `end`.
     #[inline]
     fn delivered(&mut self, end: usize, stream: &Stream, delivered: &AtomicUsize) {
-        if is_whole(&self.copy[end..self.filled]) {
+        self.ahead = whole(&self.copy[end..self.filled]);
+        if self.ahead.is_some() {
             self.next = end;
             delivered.store(end, Ordering::Release);
             return;
@@ -269,13 +290,12 @@ impl ReadAhead {
 
     #[inline]
     fn service_type(&self, header: &Header) -> ServiceType {
-        let after_header = &self.copy[self.next..self.filled][HEADER_LEN..];
-        match after_header.first_chunk() {
-            Some(bytes) if header.service_type.is_reject() => {
-                header.old_type(*bytes) | ServiceType::REJECT
-            }
-            _ => header.service_type,
+        if !header.service_type.is_reject() {
+            return header.service_type;
         }
+        let after_header = &self.copy[self.next..self.filled][HEADER_LEN..];
+        let old_type = after_header.first_chunk().map(|bytes| header.old_type(*bytes));
+        old_type.unwrap_or(header.service_type) | ServiceType::REJECT
     }
 }
 
@@ -285,7 +305,7 @@ impl ReadAhead {
 fn deliver(
     header: &Header,
     frame: &[u8],
-    own_name: Name,
+    own_name: &Name,
     buffers: &mut Buffers<'_, '_>,
 ) -> Result<Option<i16>, ErrorCode> {
     let (groups, body) =
@@ -308,11 +328,12 @@ fn deliver(
 }
 
 /// The receiver's place in a new view.
-fn index(header: &Header, groups: &[u8], own_name: Name, members_fit: bool) -> i16 {
+#[cold]
+fn index(header: &Header, groups: &[u8], own_name: &Name, members_fit: bool) -> i16 {
     if !header.service_type.contains(ServiceType::REG_MEMB) || !members_fit {
         return -1;
     }
-    let place = Groups::from_fields(groups).iter().position(|name| name == own_name);
+    let place = Groups::from_fields(groups).iter().position(|name| name == *own_name);
     place.and_then(|place| place.try_into().ok()).unwrap_or(-1)
 }
 
@@ -321,19 +342,11 @@ fn is_typed(service_type: ServiceType) -> bool {
     service_type.is_regular() || service_type.is_reject()
 }
 
-fn is_whole(bytes: &[u8]) -> bool {
-    let header = bytes.first_chunk().map(|head| Header::decode(head, Limits::FROM_DAEMON));
+/// The header of the message that the bytes begin with, if they hold all of it.
+fn whole(bytes: &[u8]) -> Option<Header> {
     // What is wrong is for the next receive to find.
-    header.is_some_and(|header| header.is_ok_and(|header| header.frame_len() <= bytes.len()))
-}
-
-/// What it takes to receive the message, if there is less.
-#[inline]
-fn too_short(header: &Header, buffers: &Buffers<'_, '_>) -> Option<Outcome> {
-    let needed = |needed: usize, there: usize| (needed > there).then_some(needed);
-    let groups = needed(header.num_groups, buffers.groups.len());
-    let data_len = needed(header.data_len, buffers.body_len());
-    (groups.is_some() || data_len.is_some()).then_some(Outcome::TooShort { groups, data_len })
+    let header = Header::decode(bytes.first_chunk()?, Limits::FROM_DAEMON).ok()?;
+    (header.frame_len() <= bytes.len()).then_some(header)
 }
 
 fn copy(from: &[u8], to: &mut [MaybeUninit<u8>]) {

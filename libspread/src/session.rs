@@ -183,7 +183,7 @@ impl Session {
         let mut receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
         receiving
-            .receive(&self.stream, &self.delivered, self.private_group, cut, buffers)
+            .receive(&self.stream, &self.delivered, &self.private_group, cut, buffers)
             .map_err(|code| self.fail(code))
     }
 

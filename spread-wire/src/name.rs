@@ -112,24 +112,8 @@ impl Name {
 
     /// The bytes of the name, without padding.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0[..self.len()]
-    }
-
-    /// Bytes before the first zero byte, found in words: every message asks for it.
-    fn len(&self) -> usize {
-        const ONES: u64 = u64::from_le_bytes([1; WORD]);
-        const WORD: usize = size_of::<u64>();
-        let (words, _) = self.0.as_chunks::<WORD>();
-        for (index, word) in words.iter().enumerate() {
-            let word = u64::from_le_bytes(*word);
-            // The lowest bit that is set is the highest one of the first zero byte.
-            let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
-            if zeros != 0 {
-                let len = index * WORD + zeros.trailing_zeros() as usize / 8;
-                return len.min(MAX_GROUP_NAME);
-            }
-        }
-        MAX_GROUP_NAME
+        let len = self.0[..MAX_GROUP_NAME].iter().position(|&b| b == 0);
+        &self.0[..len.unwrap_or(MAX_GROUP_NAME)]
     }
 
     /// The name as text; `None` if it is not UTF-8.

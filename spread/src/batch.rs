@@ -52,6 +52,7 @@ impl Batch {
     ///
     /// Those of [`Sender::multicast`](crate::Sender::multicast) that come before
     /// anything is sent; then the batch is as it was.
+    #[inline]
     pub fn push(
         &mut self,
         options: impl Into<SendOptions>,

@@ -165,6 +165,7 @@ impl Connection {
     }
 
     /// Receives the message that is there, or waits for one that has not begun.
+    #[inline]
     fn take(&self, begun: &mut Begun, buffers: &mut Buffers) -> Result<(), Error> {
         let received = if begun.is_empty() {
             self.raw.receive(buffers)
@@ -194,6 +195,7 @@ impl Connection {
 
     /// What went wrong in a receive; none can follow, because the library may be
     /// within a message.
+    #[cold]
     fn receive_error(&self, error: ReceiveError) -> Error {
         self.broken.store(true, Ordering::Relaxed);
         match error {

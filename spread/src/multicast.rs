@@ -130,6 +130,7 @@ enum Names {
 }
 
 impl GroupList {
+    #[inline]
     pub(crate) fn of(groups: impl ToGroups) -> Result<GroupList, Error> {
         let mut list = GroupList { names: Names::One(Name::EMPTY), count: 0 };
         groups.add_to(&mut list)?;

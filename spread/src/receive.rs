@@ -180,6 +180,7 @@ impl Receiver {
     }
 
     /// The message that has been received into `buffer`.
+    #[inline]
     fn message_ref<'a>(&self, buffer: &'a mut MessageBuffer) -> Result<MessageRef<'a>, Error> {
         let (received, groups, body) = buffer.buffers.parts();
         let flags = received.service_type;

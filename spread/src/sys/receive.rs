@@ -98,14 +98,7 @@ impl RawMailbox {
                     };
                     return Ok(());
                 }
-                Err(code) => match code.known() {
-                    // Both sizes are told with either code, as a negative
-                    // number; zero means that this one would do.
-                    Some(ErrorCode::GroupsTooShort | ErrorCode::BufferTooShort) => {
-                        buffers.grow(num_groups, endian_mismatch)?;
-                    }
-                    _ => return Err(ReceiveError::Code(code)),
-                },
+                Err(code) => buffers.grow(code, num_groups, endian_mismatch)?,
             }
         }
     }
@@ -151,8 +144,20 @@ impl Buffers {
         (&self.received, &self.groups[..self.num_groups], &mut self.body)
     }
 
-    /// Makes room for what `SP_receive` said it needs, as negative numbers.
-    fn grow(&mut self, num_groups: c_int, endian_mismatch: c_int) -> Result<(), ReceiveError> {
+    /// Makes room for what `SP_receive` said it needs, if that is what the code means.
+    #[cold]
+    fn grow(
+        &mut self,
+        code: Code,
+        num_groups: c_int,
+        endian_mismatch: c_int,
+    ) -> Result<(), ReceiveError> {
+        let short = [ErrorCode::GroupsTooShort, ErrorCode::BufferTooShort];
+        if !code.known().is_some_and(|known| short.contains(&known)) {
+            return Err(ReceiveError::Code(code));
+        }
+        // Both sizes are told with either code, as a negative number; zero means that
+        // this one would do.
         let needed = |n: c_int| usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX);
         let groups = if num_groups < 0 { needed(num_groups) } else { 0 };
         let body = if endian_mismatch < 0 { needed(endian_mismatch) } else { 0 };
