@@ -90,10 +90,13 @@ impl Client {
     }
 
     /// Waits for the next message of a client, and passes it on.
+    #[inline]
     pub(crate) fn receive<T>(&mut self, take: impl FnOnce(RegularRef<'_>) -> T) -> Result<T> {
         loop {
-            if let MessageRef::Regular(message) = self.mailbox.receive_into(&mut self.buffer)? {
-                return Ok(take(message));
+            match self.mailbox.receive_into(&mut self.buffer) {
+                Ok(MessageRef::Regular(message)) => return Ok(take(message)),
+                Ok(MessageRef::Other(_)) => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }

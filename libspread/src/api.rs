@@ -279,15 +279,15 @@ pub unsafe extern "C" fn SP_error(error: c_int) {
 }
 
 /// Calls `body`, and makes a code of what comes of it.
+#[inline]
 fn code(body: impl FnOnce() -> Result<c_int, ErrorCode>) -> c_int {
     // What a panic leaves half done is behind locks and atomics.
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(result) => result.unwrap_or_else(ErrorCode::code),
-        Err(_) => SP_BUG,
-    }
+    let code = || body().unwrap_or_else(ErrorCode::code);
+    catch_unwind(AssertUnwindSafe(code)).unwrap_or(SP_BUG)
 }
 
 /// Calls `body` with the session of a mailbox.
+#[inline]
 fn with_session(mbox: mailbox, body: impl FnOnce(&Session) -> Result<c_int, ErrorCode>) -> c_int {
     code(|| body(&*table::get(mbox)?))
 }

@@ -42,9 +42,9 @@ pub(crate) fn destination(name: &[u8]) -> Result<Name, ErrorCode> {
     group.or_else(|_| PrivateGroup::new(name).map(Name::from)).map_err(|_| ErrorCode::IllegalGroup)
 }
 
-/// The code, `num_groups` and `endian_mismatch` that tell what was received
-/// into room for so many groups and bytes.
-pub(crate) fn results_of(received: &Received, room_for: (usize, usize)) -> (c_int, c_int, c_int) {
+/// The code, `num_groups` and `endian_mismatch` that tell what was received.
+#[inline]
+pub(crate) fn results_of(received: &Received) -> (c_int, c_int, c_int) {
     let count = |n: usize| c_int::try_from(n).unwrap_or(c_int::MAX);
     match received.outcome {
         Outcome::TooShort { groups, data_len } => {
@@ -54,14 +54,10 @@ pub(crate) fn results_of(received: &Received, room_for: (usize, usize)) -> (c_in
             };
             (code.code(), -count(groups.unwrap_or(0)), -count(data_len.unwrap_or(0)))
         }
-        Outcome::Delivered { groups, data_len, foreign_sender } => {
-            let code = if data_len > room_for.1 {
-                ErrorCode::BufferTooShort.code()
-            } else {
-                count(data_len)
-            };
-            let sign = if groups > room_for.0 { -1 } else { 1 };
-            (code, sign * count(groups), c_int::from(foreign_sender))
+        Outcome::Delivered { groups, groups_cut, data_len, data_cut, foreign_sender } => {
+            let code = if data_cut { ErrorCode::BufferTooShort.code() } else { count(data_len) };
+            let groups = if groups_cut { -count(groups) } else { count(groups) };
+            (code, groups, c_int::from(foreign_sender))
         }
     }
 }
@@ -215,11 +211,27 @@ pub(crate) unsafe fn room<'a, T>(array: *mut c_void, len: c_int) -> &'a mut [T] 
 ///
 /// `to` can be written through for [`MAX_GROUP_NAME`] bytes.
 pub(crate) unsafe fn write_name(to: *mut c_char, name: Name) {
-    let mut field = [0u8; NAME_LEN];
-    let text = name.as_bytes();
-    field[..text.len()].copy_from_slice(text);
     // SAFETY: there is room for all of the field, and bytes need no alignment.
-    unsafe { to.cast::<[u8; NAME_LEN]>().write(field) };
+    unsafe { to.cast::<[u8; NAME_LEN]>().write(padded(name)) };
+}
+
+/// The name with zeros behind it, whatever stood there. A word at a time, because every
+/// message that is received has one.
+#[inline]
+fn padded(name: Name) -> [u8; NAME_LEN] {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let mut field = *name.as_field();
+    field[NAME_LEN - 1] = 0;
+    let mut ended = false;
+    for bytes in field.as_chunks_mut().0 {
+        let word = u64::from_le_bytes(*bytes);
+        // The lowest bit that is set is the highest one of the first zero byte.
+        let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        let before = zeros ^ zeros.wrapping_sub(1);
+        *bytes = if ended { [0; 8] } else { (word & before).to_le_bytes() };
+        ended |= zeros != 0;
+    }
+    field
 }
 
 #[cfg(test)]
@@ -242,6 +254,24 @@ mod tests {
         }
         for name in ["", "#g", "two words", "#a#", "#elevenchars#d"] {
             assert_eq!(destination(name.as_bytes()), Err(ErrorCode::IllegalGroup));
+        }
+    }
+
+    #[test]
+    fn a_name_is_padded_with_zeros_whatever_stands_behind_its_end() {
+        for fill in [0x01, 0x24, 0x7f, 0x80, 0x81, 0xff] {
+            for len in 0..=NAME_LEN {
+                for behind in [0x00, 0x01, 0x80, 0xff] {
+                    let mut field = [behind; NAME_LEN];
+                    field[..len].fill(fill);
+                    if let Some(end) = field.get_mut(len) {
+                        *end = 0;
+                    }
+                    let mut expected = [0; NAME_LEN];
+                    expected[..len.min(NAME_LEN - 1)].fill(fill);
+                    assert_eq!(padded(Name::from_field(field)), expected, "{len} of {fill:#x}");
+                }
+            }
         }
     }
 

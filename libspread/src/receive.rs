@@ -21,6 +21,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 
+use bytes::buf::UninitSlice;
 use spread_wire::limits::NAME_FIELD;
 use spread_wire::{
     ByteOrder, ErrorCode, Groups, HEADER_LEN, Header, Limits, Name, ServiceType, native_body,
@@ -69,7 +70,13 @@ pub(crate) struct Received {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The message has been received; what did not fit has been cut off.
-    Delivered { groups: usize, data_len: usize, foreign_sender: bool },
+    Delivered {
+        groups: usize,
+        groups_cut: bool,
+        data_len: usize,
+        data_cut: bool,
+        foreign_sender: bool,
+    },
     /// The message is still there: what it takes where the caller's memory was
     /// too short.
     TooShort { groups: Option<usize>, data_len: Option<usize> },
@@ -97,10 +104,11 @@ impl ReadAhead {
     /// Receives the next message; `cut` says to cut it if it does not fit.
     ///
     /// An error leaves the stream out of step.
+    #[inline]
     pub(crate) fn receive(
         &mut self,
         stream: &Stream,
-        own_name: Name,
+        own_name: &Name,
         cut: bool,
         mut buffers: Buffers<'_, '_>,
     ) -> Result<Received, ErrorCode> {
@@ -118,11 +126,15 @@ impl ReadAhead {
         };
         let len = header.frame_len();
         let whole = self.filled - self.next >= len;
-        if let Some(outcome) = too_short(&header, &buffers).filter(|_| !cut) {
+        let needed = |needed: usize, there: usize| (needed > there).then_some(needed);
+        let groups = needed(header.num_groups, buffers.groups.len());
+        let data_len = needed(header.data_len, buffers.body_len());
+        let (groups_cut, data_cut) = (groups.is_some(), data_len.is_some());
+        if (groups_cut || data_cut) && !cut {
             if !whole {
                 self.filled = self.taken;
             }
-            return Ok(received(outcome, message_type));
+            return Ok(received(Outcome::TooShort { groups, data_len }, message_type));
         }
 
         self.usual_len = (3 * self.usual_len + len) / 4;
@@ -140,8 +152,14 @@ impl ReadAhead {
         }
         let foreign_sender =
             is_typed(service_type) && header.hint.sender_order() != ByteOrder::NATIVE;
-        let (groups, data_len) = (header.num_groups, header.data_len);
-        Ok(received(Outcome::Delivered { groups, data_len, foreign_sender }, message_type))
+        let outcome = Outcome::Delivered {
+            groups: header.num_groups,
+            groups_cut,
+            data_len: header.data_len,
+            data_cut,
+            foreign_sender,
+        };
+        Ok(received(outcome, message_type))
     }
 
     /// Bytes of the queue that have been delivered, less those of the next message
@@ -223,6 +241,7 @@ impl ReadAhead {
     }
 
     /// Notes that the copy has been delivered up to `end`.
+    #[inline]
     fn delivered(&mut self, end: usize, stream: &Stream) {
         if is_whole(&self.copy[end..self.filled]) {
             self.next = end;
@@ -265,7 +284,7 @@ impl ReadAhead {
         }
         stream.read(&mut more)?;
         stream.discard(body_cut, &mut self.copy)?;
-        terminate(&mut buffers.groups[..groups_kept]);
+        buffers.groups[..groups_kept].iter_mut().for_each(terminate);
         Ok(())
     }
 
@@ -286,49 +305,53 @@ impl ReadAhead {
         std::mem::take(&mut self.taken)
     }
 
+    #[inline]
     fn service_type(&self, header: &Header) -> ServiceType {
-        let after_header = &self.copy[self.next..self.filled][HEADER_LEN..];
-        match after_header.first_chunk() {
-            Some(bytes) if header.service_type.is_reject() => {
-                header.old_type(*bytes) | ServiceType::REJECT
-            }
-            _ => header.service_type,
+        if !header.service_type.is_reject() {
+            return header.service_type;
         }
+        let after_header = &self.copy[self.next..self.filled][HEADER_LEN..];
+        let old_type = after_header.first_chunk().map(|bytes| header.old_type(*bytes));
+        old_type.unwrap_or(header.service_type) | ServiceType::REJECT
     }
 }
 
 /// Copies a whole message to where it is wanted. In a new view, returns the
 /// receiver's place in it.
+#[inline]
 fn deliver(
     header: &Header,
     frame: &[u8],
-    own_name: Name,
+    own_name: &Name,
     buffers: &mut Buffers<'_, '_>,
 ) -> Result<Option<i16>, ErrorCode> {
     let (groups, body) =
         frame[HEADER_LEN + header.old_type_len()..].split_at(header.num_groups * NAME_FIELD);
     let native = native_body(header, body).map_err(|_| ErrorCode::IllegalMessage)?;
-    let mut index = None;
-    if !is_typed(header.service_type) {
-        index = Some(-1);
-        let members_fit = header.num_groups <= buffers.groups.len();
-        if header.service_type.contains(ServiceType::REG_MEMB) && members_fit {
-            let place = Groups::from_fields(groups).iter().position(|name| name == own_name);
-            index = place.and_then(|place| place.try_into().ok()).or(index);
-        }
-    }
-
     let (fields, _) = groups.as_chunks::<NAME_FIELD>();
-    let kept = fields.len().min(buffers.groups.len());
-    copy(fields[..kept].as_flattened(), buffers.groups[..kept].as_flattened_mut());
-    terminate(&mut buffers.groups[..kept]);
+    for (to, from) in buffers.groups.iter_mut().zip(fields) {
+        copy(from, to);
+        terminate(to);
+    }
     let mut body = &native[..];
     for piece in buffers.body.iter_mut() {
         let (now, later) = body.split_at(body.len().min(piece.len()));
         copy(now, piece);
         body = later;
     }
-    Ok(index)
+    let members_fit = fields.len() <= buffers.groups.len();
+    let is_membership = !is_typed(header.service_type);
+    Ok(is_membership.then(|| index(header, groups, own_name, members_fit)))
+}
+
+/// The receiver's place in a new view.
+#[cold]
+fn index(header: &Header, groups: &[u8], own_name: &Name, members_fit: bool) -> i16 {
+    if !header.service_type.contains(ServiceType::REG_MEMB) || !members_fit {
+        return -1;
+    }
+    let place = Groups::from_fields(groups).iter().position(|name| name == *own_name);
+    place.and_then(|place| place.try_into().ok()).unwrap_or(-1)
 }
 
 /// Whether the message carries the type that an application gave it.
@@ -336,37 +359,27 @@ fn is_typed(service_type: ServiceType) -> bool {
     service_type.is_regular() || service_type.is_reject()
 }
 
+#[inline]
 fn is_whole(bytes: &[u8]) -> bool {
     frame_len(bytes).is_some_and(|len| len <= bytes.len())
 }
 
 /// The length of the message that begins here. What is wrong is for the next receive
 /// to find.
+#[inline]
 fn frame_len(bytes: &[u8]) -> Option<usize> {
     let header = Header::decode(bytes.first_chunk()?, Limits::FROM_DAEMON).ok()?;
     Some(header.frame_len())
 }
 
-/// What it takes to receive the message, if there is less.
-fn too_short(header: &Header, buffers: &Buffers<'_, '_>) -> Option<Outcome> {
-    let needed = |needed: usize, there: usize| (needed > there).then_some(needed);
-    let groups = needed(header.num_groups, buffers.groups.len());
-    let data_len = needed(header.data_len, buffers.body_len());
-    (groups.is_some() || data_len.is_some()).then_some(Outcome::TooShort { groups, data_len })
-}
-
 fn copy(from: &[u8], to: &mut [MaybeUninit<u8>]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        to.write(*from);
-    }
+    UninitSlice::uninit(&mut to[..from.len()]).copy_from_slice(from);
 }
 
 /// Names end in a zero whatever the daemon sent: callers take them for C
 /// strings.
-fn terminate(groups: &mut [[MaybeUninit<u8>; NAME_FIELD]]) {
-    for group in groups {
-        group[NAME_FIELD - 1].write(0);
-    }
+fn terminate(name: &mut [MaybeUninit<u8>; NAME_FIELD]) {
+    name[NAME_FIELD - 1].write(0);
 }
 
 fn closed(_: io::Error) -> ErrorCode {

@@ -135,7 +135,8 @@ impl Session {
         self.check()?;
         let failed = |_| self.fail(ErrorCode::ConnectionClosed);
         let sent = self.stream.send_some(frames).map_err(failed)?;
-        let mut end = 0;
+        // Most often all of them have gone.
+        let mut end = if sent == frames.len() { sent } else { 0 };
         while end < sent {
             end += header_of(&frames[end..]).ok_or(ErrorCode::Bug)?.frame_len();
         }
@@ -173,6 +174,7 @@ impl Session {
     ///   failed.
     /// - `NetErrorOnSession`, `ConnectionClosed`: as for
     ///   [`multicast`](Self::multicast).
+    #[inline]
     pub(crate) fn receive(
         &self,
         cut: bool,
@@ -181,7 +183,7 @@ impl Session {
         self.check()?;
         let mut receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
-        let received = receiving.receive(&self.stream, self.private_group, cut, buffers);
+        let received = receiving.receive(&self.stream, &self.private_group, cut, buffers);
         self.surplus.store(receiving.surplus(), Ordering::Release);
         received.map_err(|code| self.fail(code))
     }

@@ -46,6 +46,7 @@ pub(crate) fn insert(session: Arc<Session>) -> Result<mailbox, ErrorCode> {
 /// # Errors
 ///
 /// `IllegalSession` for any other number.
+#[inline]
 pub(crate) fn get(mbox: mailbox) -> Result<Arc<Session>, ErrorCode> {
     let slot = slot(mbox)?.lock().unwrap_or_else(PoisonError::into_inner);
     slot.as_ref().filter(|session| is_ours(session)).cloned().ok_or(ErrorCode::IllegalSession)

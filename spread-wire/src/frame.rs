@@ -205,6 +205,7 @@ impl<'a> Groups<'a> {
     }
 
     /// Appends the names to `out`, 32 bytes each.
+    #[inline]
     pub(crate) fn encode(self, out: &mut impl BufMut) {
         match self.0 {
             Repr::Fields(fields) => out.put_slice(fields.as_flattened()),

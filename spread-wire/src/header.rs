@@ -73,6 +73,7 @@ impl Header {
     ///
     /// [`FrameError`] if the byte order is not marked as it must be, or if a
     /// length is negative or beyond `limits`.
+    #[inline]
     pub fn decode(bytes: &[u8; HEADER_LEN], limits: Limits) -> Result<Header, FrameError> {
         let word = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
         let order = ByteOrder::of_word(word(0)).ok_or(FrameError::ByteOrder)?;
@@ -102,6 +103,7 @@ impl Header {
     }
 
     /// The header's bytes.
+    #[inline]
     pub fn encode(&self) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];
         let word = self.service_type.bits() & !ENDIAN_BITS | self.order.mark();
@@ -131,6 +133,7 @@ impl Header {
 }
 
 /// A length off the wire, if it is neither negative nor beyond `max`.
+#[inline]
 fn within(len: i32, max: usize) -> Option<usize> {
     usize::try_from(len).ok().filter(|&len| len <= max)
 }

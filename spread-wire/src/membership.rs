@@ -190,13 +190,20 @@ impl MembershipBody {
 ///
 /// [`MembershipError`] if they have to be turned round and are not where they should
 /// be.
+#[inline]
 pub fn native_body<'a>(header: &Header, body: &'a [u8]) -> Result<Cow<'a, [u8]>, MembershipError> {
     let flags = header.service_type;
     if header.order == ByteOrder::NATIVE || flags.is_regular() || flags.is_reject() {
         return Ok(Cow::Borrowed(body));
     }
+    turned_body(header, body).map(Cow::Owned)
+}
+
+/// The body of a membership message of the other byte order, with its integers turned
+/// round.
+fn turned_body(header: &Header, body: &[u8]) -> Result<Vec<u8>, MembershipError> {
     let mut native = BytesMut::with_capacity(body.len());
-    if flags.contains(ServiceType::REG_MEMB) {
+    if header.service_type.contains(ServiceType::REG_MEMB) {
         MembershipBody::parse(body, header.order)?.encode(ByteOrder::NATIVE, &mut native);
     } else if let Some((id, rest)) = body.split_first_chunk() {
         native.put_slice(&GroupId::decode(id, header.order).encode(ByteOrder::NATIVE));
@@ -204,7 +211,7 @@ pub fn native_body<'a>(header: &Header, body: &'a [u8]) -> Result<Cow<'a, [u8]>,
     } else {
         native.put_slice(body);
     }
-    Ok(Cow::Owned(native.into()))
+    Ok(native.into())
 }
 
 fn set_len(set: &[Name]) -> usize {

@@ -123,6 +123,7 @@ impl<'a> Request<'a> {
     }
 
     /// The header of the request, as the client `sender` sends it.
+    #[inline]
     pub fn header(&self, sender: Name, order: ByteOrder) -> Header {
         let (service_type, num_groups, message_type, data_len) = match self {
             Request::Join(_) => (ServiceType::JOIN, 1, 0, 0),
@@ -145,6 +146,7 @@ impl<'a> Request<'a> {
     }
 
     /// Appends what comes before the [`body`](Self::body).
+    #[inline]
     pub fn encode_head(&self, sender: Name, order: ByteOrder, out: &mut impl BufMut) {
         out.put_slice(&self.header(sender, order).encode());
         match self {

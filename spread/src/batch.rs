@@ -1,10 +1,8 @@
 //! Many messages with few system calls.
 
-use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use bytes::{Buf, BytesMut};
-use spread_wire::{ByteOrder, Frame, Limits, Name};
+use spread_wire::{ByteOrder, FrameRef, Limits, Name};
 
 use crate::connection::{Connection, session_error};
 use crate::multicast::GroupList;
@@ -35,9 +33,11 @@ use crate::{Error, SendOptions, ToGroups};
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// As they go over the wire, but for the name of the sender.
-    frames: BytesMut,
-    /// The bytes of each.
-    lens: VecDeque<usize>,
+    frames: Vec<u8>,
+    /// Where the first of them begins.
+    start: usize,
+    /// How many there are.
+    len: usize,
 }
 
 impl Batch {
@@ -52,6 +52,7 @@ impl Batch {
     ///
     /// Those of [`Sender::multicast`](crate::Sender::multicast) that come before
     /// anything is sent; then the batch is as it was.
+    #[inline]
     pub fn push(
         &mut self,
         options: impl Into<SendOptions>,
@@ -60,47 +61,61 @@ impl Batch {
     ) -> Result<(), Error> {
         let (groups, body) = (GroupList::of(groups)?, payload.as_ref());
         groups.check_payload(body.len())?;
-        let request = options.into().request(groups.names(), body);
-        let before = self.frames.len();
-        request.encode(Name::EMPTY, ByteOrder::NATIVE, &mut self.frames);
-        self.lens.push_back(self.frames.len() - before);
+        self.add(options.into(), &groups, body);
         Ok(())
+    }
+
+    /// Adds what has been checked.
+    fn add(&mut self, options: SendOptions, groups: &GroupList, body: &[u8]) {
+        let request = options.request(groups.names(), body);
+        request.encode_head(Name::EMPTY, ByteOrder::NATIVE, &mut self.frames);
+        self.frames.extend_from_slice(body);
+        self.len += 1;
     }
 
     /// The number of messages in it.
     pub fn len(&self) -> usize {
-        self.lens.len()
+        self.len
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.lens.is_empty()
+        self.len == 0
     }
 
     /// Takes all messages out.
     pub fn clear(&mut self) {
         self.frames.clear();
-        self.lens.clear();
+        self.start = 0;
+        self.len = 0;
     }
 
     /// Takes out the messages in the first `sent` bytes; returns their number.
-    fn advance(&mut self, mut sent: usize) -> usize {
-        let before = self.lens.len();
-        self.frames.advance(sent);
-        while let Some(len) = self.lens.front()
-            && let Some(rest) = sent.checked_sub(*len)
-        {
-            sent = rest;
-            self.lens.pop_front();
+    fn advance(&mut self, sent: usize) -> usize {
+        let before = self.len;
+        let end = self.start + sent;
+        // Most often all of them have gone.
+        if end >= self.frames.len() {
+            self.clear();
+            return before;
         }
-        before - self.lens.len()
+        while self.start < end
+            && let Some(frame) = self.first()
+        {
+            self.start += frame.as_bytes().len();
+            self.len -= 1;
+        }
+        // As many bytes as move have gone before, so that this is cheap.
+        if self.start > self.frames.len() / 2 {
+            self.frames.drain(..self.start);
+            self.start = 0;
+        }
+        before - self.len
     }
 
-    /// Takes out the first message.
-    fn pop(&mut self) -> Option<Frame> {
-        let frame = Frame::decode(&mut self.frames, Limits::FROM_CLIENT).ok()??;
-        self.lens.pop_front();
-        Some(frame)
+    /// The first message.
+    fn first(&self) -> Option<FrameRef<'_>> {
+        FrameRef::decode(&self.frames[self.start..], Limits::FROM_CLIENT).ok()?
     }
 }
 
@@ -110,7 +125,7 @@ impl Connection {
             return Ok(0);
         }
         self.usable()?;
-        match self.raw.multicast_frames(&mut batch.frames) {
+        match self.raw.multicast_frames(&mut batch.frames[batch.start..]) {
             Some(Ok(sent)) => Ok(batch.advance(sent)),
             Some(Err(code)) => Err(session_error("SP_multigroup_multicast", code)),
             None => self.multicast_each(batch),
@@ -121,14 +136,16 @@ impl Connection {
     fn multicast_each(&self, batch: &mut Batch) -> Result<usize, Error> {
         let mut sent = 0;
         while (sent == 0 || self.raw.is_writable().map_err(Error::Io)?)
-            && let Some(frame) = batch.pop()
+            && let Some(frame) = batch.first()
         {
             let groups: Vec<Name> = frame.groups().iter().collect();
             let header = frame.header();
             let (service_type, message_type) = (header.service_type, header.hint.message_type());
-            self.raw
-                .multicast(service_type, &groups, message_type, &[IoSlice::new(frame.body())])
-                .map_err(|code| session_error("SP_multigroup_multicast", code))?;
+            let body = [IoSlice::new(frame.body())];
+            let result = self.raw.multicast(service_type, &groups, message_type, &body);
+            let len = frame.as_bytes().len();
+            batch.advance(len);
+            result.map_err(|code| session_error("SP_multigroup_multicast", code))?;
             sent += 1;
         }
         Ok(sent)

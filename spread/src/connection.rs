@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use spread_wire::{Begun, ErrorCode, PrivateGroup};
@@ -14,7 +14,7 @@ use spread_wire::{
 
 use crate::interrupt::Wake;
 use crate::multicast::GroupList;
-use crate::sys::{Arrival, Buffers, Code, RawMailbox, Readable, ReceiveError, Received};
+use crate::sys::{Arrival, Buffers, Code, RawMailbox, Readable, ReceiveError};
 use crate::{Error, ProtocolError, SendOptions, ToGroups, multicast, sys};
 
 /// A connection to a daemon.
@@ -27,19 +27,11 @@ pub(crate) struct Connection {
     broken: AtomicBool,
     /// What interrupts a receive, once somebody has asked for it.
     wake: OnceLock<Arc<Wake>>,
-    /// The beginning of the next message, if it has been taken off the socket.
-    begun: Mutex<Begun>,
 }
 
 impl Connection {
     pub(crate) fn new(raw: RawMailbox, private_group: PrivateGroup) -> Connection {
-        Connection {
-            raw,
-            private_group,
-            broken: AtomicBool::new(false),
-            wake: OnceLock::new(),
-            begun: Mutex::default(),
-        }
+        Connection { raw, private_group, broken: AtomicBool::new(false), wake: OnceLock::new() }
     }
 
     /// Has its receives ended by the interrupters of `wake`, too.
@@ -129,53 +121,65 @@ impl Connection {
         self.raw.start_send(&head[..len], request.body())
     }
 
-    /// Waits for a message, and receives it into `buffers`.
-    pub(crate) fn receive(&self, buffers: &mut Buffers) -> Result<Received, Error> {
+    /// Waits for a message, and receives it into `buffers`. What has been taken off the
+    /// socket of one that is not all there is in `begun`.
+    #[inline]
+    pub(crate) fn receive(&self, begun: &mut Begun, buffers: &mut Buffers) -> Result<(), Error> {
         self.usable()?;
         // Without an interrupter the library may do the waiting, but not for the rest
         // of a message that it has not seen the beginning of.
-        if self.wake.get().is_some() || !self.begun().is_empty() {
-            self.wait(None)?;
+        if self.wake.get().is_some() || !begun.is_empty() {
+            self.wait(None, begun)?;
         }
-        self.take(buffers)
+        self.take(begun, buffers)
     }
 
-    /// As [`receive`](Self::receive), but gives up at the deadline.
+    /// As [`receive`](Self::receive), but gives up at the deadline; says whether it has
+    /// received a message.
     pub(crate) fn receive_by(
         &self,
         deadline: Option<Instant>,
+        begun: &mut Begun,
         buffers: &mut Buffers,
-    ) -> Result<Option<Received>, Error> {
+    ) -> Result<bool, Error> {
         self.usable()?;
-        if self.wait(deadline)? { self.take(buffers).map(Some) } else { Ok(None) }
+        if !self.wait(deadline, begun)? {
+            return Ok(false);
+        }
+        self.take(begun, buffers).map(|()| true)
     }
 
     /// As [`receive`](Self::receive), but does not wait, not even for the rest of
-    /// a message, and takes no notice of an interrupter.
-    pub(crate) fn try_receive(&self, buffers: &mut Buffers) -> Result<Option<Received>, Error> {
+    /// a message, and takes no notice of an interrupter; says whether it has received a
+    /// message.
+    pub(crate) fn try_receive(
+        &self,
+        begun: &mut Begun,
+        buffers: &mut Buffers,
+    ) -> Result<bool, Error> {
         self.usable()?;
-        match self.arrival()? {
-            Arrival::Message => self.take(buffers).map(Some),
-            Arrival::Nothing => Ok(None),
+        match self.arrival(begun)? {
+            Arrival::Message => self.take(begun, buffers).map(|()| true),
+            Arrival::Nothing => Ok(false),
         }
     }
 
     /// Receives the message that is there, or waits for one that has not begun.
-    fn take(&self, buffers: &mut Buffers) -> Result<Received, Error> {
-        let mut begun = self.begun();
+    #[inline]
+    fn take(&self, begun: &mut Begun, buffers: &mut Buffers) -> Result<(), Error> {
         let received = if begun.is_empty() {
             self.raw.receive(buffers)
         } else {
-            self.raw.receive_begun(&mut begun, self.private_group.into(), buffers)
+            self.raw.receive_begun(begun, self.private_group.into(), buffers)
         };
         received.map_err(|error| self.receive_error(error))
     }
 
     /// Waits until a message is there, all of it, or none will be; `false` if
     /// that does not happen in time.
-    fn wait(&self, deadline: Option<Instant>) -> Result<bool, Error> {
+    fn wait(&self, deadline: Option<Instant>, begun: &mut Begun) -> Result<bool, Error> {
         let wake = self.wake.get().map(|wake| wake.as_fd());
-        while self.arrival()? == Arrival::Nothing {
+        while self.arrival(begun)? == Arrival::Nothing {
             let readable = self.raw.wait_readable(wake, deadline).map_err(Error::Io)?;
             self.heed(readable)?;
             if !readable.mailbox && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -185,17 +189,13 @@ impl Connection {
         Ok(true)
     }
 
-    fn arrival(&self) -> Result<Arrival, Error> {
-        self.raw.arrival(&mut self.begun()).map_err(|error| self.receive_error(error))
-    }
-
-    /// One thread receives at a time, so nobody waits for this.
-    fn begun(&self) -> MutexGuard<'_, Begun> {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    fn arrival(&self, begun: &mut Begun) -> Result<Arrival, Error> {
+        self.raw.arrival(begun).map_err(|error| self.receive_error(error))
     }
 
     /// What went wrong in a receive; none can follow, because the library may be
     /// within a message.
+    #[cold]
     fn receive_error(&self, error: ReceiveError) -> Error {
         self.broken.store(true, Ordering::Relaxed);
         match error {

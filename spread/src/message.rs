@@ -287,7 +287,7 @@ pub struct RejectedMessage {
 impl Message {
     /// Makes a message of what the library received.
     pub(crate) fn parse(
-        received: Received,
+        received: &Received,
         groups: &[[u8; NAME_FIELD]],
         body: &mut Vec<u8>,
     ) -> Result<Message, ProtocolError> {

@@ -130,6 +130,7 @@ enum Names {
 }
 
 impl GroupList {
+    #[inline]
     pub(crate) fn of(groups: impl ToGroups) -> Result<GroupList, Error> {
         let mut list = GroupList { names: Names::One(Name::EMPTY), count: 0 };
         groups.add_to(&mut list)?;
@@ -156,6 +157,7 @@ impl GroupList {
         Ok(())
     }
 
+    #[inline]
     fn push(&mut self, name: Name) {
         match &mut self.names {
             Names::One(first) if self.count == 0 => *first = name,
@@ -209,6 +211,7 @@ impl ToGroups for Name {
 impl sealed::Sealed for GroupName {}
 
 impl ToGroups for GroupName {
+    #[inline]
     fn add_to(&self, list: &mut GroupList) -> Result<(), Error> {
         list.push((*self).into());
         Ok(())
@@ -218,6 +221,7 @@ impl ToGroups for GroupName {
 impl sealed::Sealed for PrivateGroup {}
 
 impl ToGroups for PrivateGroup {
+    #[inline]
     fn add_to(&self, list: &mut GroupList) -> Result<(), Error> {
         list.push((*self).into());
         Ok(())

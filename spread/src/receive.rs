@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use spread_wire::{ByteOrder, Name, PrivateGroup, Service, ServiceType};
+use spread_wire::{Begun, ByteOrder, Name, PrivateGroup, Service, ServiceType};
 
 use crate::connection::Connection;
 use crate::message::sender_order;
@@ -24,13 +24,15 @@ const FIRST_BODY: usize = 8 * 1024;
 #[derive(Debug)]
 pub struct Receiver {
     connection: Arc<Connection>,
+    /// The beginning of the next message, if it has been taken off the socket.
+    begun: Begun,
     buffer: MessageBuffer,
     ended: bool,
 }
 
 impl Receiver {
     pub(crate) fn new(connection: Arc<Connection>) -> Receiver {
-        Receiver { connection, buffer: MessageBuffer::new(), ended: false }
+        Receiver { connection, begun: Begun::default(), buffer: MessageBuffer::new(), ended: false }
     }
 
     #[cfg(feature = "tokio")]
@@ -51,8 +53,8 @@ impl Receiver {
     /// [`Protocol`](Error::Protocol): the mailbox has come to its end.
     /// [`Interrupted`](Error::Interrupted): by an [`Interrupter`].
     pub fn receive(&mut self) -> Result<Message, Error> {
-        let received = self.connection.receive(&mut self.buffer.buffers)?;
-        self.message(received)
+        self.connection.receive(&mut self.begun, &mut self.buffer.buffers)?;
+        self.message()
     }
 
     /// Waits for the next message for as long as `timeout`; `None` if none came.
@@ -80,8 +82,9 @@ impl Receiver {
         &mut self,
         deadline: Option<Instant>,
     ) -> Result<Option<Message>, Error> {
-        let received = self.connection.receive_by(deadline, &mut self.buffer.buffers)?;
-        received.map(|received| self.message(received)).transpose()
+        let (begun, buffers) = (&mut self.begun, &mut self.buffer.buffers);
+        let received = self.connection.receive_by(deadline, begun, buffers)?;
+        received.then(|| self.message()).transpose()
     }
 
     /// Receives a message if that needs no waiting, not even for the rest of it;
@@ -97,8 +100,8 @@ impl Receiver {
     /// [`ConnectionClosed`](Error::ConnectionClosed), [`Protocol`](Error::Protocol)
     /// and [`Io`](Error::Io).
     pub fn try_receive(&mut self) -> Result<Option<Message>, Error> {
-        let received = self.connection.try_receive(&mut self.buffer.buffers)?;
-        received.map(|received| self.message(received)).transpose()
+        let received = self.connection.try_receive(&mut self.begun, &mut self.buffer.buffers)?;
+        received.then(|| self.message()).transpose()
     }
 
     /// Waits for the next message and receives it into memory that is used again:
@@ -125,8 +128,8 @@ impl Receiver {
         &mut self,
         buffer: &'a mut MessageBuffer,
     ) -> Result<MessageRef<'a>, Error> {
-        let received = self.connection.receive(&mut buffer.buffers)?;
-        self.message_ref(received, buffer)
+        self.connection.receive(&mut self.begun, &mut buffer.buffers)?;
+        self.message_ref(buffer)
     }
 
     /// As [`receive_into`](Receiver::receive_into), if that needs no waiting;
@@ -139,8 +142,8 @@ impl Receiver {
         &mut self,
         buffer: &'a mut MessageBuffer,
     ) -> Result<Option<MessageRef<'a>>, Error> {
-        let received = self.connection.try_receive(&mut buffer.buffers)?;
-        received.map(|received| self.message_ref(received, buffer)).transpose()
+        let received = self.connection.try_receive(&mut self.begun, &mut buffer.buffers)?;
+        received.then(|| self.message_ref(buffer)).transpose()
     }
 
     /// The messages as they come, without end until the mailbox has come to its
@@ -170,17 +173,16 @@ impl Receiver {
         self.connection.raw.shut_down();
     }
 
-    fn message(&mut self, received: Received) -> Result<Message, Error> {
-        let (groups, body) = self.buffer.buffers.parts();
+    /// The message that has been received.
+    fn message(&mut self) -> Result<Message, Error> {
+        let (received, groups, body) = self.buffer.buffers.parts();
         Message::parse(received, groups, body).map_err(|error| self.connection.broken(error))
     }
 
-    fn message_ref<'a>(
-        &self,
-        received: Received,
-        buffer: &'a mut MessageBuffer,
-    ) -> Result<MessageRef<'a>, Error> {
-        let (groups, body) = buffer.buffers.parts();
+    /// The message that has been received into `buffer`.
+    #[inline]
+    fn message_ref<'a>(&self, buffer: &'a mut MessageBuffer) -> Result<MessageRef<'a>, Error> {
+        let (received, groups, body) = buffer.buffers.parts();
         let flags = received.service_type;
         match flags.service() {
             Some(service) if flags.is_regular() => {
@@ -237,7 +239,7 @@ pub enum MessageRef<'a> {
 /// A [`RegularMessage`](crate::RegularMessage) in a [`MessageBuffer`].
 #[derive(Debug)]
 pub struct RegularRef<'a> {
-    received: Received,
+    received: &'a Received,
     service: Service,
     groups: &'a [[u8; spread_wire::limits::NAME_FIELD]],
     payload: &'a [u8],

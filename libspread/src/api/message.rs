@@ -333,10 +333,8 @@ unsafe fn receive<'a>(
     // SAFETY: not null, so it can be read.
     let flags = unsafe { results.service_type.read() };
     let cut = flags_of(flags).contains(ServiceType::DROP_RECV);
-    let buffers = Buffers { groups, body };
-    let room_for = (buffers.groups.len(), buffers.body_len());
-    let received = session.receive(cut, buffers)?;
-    let (code, count, mismatch) = results_of(&received, room_for);
+    let received = session.receive(cut, Buffers { groups, body })?;
+    let (code, count, mismatch) = results_of(&received);
     // SAFETY: none is null, so each can be written through.
     unsafe {
         results.service_type.write(received.service_type.bits() as service);

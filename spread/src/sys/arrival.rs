@@ -73,7 +73,7 @@ impl RawMailbox {
         begun: &mut Begun,
         me: Name,
         buffers: &mut Buffers,
-    ) -> Result<Received, ReceiveError> {
+    ) -> Result<(), ReceiveError> {
         loop {
             if let Some(frame) = begun.take(Limits::FROM_DAEMON)? {
                 return buffers.fill(&frame, me);
@@ -109,7 +109,7 @@ impl RawMailbox {
 
 impl Buffers {
     /// Fills them as `SP_receive` does for the client `me`.
-    fn fill(&mut self, frame: &Frame, me: Name) -> Result<Received, ReceiveError> {
+    fn fill(&mut self, frame: &Frame, me: Name) -> Result<(), ReceiveError> {
         let header = frame.header();
         let body = native_body(header, frame.body());
         let body = body.map_err(|_| Code::from(ErrorCode::IllegalMessage))?;
@@ -127,7 +127,7 @@ impl Buffers {
         let (flags, hint) = (header.service_type, header.hint);
         let is_membership = !flags.is_regular() && !flags.is_reject();
         let place = || groups.iter().position(|name| name == me);
-        Ok(Received {
+        self.received = Received {
             service_type: frame.old_type().map_or(flags, |old| old | ServiceType::REJECT),
             sender: header.name,
             message_type: match is_membership {
@@ -136,7 +136,8 @@ impl Buffers {
                 false => hint.message_type(),
             },
             endian_mismatch: !is_membership && hint.sender_order() != ByteOrder::NATIVE,
-        })
+        };
+        Ok(())
     }
 }
 

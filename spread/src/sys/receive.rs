@@ -1,6 +1,6 @@
 //! Receiving, and waiting for it.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Instant;
@@ -20,9 +20,11 @@ pub(crate) struct Received {
     pub(crate) endian_mismatch: bool,
 }
 
-/// Memory for the groups and the body of a message, kept from one to the next.
+/// What is told about a message, and memory for its groups and its body, kept from one
+/// to the next.
 #[derive(Debug)]
 pub(crate) struct Buffers {
+    pub(super) received: Received,
     pub(super) groups: Vec<[u8; NAME_FIELD]>,
     pub(super) num_groups: usize,
     pub(super) body: Vec<u8>,
@@ -52,11 +54,12 @@ impl From<Code> for ReceiveError {
 
 impl RawMailbox {
     /// Waits for a message, and lets `buffers` grow until it fits.
-    pub(crate) fn receive(&self, buffers: &mut Buffers) -> Result<Received, ReceiveError> {
+    #[inline]
+    pub(crate) fn receive(&self, buffers: &mut Buffers) -> Result<(), ReceiveError> {
         loop {
             // In: no flags; a left-over DROP_RECV would cut messages short.
             let mut service_type: spread_sys::service = 0;
-            let mut sender: [c_char; NAME_FIELD] = [0; NAME_FIELD];
+            let mut sender = [0; NAME_FIELD];
             let mut num_groups: c_int = 0;
             let mut message_type: i16 = 0;
             let mut endian_mismatch: c_int = 0;
@@ -67,7 +70,7 @@ impl RawMailbox {
                 spread_sys::SP_receive(
                     self.mbox,
                     &mut service_type,
-                    sender.as_mut_ptr(),
+                    sender.as_mut_ptr().cast(),
                     buffers.groups.len() as c_int,
                     &mut num_groups,
                     buffers.groups.as_mut_ptr().cast(),
@@ -87,21 +90,15 @@ impl RawMailbox {
                     // within the capacity.
                     unsafe { buffers.body.set_len(len) };
                     buffers.num_groups = count;
-                    return Ok(Received {
+                    buffers.received = Received {
                         service_type: ServiceType::from_bits_retain(service_type as u32),
-                        sender: Name::from_field(sender.map(|c| c as u8)),
+                        sender: Name::from_field(sender),
                         message_type,
                         endian_mismatch: endian_mismatch != 0,
-                    });
+                    };
+                    return Ok(());
                 }
-                Err(code) => match code.known() {
-                    // Both sizes are told with either code, as a negative
-                    // number; zero means that this one would do.
-                    Some(ErrorCode::GroupsTooShort | ErrorCode::BufferTooShort) => {
-                        buffers.grow(num_groups, endian_mismatch)?;
-                    }
-                    _ => return Err(ReceiveError::Code(code)),
-                },
+                Err(code) => buffers.grow(code, num_groups, endian_mismatch)?,
             }
         }
     }
@@ -128,20 +125,39 @@ impl RawMailbox {
 
 impl Buffers {
     pub(crate) fn new(groups: usize, body: usize) -> Buffers {
+        let received = Received {
+            service_type: ServiceType::empty(),
+            sender: Name::EMPTY,
+            message_type: 0,
+            endian_mismatch: false,
+        };
         Buffers {
+            received,
             groups: vec![[0; NAME_FIELD]; groups],
             num_groups: 0,
             body: Vec::with_capacity(body),
         }
     }
 
-    /// The groups and the body of the last message.
-    pub(crate) fn parts(&mut self) -> (&[[u8; NAME_FIELD]], &mut Vec<u8>) {
-        (&self.groups[..self.num_groups], &mut self.body)
+    /// The last message: what is told about it, its groups and its body.
+    pub(crate) fn parts(&mut self) -> (&Received, &[[u8; NAME_FIELD]], &mut Vec<u8>) {
+        (&self.received, &self.groups[..self.num_groups], &mut self.body)
     }
 
-    /// Makes room for what `SP_receive` said it needs, as negative numbers.
-    fn grow(&mut self, num_groups: c_int, endian_mismatch: c_int) -> Result<(), ReceiveError> {
+    /// Makes room for what `SP_receive` said it needs, if that is what the code means.
+    #[cold]
+    fn grow(
+        &mut self,
+        code: Code,
+        num_groups: c_int,
+        endian_mismatch: c_int,
+    ) -> Result<(), ReceiveError> {
+        let short = [ErrorCode::GroupsTooShort, ErrorCode::BufferTooShort];
+        if !code.known().is_some_and(|known| short.contains(&known)) {
+            return Err(ReceiveError::Code(code));
+        }
+        // Both sizes are told with either code, as a negative number; zero means that
+        // this one would do.
         let needed = |n: c_int| usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX);
         let groups = if num_groups < 0 { needed(num_groups) } else { 0 };
         let body = if endian_mismatch < 0 { needed(endian_mismatch) } else { 0 };
