@@ -92,6 +92,16 @@ fn bench_measures_every_workload() {
 }
 
 #[test]
+fn bench_shows_that_its_daemon_busy_polls() {
+    let args = ["flood", "--size", "64", "--count", "200", "--warm-up", "20", "--runs", "1"];
+    let args = [&args[..], &["--busy-poll", "50"]].concat();
+    let lines = Program::example("bench", &args).finish();
+    let is_row =
+        |line: &String| line.starts_with("flood") && line.contains("own, unix, busy-poll 50");
+    assert!(lines.iter().any(is_row), "{lines:#?}");
+}
+
+#[test]
 fn bench_tells_of_a_run_that_stalls() {
     let peer = Peer::start(Transport::Unix, |_| Ok(()));
     let args = ["--daemon", peer.address(), "flood", "--size", "64", "--deadline", "0.2"];

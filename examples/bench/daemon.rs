@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use spread_daemon::Daemon;
 
@@ -12,9 +13,10 @@ use crate::options::Transport;
 
 /// Is a daemon until the end of its input, that is, until the end of who started
 /// it. Says where clients find it, by TCP and by unix socket.
-pub(crate) fn serve() -> Result {
+pub(crate) fn serve(busy_poll: u64) -> Result {
+    let builder = Daemon::builder().busy_poll(Duration::from_micros(busy_poll));
     // The file of a process that was killed may be in the way.
-    let daemon = Daemon::builder().unix_dir("/tmp").remove_stale_socket(true).start()?;
+    let daemon = builder.unix_dir("/tmp").remove_stale_socket(true).start()?;
     let unix = daemon.unix_address().ok_or("no unix socket")?;
     println!("{} {unix}", daemon.address());
     io::stdout().flush()?;
@@ -29,9 +31,9 @@ pub(crate) struct OwnDaemon {
 }
 
 impl OwnDaemon {
-    pub(crate) fn start(transport: Transport) -> Result<OwnDaemon> {
+    pub(crate) fn start(transport: Transport, busy_poll: u64) -> Result<OwnDaemon> {
         let mut child = Command::new(std::env::current_exe()?)
-            .arg("daemon")
+            .args(["daemon", "--busy-poll", &busy_poll.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

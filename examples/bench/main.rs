@@ -51,7 +51,7 @@ type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + 
 fn main() {
     let args = Args::parse();
     let result = match &args.part {
-        Some(Part::Daemon) => daemon::serve(),
+        Some(Part::Daemon { busy_poll }) => daemon::serve(*busy_poll),
         Some(Part::Client(args)) => client::run(args),
         None => measure(&args.options),
     };
@@ -66,7 +66,7 @@ fn measure(options: &Options) -> Result {
         eprintln!("bench: not built with --release, so the figures say nothing");
     }
     let own = match options.daemon {
-        None => Some(OwnDaemon::start(options.transport)?),
+        None => Some(OwnDaemon::start(options.transport, options.busy_poll)?),
         Some(_) => None,
     };
     let sides = sides(options, own.as_ref())?;
@@ -94,7 +94,10 @@ fn sides(options: &Options, own: Option<&OwnDaemon>) -> Result<Vec<Side>> {
     let this = std::env::current_exe()?;
     let first = match (own, &options.daemon) {
         (Some(own), _) => Side {
-            label: format!("own, {}", options.transport),
+            label: match options.busy_poll {
+                0 => format!("own, {}", options.transport),
+                time => format!("own, {}, busy-poll {time}", options.transport),
+            },
             address: own.address().to_owned(),
             program: this.clone(),
             daemon_pid: Some(own.pid()),

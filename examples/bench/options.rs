@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use spread::Service;
+use spread_daemon::Builder;
+
+const MAX_BUSY_POLL: u64 = Builder::MAX_BUSY_POLL.as_micros() as u64;
 
 /// Measures group multicast: rate, latency, and CPU time of client and daemon.
 #[derive(Parser)]
@@ -62,6 +65,10 @@ pub(crate) struct Options {
     /// How clients reach its own daemon
     #[arg(long, value_enum, default_value_t = Transport::Unix)]
     pub(crate) transport: Transport,
+    /// How long its own daemon polls before it sleeps
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0, conflicts_with = "daemon",
+        value_parser = clap::value_parser!(u64).range(..=MAX_BUSY_POLL))]
+    pub(crate) busy_poll: u64,
     /// A second daemon, measured in turns with the first
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) versus: Option<String>,
@@ -130,7 +137,10 @@ impl Display for Transport {
 pub(crate) enum Part {
     /// A daemon, until the end of its input
     #[command(hide = true)]
-    Daemon,
+    Daemon {
+        #[arg(long)]
+        busy_poll: u64,
+    },
     /// One of the clients of a workload
     #[command(hide = true)]
     Client(ClientArgs),

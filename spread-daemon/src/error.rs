@@ -3,8 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use spread_wire::NameError;
+
+use crate::Builder;
 
 /// Why a daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +28,12 @@ pub enum StartError {
         count: usize,
         /// How many different names they have.
         names: usize,
+    },
+    /// The daemon was to poll for too long before it sleeps.
+    #[error("cannot busy-poll for {time:?}, but for {:?} at most", Builder::MAX_BUSY_POLL)]
+    BusyPoll {
+        /// How long.
+        time: Duration,
     },
     /// Another program listens at the TCP address, maybe another daemon.
     #[error("another program, maybe another daemon, listens at {address}")]

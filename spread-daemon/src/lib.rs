@@ -54,6 +54,7 @@ mod settings;
 mod status;
 mod stream;
 mod verifier;
+mod wait;
 
 pub use access::{Access, AccessPolicy, ClientInfo, Sending};
 pub use authentication::{AddressList, AddressListError, Authentication, Method};

@@ -22,6 +22,7 @@ use crate::pacing::Paused;
 use crate::settings::Settings;
 use crate::status::Rate;
 use crate::verifier::Verifier;
+use crate::wait::Wait;
 
 /// Bytes read from one connection before the others have their turn.
 const TURN: usize = 64 * 1024;
@@ -114,10 +115,15 @@ impl Server {
     /// What [`Poll::poll`] returns, which nothing can be done about.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
+        let mut wait = Wait::new(self.settings.busy_poll);
         while !self.control.is_stopped() && !self.is_drained() {
-            match self.poll.poll(&mut events, self.timeout()) {
+            let waited = wait.for_events(self.timeout(), |timeout| {
+                self.poll.poll(&mut events, timeout)?;
+                Ok(!events.is_empty())
+            });
+            match waited {
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                polled => polled?,
+                waited => waited?,
             }
             self.turn(&events);
             // A task may have taken the event that tells of the next one.

@@ -1,4 +1,4 @@
-//! What a daemon grants its clients.
+//! What a daemon grants its clients, and how it serves them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub enum SlowReceivers {
     Backpressure,
 }
 
-/// What a daemon grants its clients.
+/// What a daemon grants its clients, and how it serves them.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// Sessions, those included that are in their handshake.
@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) authentication: Authentication,
     /// What they may do; `None` allows everything.
     pub(crate) policy: Option<Arc<dyn AccessPolicy>>,
+    /// How long the loop polls before it sleeps.
+    pub(crate) busy_poll: Duration,
 }
 
 impl Default for Settings {
@@ -51,6 +53,7 @@ impl Default for Settings {
             handshake: Duration::from_secs(10),
             authentication: Authentication::default(),
             policy: None,
+            busy_poll: Duration::ZERO,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use spread_daemon::{Daemon, StartError};
+use spread_daemon::{Builder, Daemon, StartError};
 use spread_wire::Cause;
 use support::client::Client;
 
@@ -79,6 +79,29 @@ fn limits_may_be_as_wide_as_their_types() {
         .start()
         .unwrap();
     Client::connect(daemon.socket_addr(), "client").join("group");
+}
+
+#[test]
+fn a_daemon_that_busy_polls_serves_and_stops_while_it_polls() {
+    let daemon = Daemon::builder().busy_poll(Builder::MAX_BUSY_POLL).start().unwrap();
+    let mut client = Client::connect(daemon.socket_addr(), "client");
+    client.join("group");
+    for number in 0..100_u32 {
+        client.multicast("group", &number.to_le_bytes());
+        assert_eq!(client.receive_body(), number.to_le_bytes());
+    }
+    // It has just sent a message.
+    daemon.stop_handle().stop();
+    client.wait_for_close();
+    daemon.wait().unwrap();
+}
+
+#[test]
+fn a_daemon_does_not_busy_poll_for_longer_than_a_moment() {
+    let time = Builder::MAX_BUSY_POLL + Duration::from_nanos(1);
+    let error = Daemon::builder().busy_poll(time).start().unwrap_err();
+    assert!(matches!(error, StartError::BusyPoll { time: refused } if refused == time));
+    assert_eq!(error.to_string(), "cannot busy-poll for 10.000001ms, but for 10ms at most");
 }
 
 #[test]

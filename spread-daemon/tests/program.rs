@@ -9,6 +9,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use spread_wire::handshake::Connect;
 use support::client::Client;
@@ -401,6 +403,68 @@ fn it_tells_the_service_manager_that_it_is_ready_and_that_it_stops() {
     assert_eq!(hear(), "STOPPING=1");
 }
 
+/// A file that /proc has for each thread of a process.
+#[cfg(target_os = "linux")]
+fn of_threads(process: u32, file: &str) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    threads.map(|thread| fs::read_to_string(thread.unwrap().path().join(file)).unwrap()).collect()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn busy_polling_it_stays_awake_after_a_message_and_then_sleeps() {
+    let folder = Folder::new();
+    let program = Program::start(folder.command(0).args(["--busy-poll", "10000"]));
+    let process = program.child.id();
+    let sleeps = || {
+        let states = of_threads(process, "stat");
+        states.iter().all(|state| state.rsplit_once(") ").unwrap().1.starts_with('S'))
+    };
+    let mut client = Client::connect(program.address(), "me");
+    client.join("town");
+    for _ in 0..5 {
+        let start = Instant::now();
+        client.multicast("town", b"hello");
+        client.receive_body();
+        while !sleeps() {
+            assert!(start.elapsed() < support::client::DEADLINE, "it never sleeps");
+            thread::yield_now();
+        }
+        assert!(start.elapsed() >= Duration::from_millis(10), "it sleeps at once");
+    }
+
+    // Asleep, and not only for a moment between two looks.
+    let cpu_time = || -> u64 {
+        let times = of_threads(process, "schedstat");
+        times.iter().map(|times| times.split(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    };
+    let start = Instant::now();
+    let mut before = cpu_time();
+    loop {
+        thread::sleep(Duration::from_millis(100));
+        match cpu_time() {
+            now if now == before => break,
+            now => before = now,
+        }
+        assert!(start.elapsed() < support::client::DEADLINE, "it takes CPU time for nothing");
+    }
+}
+
+#[test]
+fn it_does_not_busy_poll_for_longer_than_a_moment() {
+    let folder = Folder::new();
+    let check = |time: &str| {
+        let mut command = folder.command(0);
+        command.args(["--check", "--busy-poll", time]).output().unwrap()
+    };
+    assert_eq!(check("10000").status.code(), Some(0));
+    let refused = check("10001");
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    let expected = "'10001' for '--busy-poll <MICROSECONDS>': 10001 is not in 0..=10000";
+    assert!(said.contains(expected), "{said}");
+}
+
 #[test]
 fn its_help_explains_every_option() {
     let output = Command::new(PROGRAM).arg("--help").output().unwrap();
@@ -408,6 +472,7 @@ fn its_help_explains_every_option() {
     for word in [
         "--port",
         "--remove-stale-socket",
+        "--busy-poll",
         "4803",
         "PORT@HOST",
         "RUST_LOG",

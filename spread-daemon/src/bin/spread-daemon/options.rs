@@ -4,6 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use spread_daemon::Builder;
+
+const MAX_BUSY_POLL: u64 = Builder::MAX_BUSY_POLL.as_micros() as u64;
 
 /// A Spread daemon for a single host.
 ///
@@ -126,6 +129,13 @@ pub(crate) struct Run {
     /// MiB of messages that may wait for all clients together
     #[arg(long, value_name = "MIB", default_value_t = 512)]
     pub(crate) max_queued: usize,
+
+    /// Microseconds to look for further messages before sleeping; 10000 at most.
+    /// 50 spare a lone message on this host the time to wake the daemon. That takes
+    /// up to a core, which should be idle, while messages come, and nothing otherwise
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0,
+        value_parser = clap::value_parser!(u64).range(..=MAX_BUSY_POLL))]
+    pub(crate) busy_poll: u64,
 
     /// Demand the password of a user in this file, which `passwd` writes
     #[arg(long, value_name = "FILE")]

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use spread_daemon::{
     AddressList, Authentication, Builder, Daemon, Method, Passwords, SlowReceivers,
@@ -65,6 +66,7 @@ pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
             Slow::Disconnect => SlowReceivers::Disconnect,
             Slow::Backpressure => SlowReceivers::Backpressure,
         })
+        .busy_poll(Duration::from_micros(run.busy_poll))
         .authentication(authentication(run, &conf)?);
     for (number, address) in addresses.into_iter().enumerate() {
         builder = if number == 0 { builder.bind(address) } else { builder.bind_also(address) };
