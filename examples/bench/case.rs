@@ -6,8 +6,9 @@ use clap::ValueEnum;
 
 use crate::options::{Options, Role, Workload};
 
-/// Bytes of a batch; a socket takes some 200 KB.
-const BATCH_BYTES: u64 = 128 * 1024;
+/// Bytes of payload in a batch: more do not stay in the processor's cache until they
+/// have arrived.
+const BATCH_BYTES: u64 = 64 * 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Case {
@@ -41,8 +42,7 @@ impl Case {
         cases
     }
 
-    /// Messages that are sent in one go: no more of them than a socket takes, since the
-    /// others would only fill the cache.
+    /// Messages that are sent in one go.
     pub(crate) fn batch(&self, options: &Options) -> u64 {
         options.batch.min((BATCH_BYTES / self.size.max(1) as u64).max(1))
     }
