@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt, future, stream};
-use spread::{AsyncMailbox, Error, Mailbox, Message, Outgoing, PrivateGroup, Service};
+use spread::{AsyncMailbox, Batch, Error, Mailbox, Message, Outgoing, PrivateGroup, Service};
 use spread_wire::{Frame, Request};
 use support::peer::Peer;
 use support::{
@@ -22,6 +22,7 @@ use support::{
 on_each_transport!(
     a_task_joins_multicasts_receives_and_leaves,
     halves_work_in_two_tasks,
+    a_batch_arrives_in_its_order,
     a_stream_ends_after_the_error,
     a_sink_takes_messages_from_a_stream,
     a_sink_refuses_what_cannot_be_sent,
@@ -37,6 +38,7 @@ over_each_transport!(
     the_rest_of_a_cancelled_multicast_is_sent,
     a_runtime_does_not_wait_for_a_multicast,
     a_disconnect_sends_the_rest_of_a_message,
+    a_batch_goes_as_there_is_room_and_the_executor_goes_on,
     a_sink_waits_for_room,
     dropping_a_mailbox_does_not_block_the_executor,
     shutting_down_ends_a_receive_and_a_multicast,
@@ -427,6 +429,75 @@ fn a_disconnect_sends_the_rest_of_a_message(transport: Transport) {
         }
     });
     assert!(ended);
+}
+
+fn a_batch_arrives_in_its_order(daemon: TestDaemon) {
+    block_on(async {
+        let mut alice = connect(daemon.address()).await;
+        let me = alice.private_group();
+        let mut batch = Batch::new();
+        assert_eq!(alice.multicast_batch(&mut batch).await.unwrap(), 0);
+        alice.multicast(Service::Fifo, me, body(0, 4)).await.unwrap();
+        for n in 1..100 {
+            batch.push(Service::Fifo, me, body(n, 4 + n as usize * 10)).unwrap();
+        }
+        let mut sent = 0;
+        while !batch.is_empty() {
+            sent += alice.multicast_batch(&mut batch).await.unwrap();
+            assert_eq!(sent + batch.len(), 99);
+        }
+        alice.multicast(Service::Fifo, me, body(100, 4)).await.unwrap();
+        for n in 0..=100 {
+            let payload = payload(alice.receive().await);
+            assert_eq!(payload, body(n, payload.len()));
+        }
+    });
+}
+
+/// A batch of messages of many sizes, the numbered ones from 0.
+fn batch_of(count: u32) -> Batch {
+    let mut batch = Batch::new();
+    for n in 0..count {
+        batch.push(Service::Fifo, "g", body(n, 4 + n as usize * 997 % 30_000)).unwrap();
+    }
+    batch
+}
+
+fn a_batch_goes_as_there_is_room_and_the_executor_goes_on(transport: Transport) {
+    const COUNT: u32 = 2000;
+    let (peer, mut received) = slow_peer(transport, 0);
+    block_on(async {
+        let alice = connect(peer.address()).await;
+        let mut batch = batch_of(COUNT);
+        let mut sent = 0;
+        // Until there is no room, while a timer ticks.
+        let mut ticks = tokio::time::interval(Duration::from_millis(1));
+        let mut ticks_in_wait = 0;
+        while ticks_in_wait < 100 {
+            let before = batch.len();
+            tokio::select! {
+                biased;
+                result = alice.multicast_batch(&mut batch) => {
+                    sent += result.unwrap();
+                    ticks_in_wait = 0;
+                }
+                _ = ticks.tick() => {
+                    // Dropped here, it has sent what is no longer in the batch.
+                    ticks_in_wait += 1;
+                    sent += before - batch.len();
+                }
+            }
+            assert!(!batch.is_empty(), "the socket takes all of it");
+        }
+        peer.go_on();
+        while !batch.is_empty() {
+            sent += alice.multicast_batch(&mut batch).await.unwrap();
+        }
+        assert_eq!(sent, COUNT as usize);
+        for n in 0..COUNT {
+            assert_eq!(received.recv().await, Some(n));
+        }
+    });
 }
 
 /// The number of the last message.

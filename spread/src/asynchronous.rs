@@ -17,7 +17,9 @@ use tokio::sync::{Mutex as Turns, OwnedMutexGuard as Turn, watch};
 
 use crate::connection::Connection;
 use crate::multicast::{self, GroupList};
-use crate::{Builder, Error, Mailbox, Message, Outgoing, Receiver, SendOptions, ToGroups, sys};
+use crate::{
+    Batch, Builder, Error, Mailbox, Message, Outgoing, Receiver, SendOptions, ToGroups, sys,
+};
 
 /// A [`Mailbox`] for tokio: receiving and sending are futures that never block
 /// the executor.
@@ -126,6 +128,16 @@ impl AsyncMailbox {
         payload: impl AsRef<[u8]>,
     ) -> Result<(), Error> {
         self.sender.multicast(options, groups, payload).await
+    }
+
+    /// Sends the first messages of a batch once there is room for one. See
+    /// [`AsyncSender::multicast_batch`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mailbox::multicast_batch`].
+    pub async fn multicast_batch(&self, batch: &mut Batch) -> Result<usize, Error> {
+        self.sender.multicast_batch(batch).await
     }
 
     /// Receives the next message. See [`AsyncReceiver::receive`].
@@ -244,6 +256,29 @@ impl AsyncSender {
         self.send(options.request(groups.names(), payload)).await
     }
 
+    /// Sends the first messages of a batch, as many as there is room for, once there
+    /// is room; takes them out of the batch and returns their number. The rest is for
+    /// the next call. See [`Mailbox::multicast_batch`].
+    ///
+    /// Whatever library is in use, they go with one system call. It never blocks the
+    /// executor, and messages sent side by side go out one after the other, as with
+    /// [`multicast`](AsyncSender::multicast). If the future is dropped before it is done,
+    /// what is no longer in the batch goes all the same.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mailbox::multicast_batch`].
+    pub async fn multicast_batch(&self, batch: &mut Batch) -> Result<usize, Error> {
+        if batch.is_empty() {
+            return Ok(0);
+        }
+        let turn = Arc::clone(&self.turns).lock_owned().await;
+        self.connection().usable()?;
+        let mut start = |connection: &Connection| connection.start_batch(batch);
+        let (count, is_whole) = poll_fn(|cx| poll_with_room(&self.io, cx, &mut start)).await?;
+        self.finish(turn, is_whole).await.map(|()| count)
+    }
+
     /// Ends the connection at once for all halves. See
     /// [`Sender::shut_down`](crate::Sender::shut_down).
     pub fn shut_down(&self) {
@@ -257,7 +292,13 @@ impl AsyncSender {
         let turn = Arc::clone(&self.turns).lock_owned().await;
         self.connection().usable()?;
         let start = |connection: &Connection| connection.start_send(&request);
-        if poll_fn(|cx| poll_with_room(&self.io, cx, start)).await? {
+        let is_whole = poll_fn(|cx| poll_with_room(&self.io, cx, start)).await?;
+        self.finish(turn, is_whole).await
+    }
+
+    /// Sends the rest of a message, if there is any.
+    async fn finish(&self, turn: Turn<()>, is_whole: bool) -> Result<(), Error> {
+        if is_whole {
             return Ok(());
         }
         let mut rest = Rest { io: &self.io, turn: Some(turn) };
@@ -308,7 +349,7 @@ fn poll_flush(io: &AsyncFd<Held>, cx: &mut Context<'_>) -> Poll<Result<(), Error
 fn poll_with_room<T>(
     io: &AsyncFd<Held>,
     cx: &mut Context<'_>,
-    send: impl Fn(&Connection) -> io::Result<T>,
+    mut send: impl FnMut(&Connection) -> io::Result<T>,
 ) -> Poll<Result<T, Error>> {
     loop {
         let mut ready = ready!(io.poll_write_ready(cx)).map_err(Error::Io)?;

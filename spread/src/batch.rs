@@ -1,8 +1,12 @@
 //! Many messages with few system calls.
 
+#[cfg(feature = "tokio")]
+use std::io;
 use std::io::IoSlice;
 
 use spread_wire::{ByteOrder, FrameRef, Limits, Name};
+#[cfg(feature = "tokio")]
+use spread_wire::{HEADER_LEN, Header};
 
 use crate::connection::{Connection, session_error};
 use crate::multicast::GroupList;
@@ -113,6 +117,37 @@ impl Batch {
         before - self.len
     }
 
+    /// Fills in the sender of the first messages; returns how many bytes they have, about
+    /// as many as a socket takes.
+    #[cfg(feature = "tokio")]
+    fn sign(&mut self, sender: Name) -> usize {
+        const MOST: usize = 256 * 1024;
+        let frames = &mut self.frames[self.start..];
+        let mut end = 0;
+        while end < MOST
+            && let Ok(Some(frame)) = FrameRef::decode(&frames[end..], Limits::FROM_CLIENT)
+        {
+            let (header, len) = (*frame.header(), frame.as_bytes().len());
+            let header = Header { name: sender, ..header }.encode();
+            frames[end..end + HEADER_LEN].copy_from_slice(&header);
+            end += len;
+        }
+        end
+    }
+
+    /// What follows the first `sent` bytes up to the end of a message.
+    #[cfg(feature = "tokio")]
+    fn rest_of_message(&self, sent: usize) -> &[u8] {
+        let frames = &self.frames[self.start..];
+        let mut end = if sent == frames.len() { sent } else { 0 };
+        while end < sent
+            && let Ok(Some(frame)) = FrameRef::decode(&frames[end..], Limits::FROM_CLIENT)
+        {
+            end += frame.as_bytes().len();
+        }
+        &frames[sent..end]
+    }
+
     /// The first message.
     fn first(&self) -> Option<FrameRef<'_>> {
         FrameRef::decode(&self.frames[self.start..], Limits::FROM_CLIENT).ok()?
@@ -130,6 +165,23 @@ impl Connection {
             Some(Err(code)) => Err(session_error("SP_multigroup_multicast", code)),
             None => self.multicast_each(batch),
         }
+    }
+
+    /// Sends the first messages as far as there is room, without waiting; takes them out
+    /// of the batch and returns their number, and whether all of the last one has gone.
+    /// The rest is for [`RawMailbox::flush`](crate::sys::RawMailbox::flush).
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if there is no room.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn start_batch(&self, batch: &mut Batch) -> io::Result<(usize, bool)> {
+        let most = batch.sign(self.private_group().into());
+        let sent = self.raw.send_some(&[IoSlice::new(&batch.frames[batch.start..][..most])])?;
+        let rest = batch.rest_of_message(sent);
+        self.raw.send_later(rest);
+        let (end, is_whole) = (sent + rest.len(), rest.is_empty());
+        Ok((batch.advance(end), is_whole))
     }
 
     /// The C library sends a message at a time.

@@ -21,10 +21,14 @@ impl RawMailbox {
     /// `WouldBlock` if there is no room.
     pub(crate) fn start_send(&self, head: &[u8], body: &[u8]) -> io::Result<bool> {
         let sent = self.send_some(&[IoSlice::new(head), IoSlice::new(body)])?;
-        let mut unsent = self.unsent();
-        unsent.extend_from_slice(&head[sent.min(head.len())..]);
-        unsent.extend_from_slice(&body[sent.saturating_sub(head.len())..]);
-        Ok(unsent.is_empty())
+        self.send_later(&head[sent.min(head.len())..]);
+        self.send_later(&body[sent.saturating_sub(head.len())..]);
+        Ok(sent == head.len() + body.len())
+    }
+
+    /// Keeps the rest of a message for [`flush`](Self::flush).
+    pub(crate) fn send_later(&self, rest: &[u8]) {
+        self.unsent().extend_from_slice(rest);
     }
 
     /// Sends the rest of a message.
@@ -55,7 +59,12 @@ impl RawMailbox {
         }
     }
 
-    fn send_some(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    /// Sends what there is room for.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if there is no room.
+    pub(crate) fn send_some(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         // SAFETY: all zeros is a message header without anything in it.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
         // An IoSlice is an iovec, by its documentation.
