@@ -15,8 +15,8 @@ use crate::auth;
 use crate::session::Session;
 use crate::socket::{Ready, Stream, time_left, wait};
 
-/// Bytes that a unix socket has room for, each way, which is what Spread asks for: a
-/// message of the greatest length. TCP finds out itself what serves a connection best.
+/// What Spread asks for, both ways: room for a message of the greatest length, for
+/// callers who wait until all of one is there. TCP would begin with less.
 const SOCKET_BUFFER: usize = 200 * 1024;
 
 /// Opens a session, before the deadline if there is one.
@@ -58,7 +58,7 @@ fn open_any(addresses: Vec<SocketAddr>, deadline: Option<Instant>) -> Option<Str
 
 fn open_tcp(to: SocketAddr, deadline: Option<Instant>) -> io::Result<Stream> {
     let domain = Domain::for_address(to);
-    let socket = Socket::new(domain, Type::STREAM, None)?;
+    let socket = new_socket(domain)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_keepalive(true)?;
     socket.set_nonblocking(true)?;
@@ -79,10 +79,7 @@ fn open_tcp(to: SocketAddr, deadline: Option<Instant>) -> io::Result<Stream> {
 /// A connect to a unix socket blocks only while the daemon's backlog is full,
 /// and that cannot be polled for.
 fn open_unix(path: &Path, deadline: Option<Instant>) -> io::Result<Stream> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // As much as the system grants.
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    let socket = new_socket(Domain::UNIX)?;
     let to = SockAddr::unix(path)?;
     loop {
         let left = time_left(deadline);
@@ -98,6 +95,15 @@ fn open_unix(path: &Path, deadline: Option<Instant>) -> io::Result<Stream> {
     }
     socket.set_write_timeout(None)?;
     Ok(Stream::new(socket, Domain::UNIX))
+}
+
+/// A socket that does not survive `exec`.
+fn new_socket(domain: Domain) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::STREAM, None)?;
+    // As much as the system grants; the window of TCP is settled by connecting.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    Ok(socket)
 }
 
 /// Takes off the stream what belongs to the handshake and not a byte more: a
