@@ -13,7 +13,7 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use spread::{Mailbox, Message, Name, RegularMessage, View};
+use spread::{AsyncMailbox, Mailbox, Message, Name, RegularMessage, View};
 use spread_daemon::Daemon;
 
 /// Long enough for a busy machine; no test that passes waits for so long.
@@ -204,4 +204,9 @@ pub(crate) fn block_on<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let test = async { tokio::time::timeout(2 * PATIENCE, test).await };
     runtime.block_on(test).expect("a test that comes to its end")
+}
+
+/// A client of the runtime that this is called in.
+pub(crate) async fn connect_async(address: &str) -> AsyncMailbox {
+    AsyncMailbox::connect(Mailbox::builder(address).private_name(unique("a"))).await.unwrap()
 }
