@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Instant;
 
@@ -18,6 +20,10 @@ use crate::socket::{Ready, Stream, time_left, wait};
 /// What Spread asks for, both ways: room for a message of the greatest length, for
 /// callers who wait until all of one is there. TCP would begin with less.
 const SOCKET_BUFFER: usize = 200 * 1024;
+
+/// `SOCK_SNDBUF_LOCK` of Linux, without `SOCK_RCVBUF_LOCK`.
+#[cfg(target_os = "linux")]
+const FIXED_SEND_BUFFER: libc::c_int = 1;
 
 /// Opens a session, before the deadline if there is one.
 ///
@@ -59,6 +65,7 @@ fn open_any(addresses: Vec<SocketAddr>, deadline: Option<Instant>) -> Option<Str
 fn open_tcp(to: SocketAddr, deadline: Option<Instant>) -> io::Result<Stream> {
     let domain = Domain::for_address(to);
     let socket = new_socket(domain)?;
+    let_receive_buffer_grow(&socket);
     socket.set_tcp_nodelay(true)?;
     socket.set_keepalive(true)?;
     socket.set_nonblocking(true)?;
@@ -104,6 +111,32 @@ fn new_socket(domain: Domain) -> io::Result<Socket> {
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
     Ok(socket)
+}
+
+/// Has the system treat the buffer for what is received as if nobody had set its size:
+/// it gets larger if what comes takes more memory than TCP expected.
+///
+/// A buffer of a fixed size does not, and TCP drops what is too much. Linux then also
+/// drops the acknowledgements that come after it, until the client receives. If it is
+/// in the middle of a send, neither side goes on.
+fn let_receive_buffer_grow(socket: &Socket) {
+    #[cfg(target_os = "linux")]
+    {
+        let (fixed, len) = (FIXED_SEND_BUFFER, size_of::<libc::c_int>() as libc::socklen_t);
+        // Before Linux 5.14 there is no way.
+        // SAFETY: the option reads one int.
+        let _ = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_BUF_LOCK,
+                (&raw const fixed).cast(),
+                len,
+            )
+        };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
 }
 
 /// Takes off the stream what belongs to the handshake and not a byte more: a
@@ -164,5 +197,28 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         assert!(open_any(vec![nobody, listener.local_addr().unwrap()], None).is_some());
         assert!(open_any(vec![nobody], None).is_none());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_receive_buffer_may_grow() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = open_tcp(listener.local_addr().unwrap(), None).unwrap();
+        let fd = stream.as_fd();
+        let size = socket2::SockRef::from(&fd).recv_buffer_size().unwrap();
+        assert!(size >= new_socket(Domain::IPV4).unwrap().recv_buffer_size().unwrap());
+        let mut locked: libc::c_int = -1;
+        let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: the option writes one int, and there is room for it.
+        let result = unsafe {
+            libc::getsockopt(
+                fd.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_BUF_LOCK,
+                (&raw mut locked).cast(),
+                &mut len,
+            )
+        };
+        assert_eq!((result, locked), (0, FIXED_SEND_BUFFER));
     }
 }
