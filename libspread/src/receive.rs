@@ -15,8 +15,10 @@
 //! hold all the memory of the segment that they came with.
 //!
 //! A burst costs two system calls for each [`READ_AHEAD`] bytes, a lone message
-//! two. A large message is not worth copying twice: after large ones only
-//! headers are peeked at, and bodies read to where the caller wants them.
+//! two. A large message is not worth copying twice: after large ones headers are
+//! taken off the queue, and bodies read to where the caller wants them. Not even headers
+//! are peeked at then, because a peek goes through all that is in the queue of a unix
+//! socket, however little it asks for.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -32,7 +34,7 @@ use crate::socket::{Piece, Stream};
 /// Bytes that are peeked at when messages are small.
 const READ_AHEAD: usize = 64 * 1024;
 
-/// Bytes that are peeked at when messages are large: a header and some.
+/// Bytes that are looked at when messages are large: a header and some.
 const HEADER_ONLY: usize = 64;
 
 /// Bytes of a message from which on a second copy costs more than the system
@@ -169,8 +171,7 @@ impl ReadAhead {
     }
 
     /// Whether [`receive`](Self::receive) would not wait: the next message is all
-    /// there, or none will come. `None` if there is a message that is not all in the
-    /// copy.
+    /// there, or none will come. `None` if only a part of one is there.
     pub(crate) fn is_ready(&mut self, stream: &Stream) -> Result<Option<bool>, ErrorCode> {
         if self.broken || is_whole(&self.copy[self.next..self.filled]) {
             return Ok(Some(true));
@@ -182,19 +183,24 @@ impl ReadAhead {
         }
         self.next = 0;
         self.filled = 0;
-        if self.copy.len() < READ_AHEAD {
-            self.copy.resize(READ_AHEAD, 0);
+        let most = self.make_room();
+        let Some(count) = stream.try_peek(&mut self.copy[..most]).map_err(closed)? else {
+            return Ok(Some(false));
+        };
+        if count == 0 {
+            return Ok(Some(true));
         }
-        Ok(match stream.try_peek(&mut self.copy).map_err(closed)? {
-            None => Some(false),
-            Some(0) => Some(true),
-            Some(count) if is_whole(&self.copy[..count]) => {
-                self.filled = count;
-                Some(true)
+        let all_there = match frame_len(&self.copy[..count]) {
+            Some(len) if len > count => {
+                stream.queued().map_err(closed)?.is_none_or(|queued| queued >= len)
             }
-            // It may be taken off the queue by the caller, so it is not kept here.
-            Some(_) => None,
-        })
+            len => len.is_some(),
+        };
+        if all_there {
+            self.filled = count;
+        }
+        // A part may be taken off the queue by the caller, so it is not kept here.
+        Ok(all_there.then_some(true))
     }
 
     /// The header of the next message, with all of it that comes before the
@@ -219,17 +225,17 @@ impl ReadAhead {
     }
 
     /// Copies the beginning of the queue, at least `wanted` bytes. If they are not all
-    /// there, takes them off it as they come.
+    /// there, or messages are large, takes them off it instead.
     fn look(&mut self, stream: &Stream, wanted: usize) -> Result<(), ErrorCode> {
-        let most = if self.usual_len < LARGE { READ_AHEAD } else { HEADER_ONLY };
-        if self.copy.len() < most {
-            self.copy.resize(most, 0);
-        }
+        let most = self.make_room();
         if self.taken == 0 {
             self.next = 0;
-            self.filled = stream.peek(&mut self.copy[..most]).map_err(closed)?;
-            if self.filled == 0 {
-                return Err(ErrorCode::ConnectionClosed);
+            self.filled = 0;
+            if most == READ_AHEAD {
+                self.filled = stream.peek(&mut self.copy[..most]).map_err(closed)?;
+                if self.filled == 0 {
+                    return Err(ErrorCode::ConnectionClosed);
+                }
             }
         }
         if self.filled < wanted {
@@ -238,6 +244,15 @@ impl ReadAhead {
             self.filled = wanted;
         }
         Ok(())
+    }
+
+    /// Makes room for the next copy; returns how much of the queue to copy.
+    fn make_room(&mut self) -> usize {
+        let most = if self.usual_len < LARGE { READ_AHEAD } else { HEADER_ONLY };
+        if self.copy.len() < most {
+            self.copy.resize(most, 0);
+        }
+        most
     }
 
     /// Notes that the copy has been delivered up to `end`.

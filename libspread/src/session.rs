@@ -188,8 +188,8 @@ impl Session {
         received.map_err(|code| self.fail(code))
     }
 
-    /// Whether a receive would not wait; `None` if only a part of a message is known
-    /// to be there. If another thread receives, it would wait.
+    /// Whether a receive would not wait; `None` if only a part of a message is
+    /// there. If another thread receives, it would wait.
     ///
     /// # Errors
     ///

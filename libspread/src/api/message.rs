@@ -238,8 +238,7 @@ pub unsafe extern "C" fn SP_scat_receive(
 /// will come, or the session has an error to tell. For Rust alone, there is no such
 /// function in C.
 ///
-/// `None` if only a part of a message is known to be there. Nothing of it is kept in
-/// the library then, so a caller who does not want to wait for the rest may take it
+/// `None` if only a part of a message is there. Nothing of it is kept in the library then, so a caller who does not want to wait for the rest may take it
 /// off the descriptor; in that case it has to take the rest, too, before it calls
 /// [`SP_receive`] again.
 pub fn message_ready(mbox: mailbox) -> Option<bool> {
