@@ -92,12 +92,12 @@ fn bench_measures_every_workload() {
 }
 
 #[test]
-fn bench_shows_that_its_daemon_busy_polls() {
+fn bench_shows_how_its_daemon_and_clients_wait() {
     let args = ["flood", "--size", "64", "--count", "200", "--warm-up", "20", "--runs", "1"];
-    let args = [&args[..], &["--busy-poll", "50"]].concat();
+    let args = [&args[..], &["--busy-poll", "50", "--coalesce", "20"]].concat();
     let lines = Program::example("bench", &args).finish();
-    let is_row =
-        |line: &String| line.starts_with("flood") && line.contains("own, unix, busy-poll 50");
+    let side = "own, unix, busy-poll 50, coalesce 20";
+    let is_row = |line: &String| line.starts_with("flood") && line.contains(side);
     assert!(lines.iter().any(is_row), "{lines:#?}");
 }
 

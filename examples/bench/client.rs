@@ -1,5 +1,7 @@
 //! A connection as the workloads use it.
 
+use std::time::Duration;
+
 use spread::{
     Batch, GroupName, Mailbox, Message, MessageBuffer, MessageRef, RegularRef, SendOptions,
     ToGroups,
@@ -30,7 +32,9 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn connect(args: &ClientArgs) -> Result<Client> {
         Ok(Client {
-            mailbox: Mailbox::connect(&args.daemon)?,
+            mailbox: Mailbox::builder(&args.daemon)
+                .coalesce(Duration::from_micros(args.coalesce))
+                .connect()?,
             options: SendOptions::new(args.service),
             payload: vec![0; args.size],
             batch: Batch::new(),

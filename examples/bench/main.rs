@@ -92,22 +92,26 @@ fn measure(options: &Options) -> Result {
 /// What is measured: a daemon with the clients that talk to it.
 fn sides(options: &Options, own: Option<&OwnDaemon>) -> Result<Vec<Side>> {
     let this = std::env::current_exe()?;
-    let first = match (own, &options.daemon) {
-        (Some(own), _) => Side {
-            label: match options.busy_poll {
+    let (daemon, address, daemon_pid) = match (own, &options.daemon) {
+        (Some(own), _) => {
+            let daemon = match options.busy_poll {
                 0 => format!("own, {}", options.transport),
                 time => format!("own, {}, busy-poll {time}", options.transport),
-            },
-            address: own.address().to_owned(),
-            program: this.clone(),
-            daemon_pid: Some(own.pid()),
-        },
+            };
+            (daemon, own.address().to_owned(), Some(own.pid()))
+        }
         (None, address) => {
             let address = address.clone().unwrap_or_default();
             let pid = options.daemon_pid.or_else(|| daemon::find(&address));
-            Side { label: address.clone(), address, program: this.clone(), daemon_pid: pid }
+            (address.clone(), address, pid)
         }
     };
+    let label = match options.coalesce {
+        0 => daemon.clone(),
+        time => format!("{daemon}, coalesce {time}"),
+    };
+    let coalesce = options.coalesce;
+    let first = Side { label, address, program: this.clone(), daemon_pid, coalesce };
     let mut sides = vec![first];
     if options.versus.is_some() || options.versus_client.is_some() {
         let address = options.versus.as_ref();
@@ -115,7 +119,7 @@ fn sides(options: &Options, own: Option<&OwnDaemon>) -> Result<Vec<Side>> {
             None => sides[0].daemon_pid,
             Some(address) => options.versus_pid.or_else(|| daemon::find(address)),
         };
-        let mut label = address.cloned().unwrap_or_else(|| sides[0].label.clone());
+        let mut label = address.cloned().unwrap_or(daemon);
         if let Some(program) = &options.versus_client {
             let name = program.file_name().unwrap_or_default();
             label = format!("{label}, {}", name.display());
@@ -125,6 +129,7 @@ fn sides(options: &Options, own: Option<&OwnDaemon>) -> Result<Vec<Side>> {
             address: address.unwrap_or(&sides[0].address).clone(),
             program: options.versus_client.clone().unwrap_or(this),
             daemon_pid,
+            coalesce: 0,
         });
     }
     Ok(sides)

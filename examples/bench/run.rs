@@ -19,6 +19,8 @@ pub(crate) struct Side {
     pub(crate) address: String,
     pub(crate) program: PathBuf,
     pub(crate) daemon_pid: Option<u32>,
+    /// Microseconds.
+    pub(crate) coalesce: u64,
 }
 
 /// One row for each side, whose runs take turns: so what else goes on in the machine
@@ -173,6 +175,9 @@ impl Run<'_> {
             ("--batch", case.batch(options)),
         ] {
             command.arg(name).arg(value.to_string());
+        }
+        if self.side.coalesce > 0 {
+            command.arg("--coalesce").arg(self.side.coalesce.to_string());
         }
         if let Some(pid) = self.side.daemon_pid {
             command.arg("--daemon-pid").arg(pid.to_string());

@@ -3,7 +3,8 @@
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use spread_wire::{Begun, ErrorCode, PrivateGroup};
 #[cfg(feature = "tokio")]
@@ -17,6 +18,9 @@ use crate::multicast::GroupList;
 use crate::sys::{Arrival, Buffers, Code, RawMailbox, Readable, ReceiveError};
 use crate::{Error, ProtocolError, SendOptions, ToGroups, multicast, sys};
 
+/// Bytes of a message from which on a wake-up is little beside all else that it costs.
+const LARGE: usize = 8 * 1024;
+
 /// A connection to a daemon.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -27,11 +31,27 @@ pub(crate) struct Connection {
     broken: AtomicBool,
     /// What interrupts a receive, once somebody has asked for it.
     wake: OnceLock<Arc<Wake>>,
+    /// How long a receive sleeps while messages keep coming.
+    coalesce: Duration,
+}
+
+/// How far receiving has come.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// The beginning of the next message, if it has been taken off the socket.
+    begun: Begun,
+    /// When the last message was received, if the next is worth sleeping for.
+    last: Option<Instant>,
 }
 
 impl Connection {
-    pub(crate) fn new(raw: RawMailbox, private_group: PrivateGroup) -> Connection {
-        Connection { raw, private_group, broken: AtomicBool::new(false), wake: OnceLock::new() }
+    pub(crate) fn new(
+        raw: RawMailbox,
+        private_group: PrivateGroup,
+        coalesce: Duration,
+    ) -> Connection {
+        let (broken, wake) = (AtomicBool::new(false), OnceLock::new());
+        Connection { raw, private_group, broken, wake, coalesce }
     }
 
     /// Has its receives ended by the interrupters of `wake`, too.
@@ -121,17 +141,21 @@ impl Connection {
         self.raw.start_send(&head[..len], request.body())
     }
 
-    /// Waits for a message, and receives it into `buffers`. What has been taken off the
-    /// socket of one that is not all there is in `begun`.
+    /// Waits for a message, and receives it into `buffers`.
     #[inline]
-    pub(crate) fn receive(&self, begun: &mut Begun, buffers: &mut Buffers) -> Result<(), Error> {
+    pub(crate) fn receive(
+        &self,
+        progress: &mut Progress,
+        buffers: &mut Buffers,
+    ) -> Result<(), Error> {
         self.usable()?;
+        self.pause(None, progress)?;
         // Without an interrupter the library may do the waiting, but not for the rest
         // of a message that it has not seen the beginning of.
-        if self.wake.get().is_some() || !begun.is_empty() {
-            self.wait(None, begun)?;
+        if self.wake.get().is_some() || !progress.begun.is_empty() {
+            self.wait(None, progress)?;
         }
-        self.take(begun, buffers)
+        self.take(progress, buffers)
     }
 
     /// As [`receive`](Self::receive), but gives up at the deadline; says whether it has
@@ -139,14 +163,15 @@ impl Connection {
     pub(crate) fn receive_by(
         &self,
         deadline: Option<Instant>,
-        begun: &mut Begun,
+        progress: &mut Progress,
         buffers: &mut Buffers,
     ) -> Result<bool, Error> {
         self.usable()?;
-        if !self.wait(deadline, begun)? {
+        self.pause(deadline, progress)?;
+        if !self.wait(deadline, progress)? {
             return Ok(false);
         }
-        self.take(begun, buffers).map(|()| true)
+        self.take(progress, buffers).map(|()| true)
     }
 
     /// As [`receive`](Self::receive), but does not wait, not even for the rest of
@@ -154,32 +179,52 @@ impl Connection {
     /// message.
     pub(crate) fn try_receive(
         &self,
-        begun: &mut Begun,
+        progress: &mut Progress,
         buffers: &mut Buffers,
     ) -> Result<bool, Error> {
         self.usable()?;
-        match self.arrival(begun)? {
-            Arrival::Message => self.take(begun, buffers).map(|()| true),
-            Arrival::Nothing => Ok(false),
+        if !self.has_message(progress)? {
+            return Ok(false);
         }
+        self.take(progress, buffers).map(|()| true)
     }
 
     /// Receives the message that is there, or waits for one that has not begun.
     #[inline]
-    fn take(&self, begun: &mut Begun, buffers: &mut Buffers) -> Result<(), Error> {
+    fn take(&self, progress: &mut Progress, buffers: &mut Buffers) -> Result<(), Error> {
+        let begun = &mut progress.begun;
         let received = if begun.is_empty() {
             self.raw.receive(buffers)
         } else {
             self.raw.receive_begun(begun, self.private_group.into(), buffers)
         };
-        received.map_err(|error| self.receive_error(error))
+        received.map_err(|error| self.receive_error(error))?;
+        let coalesces = !self.coalesce.is_zero() && buffers.body_len() < LARGE;
+        progress.last = coalesces.then(Instant::now);
+        Ok(())
+    }
+
+    /// Sleeps if a message has to be waited for while they keep coming, so that several
+    /// come meanwhile.
+    #[inline]
+    fn pause(&self, deadline: Option<Instant>, progress: &Progress) -> Result<(), Error> {
+        let Some(last) = progress.last else { return Ok(()) };
+        let now = Instant::now();
+        if now - last < self.coalesce {
+            let arrival = self.raw.arrival(&progress.begun);
+            if arrival.map_err(|error| self.receive_error(error))? != Arrival::Message {
+                let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
+                thread::sleep(left.map_or(self.coalesce, |left| left.min(self.coalesce)));
+            }
+        }
+        Ok(())
     }
 
     /// Waits until a message is there, all of it, or none will be; `false` if
     /// that does not happen in time.
-    fn wait(&self, deadline: Option<Instant>, begun: &mut Begun) -> Result<bool, Error> {
+    fn wait(&self, deadline: Option<Instant>, progress: &mut Progress) -> Result<bool, Error> {
         let wake = self.wake.get().map(|wake| wake.as_fd());
-        while self.arrival(begun)? == Arrival::Nothing {
+        while !self.has_message(progress)? {
             let readable = self.raw.wait_readable(wake, deadline).map_err(Error::Io)?;
             self.heed(readable)?;
             if !readable.mailbox && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -189,8 +234,8 @@ impl Connection {
         Ok(true)
     }
 
-    fn arrival(&self, begun: &mut Begun) -> Result<Arrival, Error> {
-        self.raw.arrival(begun).map_err(|error| self.receive_error(error))
+    fn has_message(&self, progress: &mut Progress) -> Result<bool, Error> {
+        self.raw.has_message(&mut progress.begun).map_err(|error| self.receive_error(error))
     }
 
     /// What went wrong in a receive; none can follow, because the library may be

@@ -4,9 +4,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use spread_wire::{Begun, ByteOrder, Name, PrivateGroup, Service, ServiceType};
+use spread_wire::{ByteOrder, Name, PrivateGroup, Service, ServiceType};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Progress};
 use crate::message::sender_order;
 use crate::sys::{Buffers, Received};
 use crate::{Error, Interrupter, Message};
@@ -24,15 +24,15 @@ const FIRST_BODY: usize = 8 * 1024;
 #[derive(Debug)]
 pub struct Receiver {
     connection: Arc<Connection>,
-    /// The beginning of the next message, if it has been taken off the socket.
-    begun: Begun,
+    progress: Progress,
     buffer: MessageBuffer,
     ended: bool,
 }
 
 impl Receiver {
     pub(crate) fn new(connection: Arc<Connection>) -> Receiver {
-        Receiver { connection, begun: Begun::default(), buffer: MessageBuffer::new(), ended: false }
+        let (progress, buffer) = (Progress::default(), MessageBuffer::new());
+        Receiver { connection, progress, buffer, ended: false }
     }
 
     #[cfg(feature = "tokio")]
@@ -53,7 +53,7 @@ impl Receiver {
     /// [`Protocol`](Error::Protocol): the mailbox has come to its end.
     /// [`Interrupted`](Error::Interrupted): by an [`Interrupter`].
     pub fn receive(&mut self) -> Result<Message, Error> {
-        self.connection.receive(&mut self.begun, &mut self.buffer.buffers)?;
+        self.connection.receive(&mut self.progress, &mut self.buffer.buffers)?;
         self.message()
     }
 
@@ -82,8 +82,8 @@ impl Receiver {
         &mut self,
         deadline: Option<Instant>,
     ) -> Result<Option<Message>, Error> {
-        let (begun, buffers) = (&mut self.begun, &mut self.buffer.buffers);
-        let received = self.connection.receive_by(deadline, begun, buffers)?;
+        let (progress, buffers) = (&mut self.progress, &mut self.buffer.buffers);
+        let received = self.connection.receive_by(deadline, progress, buffers)?;
         received.then(|| self.message()).transpose()
     }
 
@@ -100,7 +100,7 @@ impl Receiver {
     /// [`ConnectionClosed`](Error::ConnectionClosed), [`Protocol`](Error::Protocol)
     /// and [`Io`](Error::Io).
     pub fn try_receive(&mut self) -> Result<Option<Message>, Error> {
-        let received = self.connection.try_receive(&mut self.begun, &mut self.buffer.buffers)?;
+        let received = self.connection.try_receive(&mut self.progress, &mut self.buffer.buffers)?;
         received.then(|| self.message()).transpose()
     }
 
@@ -128,7 +128,7 @@ impl Receiver {
         &mut self,
         buffer: &'a mut MessageBuffer,
     ) -> Result<MessageRef<'a>, Error> {
-        self.connection.receive(&mut self.begun, &mut buffer.buffers)?;
+        self.connection.receive(&mut self.progress, &mut buffer.buffers)?;
         self.message_ref(buffer)
     }
 
@@ -142,7 +142,7 @@ impl Receiver {
         &mut self,
         buffer: &'a mut MessageBuffer,
     ) -> Result<Option<MessageRef<'a>>, Error> {
-        let received = self.connection.try_receive(&mut self.begun, &mut buffer.buffers)?;
+        let received = self.connection.try_receive(&mut self.progress, &mut buffer.buffers)?;
         received.then(|| self.message_ref(buffer)).transpose()
     }
 

@@ -25,14 +25,15 @@ const CHUNK: usize = 16 * 1024;
 pub(crate) enum Arrival {
     /// A whole message, or the end: a receive does not wait.
     Message,
+    /// So many bytes of a message that is not whole.
+    Part(usize),
     /// Nothing that makes the descriptor readable.
     Nothing,
 }
 
 impl RawMailbox {
-    /// What is there to be received. What there is of a message that is not whole
-    /// goes to `begun`; the last of it stays in the socket.
-    pub(crate) fn arrival(&self, begun: &mut Begun) -> Result<Arrival, ReceiveError> {
+    /// What is there to be received, after what is in `begun`; leaves it there.
+    pub(crate) fn arrival(&self, begun: &Begun) -> Result<Arrival, ReceiveError> {
         if begun.is_empty() {
             match spread_sys::message_ready(self.mbox) {
                 Some(true) => return Ok(Arrival::Message),
@@ -42,28 +43,34 @@ impl RawMailbox {
                 None => {}
             }
         }
-        loop {
-            let mut next = [0; HEADER_LEN];
-            let count = match self.recv(&mut next, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
+        let mut next = [0; HEADER_LEN];
+        let count = loop {
+            match self.recv(&mut next, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
                 // The end, which is for the receive to tell.
                 Ok(0) => return Ok(Arrival::Message),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(count) => break count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_transient(&error) => return Ok(Arrival::Nothing),
                 // As is the error.
                 Err(_) => return Ok(Arrival::Message),
-            };
-            let take = match begun.lacks(&next[..count], Limits::FROM_DAEMON)? {
-                None => count,
-                Some(lacking) => {
-                    let queued = self.queued()?.max(count);
-                    if queued >= lacking {
-                        return Ok(Arrival::Message);
-                    }
-                    queued
-                }
-            };
-            self.take(take, begun)?;
+            }
+        };
+        let Some(lacking) = begun.lacks(&next[..count], Limits::FROM_DAEMON)? else {
+            return Ok(Arrival::Part(count));
+        };
+        let queued = self.queued()?.max(count);
+        Ok(if queued >= lacking { Arrival::Message } else { Arrival::Part(queued) })
+    }
+
+    /// Whether there is a message to be received, or the end. What there is of a message
+    /// that is not whole goes to `begun`; the last of it stays in the socket.
+    pub(crate) fn has_message(&self, begun: &mut Begun) -> Result<bool, ReceiveError> {
+        loop {
+            match self.arrival(begun)? {
+                Arrival::Message => return Ok(true),
+                Arrival::Part(len) => self.take(len, begun)?,
+                Arrival::Nothing => return Ok(false),
+            }
         }
     }
 

@@ -144,6 +144,11 @@ impl Buffers {
         (&self.received, &self.groups[..self.num_groups], &mut self.body)
     }
 
+    /// Bytes of the last message's body.
+    pub(crate) fn body_len(&self) -> usize {
+        self.body.len()
+    }
+
     /// Makes room for what `SP_receive` said it needs, if that is what the code means.
     #[cold]
     fn grow(
