@@ -4,10 +4,12 @@
 mod support;
 
 use std::io::IoSlice;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use spread::{Cause, Error, Mailbox, Message, SelfLeave, SendOptions, Service};
-use support::{Expect, TestDaemon, Transport, on_each_transport, unique, wait_readable};
+use support::{Expect, PATIENCE, TestDaemon, Transport, on_each_transport, unique, wait_readable};
 
 on_each_transport!(
     a_member_receives_its_own_multicast,
@@ -34,6 +36,7 @@ on_each_transport!(
     the_daemon_makes_up_a_name_for_one_without,
     what_was_sent_before_a_disconnect_arrives,
     sending_and_receiving_go_on_side_by_side,
+    a_flood_of_large_messages_does_not_stall,
 );
 
 fn a_member_receives_its_own_multicast(daemon: TestDaemon) {
@@ -428,4 +431,30 @@ fn a_host_with_a_long_name_is_found() {
     let mut alice = Mailbox::connect(format!("{port}@{host}")).unwrap();
     alice.multicast(Service::Fifo, alice.private_group(), b"here").unwrap();
     assert_eq!(alice.next_regular().payload(), b"here");
+}
+
+/// The client is in a send for most of the time, while there is more and more to
+/// receive.
+fn a_flood_of_large_messages_does_not_stall(daemon: TestDaemon) {
+    const MESSAGES: usize = 3000;
+    const WINDOW: usize = 200;
+    let mut alice = daemon.connect("ali");
+    let group = unique("g");
+    alice.join(&group).unwrap();
+    alice.view_of(&group, 1);
+    let (done, all_came) = mpsc::channel();
+    let flood = thread::spawn(move || {
+        let body = vec![b'x'; 16 * 1024];
+        let mut sent = 0;
+        for received in 0..MESSAGES {
+            while sent < MESSAGES && sent < received + WINDOW {
+                alice.multicast(Service::Agreed, &group, &body).unwrap();
+                sent += 1;
+            }
+            assert_eq!(alice.next_regular().payload(), body);
+        }
+        done.send(()).unwrap();
+    });
+    all_came.recv_timeout(PATIENCE).expect("all messages");
+    flood.join().unwrap();
 }

@@ -53,7 +53,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "agreed", value_parser = parse_service)]
     pub(crate) service: Service,
     /// Messages to send in one go, if they are not long; 1 is a call for each
-    #[arg(long, value_name = "MESSAGES", default_value_t = 32,
+    #[arg(long, value_name = "MESSAGES", default_value_t = 64,
         value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) batch: u64,
     /// The daemon to measure, as PORT@HOST or PORT; without it, one of its own

@@ -133,23 +133,3 @@ fn those_who_stay_see_how_others_go() {
         assert_eq!(view.groups, [alice.private_group.as_str()]);
     }
 }
-
-/// The client is in a send for most of the time, with more and more to receive.
-#[test]
-fn a_flood_of_large_messages_does_not_stall() {
-    const MESSAGES: usize = 3000;
-    const WINDOW: usize = 200;
-    let daemon = daemon();
-    let (client, group) = member(&daemon.address, 'f');
-    in_time(move || {
-        let body = [b'x'; 16_384];
-        let mut sent = 0;
-        for received in 0..MESSAGES {
-            while sent < MESSAGES && sent < received + WINDOW {
-                assert_eq!(client.multicast(AGREED_MESS, &[&group], 0, &body), 16_384);
-                sent += 1;
-            }
-            assert_eq!(client.receive().code, 16_384);
-        }
-    });
-}

@@ -89,6 +89,8 @@ impl RawMailbox {
         }
         let raw = RawMailbox::new(mbox);
         raw.close_on_exec();
+        #[cfg(all(feature = "system", target_os = "linux"))]
+        raw.let_receive_buffer_grow();
         let mut field = [0; NAME_FIELD];
         for (byte, &c) in field.iter_mut().zip(&private_group) {
             *byte = c as u8;
@@ -99,6 +101,26 @@ impl RawMailbox {
     fn close_on_exec(&self) {
         // SAFETY: takes no pointer; the descriptor is open.
         unsafe { libc::fcntl(self.mbox, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+
+    /// Gives the size of the receive buffer, which the C library has fixed, back to the
+    /// kernel. Else a send by TCP may wait for ever while there is much to receive; the
+    /// bundled library says why, and does this by itself.
+    #[cfg(all(feature = "system", target_os = "linux"))]
+    fn let_receive_buffer_grow(&self) {
+        // SOCK_SNDBUF_LOCK, without SOCK_RCVBUF_LOCK.
+        let fixed: c_int = 1;
+        // SAFETY: the option reads one int; the descriptor is open. It fails before Linux
+        // 5.14, where there is no way.
+        unsafe {
+            libc::setsockopt(
+                self.mbox,
+                libc::SOL_SOCKET,
+                libc::SO_BUF_LOCK,
+                (&raw const fixed).cast(),
+                size_of::<c_int>() as libc::socklen_t,
+            )
+        };
     }
 }
 
