@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-/// Bytes of a write: those of 32 messages of 64 bytes, and of 1, 2 and 8 of 16 KiB,
+/// Bytes of a write: those of 64 messages of 64 bytes, and of 1, 2, 4 and 8 of 16 KiB,
 /// with their headers and one group.
-const WRITES: [usize; 4] = [32 * 144, 16_464, 2 * 16_464, 8 * 16_464];
+const WRITES: [usize; 5] = [64 * 144, 16_464, 2 * 16_464, 4 * 16_464, 8 * 16_464];
 
 /// Bytes that are read at once, as the daemon does.
 const READ: usize = 64 * 1024;

@@ -14,9 +14,8 @@ use std::time::{Duration, Instant};
 /// Bytes to be filled, in order.
 pub(crate) type Piece<'a> = &'a mut [MaybeUninit<u8>];
 
-/// Bytes that a unix socket moves at the least cost for each, the receiver's included. On
-/// Linux half as many and twice as many cost a fifth to a third more (`cargo bench --bench
-/// sockets`); TCP is the better the more there are.
+/// Bytes that are sent over a unix socket at once, or up to twice as many. With more, the
+/// other side waits longer before it can begin.
 const UNIX_PIECE: usize = 32 * 1024;
 
 /// What is left until a deadline; `None` without one.
