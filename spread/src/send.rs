@@ -112,8 +112,8 @@ impl Sender {
     /// but at least one, for which it waits; takes them out of the batch and returns
     /// their number. The rest is for the next call.
     ///
-    /// The bundled library sends them with one system call; over the C library each
-    /// is a call of `SP_multigroup_multicast(3)`.
+    /// The bundled library sends them with one system call, or a few; over the C
+    /// library each is a call of `SP_multigroup_multicast(3)`.
     ///
     /// A program that sends faster than it receives what comes back should receive
     /// between two calls: a daemon does not take more for ever from a client that
