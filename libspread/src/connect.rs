@@ -21,9 +21,9 @@ use crate::socket::{Ready, Stream, time_left, wait};
 /// callers who wait until all of one is there. TCP would begin with less.
 const SOCKET_BUFFER: usize = 200 * 1024;
 
-/// `SOCK_SNDBUF_LOCK` of Linux, without `SOCK_RCVBUF_LOCK`.
+/// Linux's `SOCK_SNDBUF_LOCK`, without `SOCK_RCVBUF_LOCK`: who has set which size.
 #[cfg(target_os = "linux")]
-const FIXED_SEND_BUFFER: libc::c_int = 1;
+static FIXED_SEND_BUFFER: libc::c_int = 1;
 
 /// Opens a session, before the deadline if there is one.
 ///
@@ -65,6 +65,7 @@ fn open_any(addresses: Vec<SocketAddr>, deadline: Option<Instant>) -> Option<Str
 fn open_tcp(to: SocketAddr, deadline: Option<Instant>) -> io::Result<Stream> {
     let domain = Domain::for_address(to);
     let socket = new_socket(domain)?;
+    #[cfg(target_os = "linux")]
     let_receive_buffer_grow(&socket);
     socket.set_tcp_nodelay(true)?;
     socket.set_keepalive(true)?;
@@ -119,24 +120,15 @@ fn new_socket(domain: Domain) -> io::Result<Socket> {
 /// A buffer of a fixed size does not, and TCP drops what is too much. Linux then also
 /// drops the acknowledgements that come after it, until the client receives. If it is
 /// in the middle of a send, neither side goes on.
+#[cfg(target_os = "linux")]
 fn let_receive_buffer_grow(socket: &Socket) {
-    #[cfg(target_os = "linux")]
-    {
-        let (fixed, len) = (FIXED_SEND_BUFFER, size_of::<libc::c_int>() as libc::socklen_t);
-        // Before Linux 5.14 there is no way.
-        // SAFETY: the option reads one int.
-        let _ = unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_BUF_LOCK,
-                (&raw const fixed).cast(),
-                len,
-            )
-        };
+    let len = size_of_val(&FIXED_SEND_BUFFER) as libc::socklen_t;
+    let fixed = (&raw const FIXED_SEND_BUFFER).cast();
+    // SAFETY: the option reads one int, which lives for ever.
+    unsafe {
+        // It fails before Linux 5.14, where there is no way.
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_BUF_LOCK, fixed, len);
     }
-    #[cfg(not(target_os = "linux"))]
-    let _ = socket;
 }
 
 /// Takes off the stream what belongs to the handshake and not a byte more: a

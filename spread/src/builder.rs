@@ -73,10 +73,10 @@ impl Builder {
     /// received at once. Zero, as it is unless set: it waits for the very next message.
     ///
     /// It saves processor time, and some of the daemon's, where small messages come one by
-    /// one and more often than every `time`: a few times 10 us are a good value. They may be
-    /// late by that, and by what a timer adds to it, on Linux some 50 us. A message
-    /// that comes alone is not: `time` after the last one a receive waits as ever. So
-    /// this is for those who follow a stream, not for those who wait for an answer.
+    /// one and more often than every `time`; 50 to 200 us are good values. They may be late
+    /// by that, and by what a timer adds to it, on Linux some 50 us. A message that comes
+    /// alone is not: `time` after the last one a receive waits as ever. So this is for
+    /// those who follow a stream, not for those who wait for an answer.
     ///
     /// It concerns receives that wait, not [`try_receive`](crate::Mailbox::try_receive) or
     /// async mailboxes. After messages of 8 KiB and more they do not sleep, because it
