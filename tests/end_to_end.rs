@@ -299,7 +299,7 @@ fn all_members_receive_in_the_same_order(daemon: TestDaemon) {
     for member in &mut members {
         member.view_of(&group, 3);
     }
-    let received: Vec<Vec<String>> = std::thread::scope(|scope| {
+    let received: Vec<Vec<String>> = thread::scope(|scope| {
         let threads: Vec<_> = members
             .each_mut()
             .into_iter()
@@ -344,7 +344,7 @@ fn a_receive_gives_up_after_its_timeout(daemon: TestDaemon) {
 fn a_message_ends_a_wait(daemon: TestDaemon) {
     let (alice, mut bob) = (daemon.connect("ali"), daemon.connect("bob"));
     let to = bob.private_group();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let waiting = scope.spawn(move || bob.receive().unwrap());
         alice.multicast(Service::Fifo, to, b"wake up").unwrap();
         let Message::Regular(message) = waiting.join().unwrap() else { panic!() };
@@ -401,7 +401,7 @@ fn sending_and_receiving_go_on_side_by_side(daemon: TestDaemon) {
     const COUNT: usize = 200;
     let (alice, mut bob) = (daemon.connect("ali"), daemon.connect("bob"));
     let to = bob.private_group();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for sender in 0..4u8 {
             let alice = &alice;
             scope.spawn(move || {
