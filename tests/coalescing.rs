@@ -56,8 +56,11 @@ fn a_receive_sleeps_after_a_message(transport: Transport) {
     let peer = Peer::start(transport, |client| client.send(&peer::message(b"first")));
     let coalesce = Duration::from_millis(100);
     let mut alice = connect(&peer, coalesce);
+    let before = Instant::now();
     assert_eq!(alice.next_regular().payload(), b"first");
-    assert!(until_interrupted(&mut alice) >= coalesce);
+    until_interrupted(&mut alice);
+    // It need not sleep if the machine has taken so long from one to the other.
+    assert!(before.elapsed() >= coalesce);
 }
 
 fn a_message_that_comes_alone_is_waited_for(transport: Transport) {
@@ -65,13 +68,15 @@ fn a_message_that_comes_alone_is_waited_for(transport: Transport) {
         client.wait()?;
         client.send(&peer::message(b"first"))
     });
-    let coalesce = Duration::from_secs(1);
+    let coalesce = Duration::from_millis(300);
     let mut alice = connect(&peer, coalesce);
-    assert!(until_interrupted(&mut alice) < coalesce, "before the first message");
+    // A busy machine may delay a receive, but not each of them.
+    let waits = |alice: &mut Mailbox| (0..5).any(|_| until_interrupted(alice) < coalesce);
+    assert!(waits(&mut alice), "before the first message");
     peer.go_on();
     assert_eq!(alice.next_regular().payload(), b"first");
     assert_eq!(alice.receive_timeout(coalesce).unwrap(), None);
-    assert!(until_interrupted(&mut alice) < coalesce, "long after the last one");
+    assert!(waits(&mut alice), "long after the last one");
 }
 
 fn messages_that_are_there_are_received_at_once(transport: Transport) {

@@ -21,9 +21,9 @@ use crate::socket::{Ready, Stream, time_left, wait};
 /// callers who wait until all of one is there. TCP would begin with less.
 const SOCKET_BUFFER: usize = 200 * 1024;
 
-/// Linux's `SOCK_SNDBUF_LOCK`, without `SOCK_RCVBUF_LOCK`: who has set which size.
+/// Linux's `SOCK_SNDBUF_LOCK`, without `SOCK_RCVBUF_LOCK`.
 #[cfg(target_os = "linux")]
-static FIXED_SEND_BUFFER: libc::c_int = 1;
+const FIXED_SEND_BUFFER: libc::c_int = 1;
 
 /// Opens a session, before the deadline if there is one.
 ///
@@ -122,12 +122,16 @@ fn new_socket(domain: Domain) -> io::Result<Socket> {
 /// in the middle of a send, neither side goes on.
 #[cfg(target_os = "linux")]
 fn let_receive_buffer_grow(socket: &Socket) {
-    let len = size_of_val(&FIXED_SEND_BUFFER) as libc::socklen_t;
-    let fixed = (&raw const FIXED_SEND_BUFFER).cast();
-    // SAFETY: the option reads one int, which lives for ever.
+    let fixed = FIXED_SEND_BUFFER;
+    // SAFETY: the option reads one int. It fails before Linux 5.14, where there is no way.
     unsafe {
-        // It fails before Linux 5.14, where there is no way.
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_BUF_LOCK, fixed, len);
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BUF_LOCK,
+            (&raw const fixed).cast(),
+            size_of_val(&fixed) as libc::socklen_t,
+        );
     }
 }
 

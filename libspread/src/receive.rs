@@ -231,7 +231,7 @@ impl ReadAhead {
         if self.taken == 0 {
             self.next = 0;
             self.filled = 0;
-            if most == READ_AHEAD {
+            if self.reads_ahead() {
                 self.filled = stream.peek(&mut self.copy[..most]).map_err(closed)?;
                 if self.filled == 0 {
                     return Err(ErrorCode::ConnectionClosed);
@@ -246,9 +246,14 @@ impl ReadAhead {
         Ok(())
     }
 
+    /// Whether messages are small enough of late to be worth copying twice.
+    fn reads_ahead(&self) -> bool {
+        self.usual_len < LARGE
+    }
+
     /// Makes room for the next copy; returns how much of the queue to copy.
     fn make_room(&mut self) -> usize {
-        let most = if self.usual_len < LARGE { READ_AHEAD } else { HEADER_ONLY };
+        let most = if self.reads_ahead() { READ_AHEAD } else { HEADER_ONLY };
         if self.copy.len() < most {
             self.copy.resize(most, 0);
         }

@@ -36,7 +36,7 @@ pub(crate) struct Stream {
     socket: socket2::Socket,
     /// With MSG_TRUNC, TCP on Linux receives without a copy.
     truncates: bool,
-    /// Bytes of many messages from which on they are sent with several calls.
+    /// Twice as many bytes of messages, and more, are sent with several calls.
     piece: usize,
 }
 
@@ -67,10 +67,12 @@ impl Stream {
         let mut sent = 0;
         for piece in bytes.chunks(bytes.len().div_ceil(pieces).max(1)) {
             let send = || self.socket.send_with_flags(piece, flags);
-            let count = match send() {
-                Err(e) if e.kind() == ErrorKind::WouldBlock && sent > 0 => break,
-                Err(_) => self.retry(Ready::ToWrite, send)?,
-                Ok(count) => count,
+            let count = match sent {
+                0 => self.retry(Ready::ToWrite, send)?,
+                _ => match send() {
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                    done => done?,
+                },
             };
             sent += count;
             if count < piece.len() {
