@@ -1,24 +1,22 @@
 //! Receives messages, reading ahead without the descriptor noticing.
 //!
-//! A caller that polls the descriptor must see it readable as long as there is
-//! a message for it, so what is read ahead is copied off the kernel's queue but
-//! left there ([`Stream::peek`]). Messages are delivered out of the copy without
-//! a system call; with the last whole one in it, all of them are taken off the
-//! queue at once. Between calls therefore:
+//! A caller that polls the descriptor must see it readable as long as there is a
+//! message for it. So when several messages are there, all of them are taken off the
+//! kernel's queue with one call, but for the last byte. That byte is taken with the
+//! message it belongs to. Between calls therefore:
 //!
-//! - the queue begins with a frame, or with the rest of one that the caller was told
-//!   to make room for;
+//! - what is held here comes before what is in the queue;
 //! - while a whole message is undelivered, the queue is not empty.
 //!
-//! A header of which only a part has come is taken off the queue, not looked at
-//! until the rest has come: TCP may have no room for the rest, because the few bytes
-//! hold all the memory of the segment that they came with.
+//! Nothing is peeked at. That would copy all of it twice, a peek goes through the whole
+//! queue of a unix socket, however little it asks for, and TCP may have no room for
+//! the rest of a message while its beginning is in the queue with all the memory of the
+//! segment that it came with.
 //!
-//! A burst costs two system calls for each [`READ_AHEAD`] bytes, a lone message
-//! two. A large message is not worth copying twice: after large ones headers are
-//! taken off the queue, and bodies read to where the caller wants them. Not even headers
-//! are peeked at then, because a peek goes through all that is in the queue of a unix
-//! socket, however little it asks for.
+//! A burst costs two system calls for each [`READ_AHEAD`] bytes and two at its end, a
+//! lone message two or three: its header, now and then whether others are behind it, and
+//! the rest. A large message is not worth copying twice: after large ones bodies
+//! are read to where the caller wants them.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -31,15 +29,16 @@ use spread_wire::{
 
 use crate::socket::{Piece, Stream};
 
-/// Bytes that are peeked at when messages are small.
+/// Bytes that are taken off the queue at once when messages are small.
 const READ_AHEAD: usize = 64 * 1024;
-
-/// Bytes that are looked at when messages are large: a header and some.
-const HEADER_ONLY: usize = 64;
 
 /// Bytes of a message from which on a second copy costs more than the system
 /// calls it saves.
 const LARGE: usize = 8 * 1024;
+
+/// How many messages are received without a look whether there are others behind them,
+/// after one that had none.
+const ALONE: u8 = 3;
 
 /// The memory of a caller.
 pub(crate) struct Buffers<'a, 'p> {
@@ -84,22 +83,18 @@ pub(crate) enum Outcome {
     TooShort { groups: Option<usize>, data_len: Option<usize> },
 }
 
-/// The copy of the queue's beginning.
+/// What has been taken off the queue and not been delivered.
 #[derive(Debug, Default)]
 pub(crate) struct ReadAhead {
-    copy: Vec<u8>,
-    /// How much of it is filled.
-    filled: usize,
-    /// Where in it the next message begins. If the message is not whole, this
-    /// is 0: the queue begins with it.
+    /// Memory; what is held lies between `next` and `filled`.
+    bytes: Vec<u8>,
+    /// Where the next message begins.
     next: usize,
-    /// How much of it, the beginning of the next message, is not in the queue any
-    /// more: nothing, or all that comes before the groups.
-    taken: usize,
+    filled: usize,
     /// About how long messages are of late.
     usual_len: usize,
-    /// The queue could not be relieved of what was delivered.
-    broken: bool,
+    /// For how many messages it is not worth looking what is behind them.
+    alone: u8,
 }
 
 impl ReadAhead {
@@ -114,9 +109,6 @@ impl ReadAhead {
         cut: bool,
         mut buffers: Buffers<'_, '_>,
     ) -> Result<Received, ErrorCode> {
-        if self.broken {
-            return Err(ErrorCode::ConnectionClosed);
-        }
         let header = self.header(stream)?;
         let service_type = self.service_type(&header);
         let mut message_type = if is_typed(service_type) { header.hint.message_type() } else { 0 };
@@ -127,24 +119,26 @@ impl ReadAhead {
             message_type,
         };
         let len = header.frame_len();
-        let whole = self.filled - self.next >= len;
         let needed = |needed: usize, there: usize| (needed > there).then_some(needed);
         let groups = needed(header.num_groups, buffers.groups.len());
         let data_len = needed(header.data_len, buffers.body_len());
         let (groups_cut, data_cut) = (groups.is_some(), data_len.is_some());
         if (groups_cut || data_cut) && !cut {
-            if !whole {
-                self.filled = self.taken;
-            }
             return Ok(received(Outcome::TooShort { groups, data_len }, message_type));
         }
 
         self.usual_len = (3 * self.usual_len + len) / 4;
-        if whole {
-            let frame = &self.copy[self.next..self.next + len];
+        if self.held() < len && self.reads_ahead() {
+            match self.alone.checked_sub(1) {
+                Some(fewer) => self.alone = fewer,
+                None => self.take_several(len, stream.fionread().map_err(closed)?, stream)?,
+            }
+        }
+        if self.held() >= len {
+            let frame = &self.bytes[self.next..self.next + len];
             let index = deliver(&header, frame, own_name, &mut buffers)?;
             message_type = index.unwrap_or(message_type);
-            self.delivered(self.next + len, stream);
+            self.next += len;
         } else if is_typed(service_type) {
             self.read(&header, stream, &mut buffers).map_err(closed)?;
         } else {
@@ -164,86 +158,72 @@ impl ReadAhead {
         Ok(received(outcome, message_type))
     }
 
-    /// Bytes of the queue that have been delivered, less those of the next message
-    /// that are not in it any more.
-    pub(crate) fn surplus(&self) -> isize {
-        self.next as isize - self.taken as isize
+    /// Bytes that have been taken off the queue and not been delivered.
+    pub(crate) fn held(&self) -> usize {
+        self.filled - self.next
     }
 
     /// Whether [`receive`](Self::receive) would not wait: the next message is all
-    /// there, or none will come. `None` if only a part of one is there.
-    pub(crate) fn is_ready(&mut self, stream: &Stream) -> Result<Option<bool>, ErrorCode> {
-        if self.broken || is_whole(&self.copy[self.next..self.filled]) {
-            return Ok(Some(true));
-        }
-        if self.taken > 0 {
-            let missing = frame_len(&self.copy[..self.taken]).map(|len| len - self.taken);
-            let queued = stream.queued().map_err(closed)?;
-            return Ok(Some(queued.is_none_or(|queued| Some(queued) >= missing)));
-        }
-        self.next = 0;
-        self.filled = 0;
-        let most = self.make_room();
-        let Some(count) = stream.try_peek(&mut self.copy[..most]).map_err(closed)? else {
-            return Ok(Some(false));
-        };
-        if count == 0 {
-            return Ok(Some(true));
-        }
-        let all_there = match frame_len(&self.copy[..count]) {
-            Some(len) if len > count => {
-                stream.queued().map_err(closed)?.is_none_or(|queued| queued >= len)
+    /// there, or none will come. What is there of a message that is not whole is taken
+    /// off the queue, so that the descriptor does not poll true for it.
+    pub(crate) fn is_ready(&mut self, stream: &Stream) -> Result<bool, ErrorCode> {
+        loop {
+            let held = self.held();
+            let part = match self.next_header() {
+                Ok(None) => HEADER_LEN - held,
+                Ok(Some(header)) if header.frame_len() > held => {
+                    let len = header.frame_len();
+                    match stream.queued().map_err(closed)? {
+                        Some(0) => return Ok(false),
+                        Some(queued) if queued < len - held => queued,
+                        Some(queued) => {
+                            self.take_several(len, queued, stream)?;
+                            return Ok(true);
+                        }
+                        // The end, which is for the receive to tell.
+                        None => return Ok(true),
+                    }
+                }
+                // So is what is wrong with a header.
+                Ok(Some(_)) | Err(_) => return Ok(true),
+            };
+            match stream.try_recv(self.room(part)).map_err(closed)? {
+                None => return Ok(false),
+                Some(0) => return Ok(true),
+                Some(count) => self.filled += count,
             }
-            len => len.is_some(),
-        };
-        if all_there {
-            self.filled = count;
         }
-        // A part may be taken off the queue by the caller, so it is not kept here.
-        Ok(all_there.then_some(true))
     }
 
     /// The header of the next message, with all of it that comes before the
-    /// groups in the copy; waits for it.
+    /// groups; waits for it.
+    #[inline]
     fn header(&mut self, stream: &Stream) -> Result<Header, ErrorCode> {
         loop {
-            let copy = &self.copy[self.next..self.filled];
-            let wanted = match copy.first_chunk() {
+            let held = self.held();
+            let wanted = match self.next_header()? {
                 None => HEADER_LEN,
-                Some(bytes) => {
-                    let header = Header::decode(bytes, Limits::FROM_DAEMON)
-                        .map_err(|_| ErrorCode::IllegalMessage)?;
+                Some(header) => {
                     let wanted = HEADER_LEN + header.old_type_len();
-                    if copy.len() >= wanted {
+                    if held >= wanted {
                         return Ok(header);
                     }
                     wanted
                 }
             };
-            self.look(stream, wanted)?;
+            stream.read_exact(self.room(wanted - held)).map_err(closed)?;
+            self.filled += wanted - held;
         }
     }
 
-    /// Copies the beginning of the queue, at least `wanted` bytes. If they are not all
-    /// there, or messages are large, takes them off it instead.
-    fn look(&mut self, stream: &Stream, wanted: usize) -> Result<(), ErrorCode> {
-        let most = self.make_room();
-        if self.taken == 0 {
-            self.next = 0;
-            self.filled = 0;
-            if self.reads_ahead() {
-                self.filled = stream.peek(&mut self.copy[..most]).map_err(closed)?;
-                if self.filled == 0 {
-                    return Err(ErrorCode::ConnectionClosed);
-                }
-            }
-        }
-        if self.filled < wanted {
-            stream.read_exact(&mut self.copy[self.taken..wanted]).map_err(closed)?;
-            self.taken = wanted;
-            self.filled = wanted;
-        }
-        Ok(())
+    /// The header of the next message, if it is there.
+    #[inline]
+    fn next_header(&self) -> Result<Option<Header>, ErrorCode> {
+        let Some(bytes) = self.bytes[self.next..self.filled].first_chunk() else {
+            return Ok(None);
+        };
+        let header = Header::decode(bytes, Limits::FROM_DAEMON);
+        header.map(Some).map_err(|_| ErrorCode::IllegalMessage)
     }
 
     /// Whether messages are small enough of late to be worth copying twice.
@@ -251,78 +231,95 @@ impl ReadAhead {
         self.usual_len < LARGE
     }
 
-    /// Makes room for the next copy; returns how much of the queue to copy.
-    fn make_room(&mut self) -> usize {
-        let most = if self.reads_ahead() { READ_AHEAD } else { HEADER_ONLY };
-        if self.copy.len() < most {
-            self.copy.resize(most, 0);
+    /// Takes the rest of the next message, of `len` bytes, and what is behind it off the
+    /// queue, but for the last byte. Takes nothing if there is nothing behind it, or it is
+    /// not worth it.
+    fn take_several(
+        &mut self,
+        len: usize,
+        queued: usize,
+        stream: &Stream,
+    ) -> Result<(), ErrorCode> {
+        let held = self.held();
+        if queued > len - held && len <= READ_AHEAD && self.reads_ahead() {
+            let most = (queued - 1).min(READ_AHEAD - held);
+            self.filled += stream.try_recv(self.room(most)).map_err(closed)?.unwrap_or(0);
+        } else if held == HEADER_LEN {
+            self.alone = ALONE;
         }
-        most
+        Ok(())
     }
 
-    /// Notes that the copy has been delivered up to `end`.
-    #[inline]
-    fn delivered(&mut self, end: usize, stream: &Stream) {
-        if is_whole(&self.copy[end..self.filled]) {
-            self.next = end;
-            return;
+    /// Room for so many bytes behind what is held.
+    fn room(&mut self, len: usize) -> &mut [u8] {
+        let held = self.held();
+        if held == 0 || self.filled + len > self.bytes.len() {
+            self.bytes.copy_within(self.next..self.filled, 0);
+            self.next = 0;
+            self.filled = held;
+            if held + len > self.bytes.len() {
+                self.bytes.resize((held + len).max(READ_AHEAD), 0);
+            }
         }
-        let queued = end - self.forget();
-        // The message at hand is good even if the connection is not.
-        self.broken = stream.discard(queued, &mut self.copy).is_err();
+        &mut self.bytes[self.filled..self.filled + len]
     }
 
-    /// Reads the message with this header off the queue, straight to where it
-    /// is wanted.
+    /// Reads the message with this header to where it is wanted: what is held of it, and
+    /// the rest straight from the queue.
     fn read(
         &mut self,
         header: &Header,
         stream: &Stream,
         buffers: &mut Buffers<'_, '_>,
     ) -> io::Result<()> {
-        let mut head = [MaybeUninit::uninit(); HEADER_ONLY];
-        let head = &mut head[self.forget()..HEADER_LEN + header.old_type_len()];
+        self.next += HEADER_LEN + header.old_type_len();
         let groups_kept = header.num_groups.min(buffers.groups.len());
         let groups_cut = (header.num_groups - groups_kept) * NAME_FIELD;
-        let groups = buffers.groups[..groups_kept].as_flattened_mut();
+        let groups = self.hand_over(buffers.groups[..groups_kept].as_flattened_mut());
+        if groups_cut > 0 {
+            stream.read(&mut [&mut *groups])?;
+            self.discard(groups_cut, stream)?;
+        }
         let mut body_cut = header.data_len;
         let mut body = buffers.body.iter_mut().map(|piece| {
             let kept = body_cut.min(piece.len());
             body_cut -= kept;
-            &mut piece[..kept]
+            self.hand_over(&mut piece[..kept])
         });
         // Most bodies are wanted in one piece, and then this allocates nothing.
         let first = body.next().unwrap_or_default();
         let mut more: Vec<Piece<'_>> = body.collect();
-
-        if groups_cut == 0 {
-            stream.read(&mut [head, groups, first])?;
-        } else {
-            stream.read(&mut [head, groups])?;
-            stream.discard(groups_cut, &mut self.copy)?;
-            stream.read(&mut [first])?;
-        }
+        let groups = if groups_cut == 0 { groups } else { &mut [] };
+        stream.read(&mut [groups, first])?;
         stream.read(&mut more)?;
-        stream.discard(body_cut, &mut self.copy)?;
+        self.discard(body_cut, stream)?;
         buffers.groups[..groups_kept].iter_mut().for_each(terminate);
         Ok(())
     }
 
-    /// Reads the message with so many bytes off the queue.
-    fn read_whole(&mut self, len: usize, stream: &Stream) -> io::Result<Vec<u8>> {
-        let taken = self.forget();
-        let mut frame = vec![0; len];
-        let (head, rest) = frame.split_at_mut(taken);
-        head.copy_from_slice(&self.copy[..taken]);
-        stream.read_exact(rest)?;
-        Ok(frame)
+    /// Copies what is held to the beginning of `piece`; returns the rest of it.
+    fn hand_over<'a>(&mut self, piece: Piece<'a>) -> Piece<'a> {
+        let (now, later) = piece.split_at_mut(self.held().min(piece.len()));
+        copy(&self.bytes[self.next..self.next + now.len()], now);
+        self.next += now.len();
+        later
     }
 
-    /// Begins with the next copy; returns how much of this one is not in the queue.
-    fn forget(&mut self) -> usize {
-        self.next = 0;
-        self.filled = 0;
-        std::mem::take(&mut self.taken)
+    /// Drops so many bytes of the next message.
+    fn discard(&mut self, len: usize, stream: &Stream) -> io::Result<()> {
+        let dropped = self.held().min(len);
+        self.next += dropped;
+        stream.discard(len - dropped, &mut self.bytes)
+    }
+
+    /// Reads the next message, of so many bytes.
+    fn read_whole(&mut self, len: usize, stream: &Stream) -> io::Result<Vec<u8>> {
+        let mut frame = vec![0; len];
+        let (held, rest) = frame.split_at_mut(self.held());
+        held.copy_from_slice(&self.bytes[self.next..self.filled]);
+        self.next = self.filled;
+        stream.read_exact(rest)?;
+        Ok(frame)
     }
 
     #[inline]
@@ -330,7 +327,7 @@ impl ReadAhead {
         if !header.service_type.is_reject() {
             return header.service_type;
         }
-        let after_header = &self.copy[self.next..self.filled][HEADER_LEN..];
+        let after_header = &self.bytes[self.next..self.filled][HEADER_LEN..];
         let old_type = after_header.first_chunk().map(|bytes| header.old_type(*bytes));
         old_type.unwrap_or(header.service_type) | ServiceType::REJECT
     }
@@ -377,19 +374,6 @@ fn index(header: &Header, groups: &[u8], own_name: &Name, members_fit: bool) -> 
 /// Whether the message carries the type that an application gave it.
 fn is_typed(service_type: ServiceType) -> bool {
     service_type.is_regular() || service_type.is_reject()
-}
-
-#[inline]
-fn is_whole(bytes: &[u8]) -> bool {
-    frame_len(bytes).is_some_and(|len| len <= bytes.len())
-}
-
-/// The length of the message that begins here. What is wrong is for the next receive
-/// to find.
-#[inline]
-fn frame_len(bytes: &[u8]) -> Option<usize> {
-    let header = Header::decode(bytes.first_chunk()?, Limits::FROM_DAEMON).ok()?;
-    Some(header.frame_len())
 }
 
 fn copy(from: &[u8], to: &mut [MaybeUninit<u8>]) {

@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicIsize, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -40,8 +40,8 @@ pub(crate) struct Session {
     state: AtomicU8,
     sending: Mutex<()>,
     receiving: Mutex<ReadAhead>,
-    /// See [`ReadAhead::surplus`].
-    surplus: AtomicIsize,
+    /// See [`ReadAhead::held`].
+    held: AtomicUsize,
 }
 
 impl Session {
@@ -53,7 +53,7 @@ impl Session {
             state: AtomicU8::new(ACTIVE),
             sending: Mutex::new(()),
             receiving: Mutex::new(ReadAhead::default()),
-            surplus: AtomicIsize::new(0),
+            held: AtomicUsize::new(0),
         }
     }
 
@@ -184,25 +184,26 @@ impl Session {
         let mut receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
         let received = receiving.receive(&self.stream, &self.private_group, cut, buffers);
-        self.surplus.store(receiving.surplus(), Ordering::Release);
+        self.held.store(receiving.held(), Ordering::Release);
         received.map_err(|code| self.fail(code))
     }
 
-    /// Whether a receive would not wait; `None` if only a part of a message is
-    /// there. If another thread receives, it would wait.
+    /// Whether a receive would not wait. If another thread receives, it would.
     ///
     /// # Errors
     ///
     /// As for [`receive`](Self::receive).
-    pub(crate) fn is_ready(&self) -> Result<Option<bool>, ErrorCode> {
+    pub(crate) fn is_ready(&self) -> Result<bool, ErrorCode> {
         self.check()?;
         let mut receiving = match self.receiving.try_lock() {
             Ok(receiving) => receiving,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(Some(false)),
+            Err(TryLockError::WouldBlock) => return Ok(false),
         };
         self.check()?;
-        receiving.is_ready(&self.stream).map_err(|code| self.fail(code))
+        let ready = receiving.is_ready(&self.stream);
+        self.held.store(receiving.held(), Ordering::Release);
+        ready.map_err(|code| self.fail(code))
     }
 
     /// Bytes that have come and not been received.
@@ -213,12 +214,11 @@ impl Session {
     pub(crate) fn poll(&self) -> Result<usize, ErrorCode> {
         self.check()?;
         loop {
-            let surplus = self.surplus.load(Ordering::Acquire);
+            let held = self.held.load(Ordering::Acquire);
             let queued = self.stream.queued().map_err(|_| ErrorCode::ConnectionClosed)?;
             // A receiver may have come between the two.
-            if self.surplus.load(Ordering::Acquire) == surplus {
-                let queued = queued.ok_or(ErrorCode::ConnectionClosed)?;
-                return Ok(queued.saturating_add_signed(-surplus));
+            if self.held.load(Ordering::Acquire) == held {
+                return Ok(held + queued.ok_or(ErrorCode::ConnectionClosed)?);
             }
         }
     }

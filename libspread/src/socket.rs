@@ -82,16 +82,11 @@ impl Stream {
         Ok(sent)
     }
 
-    /// Copies what is in the queue, without taking it; waits for the first
-    /// byte. Returns 0 if there is none and none will come.
-    pub(crate) fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
-        self.retry(Ready::ToRead, || self.recv(into, libc::MSG_PEEK))
-    }
-
-    /// As [`peek`](Self::peek), but `None` instead of waiting.
-    pub(crate) fn try_peek(&self, into: &mut [u8]) -> io::Result<Option<usize>> {
+    /// Takes what is in the queue, up to `into.len()` bytes; `None` if there is nothing,
+    /// 0 if nothing will come.
+    pub(crate) fn try_recv(&self, into: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
-            match self.recv(into, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
+            match self.recv(into, libc::MSG_DONTWAIT) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
                 done => return done.map(Some),
@@ -180,17 +175,23 @@ impl Stream {
         {}
     }
 
+    /// Bytes in the queue.
+    pub(crate) fn fionread(&self) -> io::Result<usize> {
+        let mut count = 0;
+        // SAFETY: FIONREAD writes one int.
+        match unsafe { libc::ioctl(self.fd(), libc::FIONREAD, &mut count) } {
+            0 => Ok(usize::try_from(count).unwrap_or(0)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
     /// Bytes in the queue; `None` if there are none and none will come.
     pub(crate) fn queued(&self) -> io::Result<Option<usize>> {
         let mut byte = [0];
         loop {
-            let mut count = 0;
-            // SAFETY: FIONREAD writes one int.
-            if unsafe { libc::ioctl(self.fd(), libc::FIONREAD, &mut count) } < 0 {
-                return Err(io::Error::last_os_error());
-            }
+            let count = self.fionread()?;
             if count > 0 {
-                return Ok(Some(count as usize));
+                return Ok(Some(count));
             }
             match self.recv(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
                 Ok(0) => return Ok(None),

@@ -5,31 +5,11 @@ mod common;
 
 use std::io::{Read, Write};
 use std::sync::mpsc;
+use std::time::Instant;
 
 use common::*;
 use libspread::*;
-use spread_wire::{ByteOrder, HEADER_LEN, Header, Limits};
-
-/// Peeks at the kernel's queue the way a caller can, and tells whether it
-/// begins with a whole frame, or is empty.
-fn queue_begins_with_a_whole_frame(client: &Client) -> Option<bool> {
-    let mut head = [0u8; HEADER_LEN];
-    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-    let mut queued = 0;
-    // SAFETY: the buffer has room for what is asked; FIONREAD writes an int.
-    let count = unsafe {
-        libc::ioctl(client.mbox, libc::FIONREAD, &mut queued);
-        libc::recv(client.mbox, head.as_mut_ptr().cast(), head.len(), flags)
-    };
-    if count <= 0 {
-        return None;
-    }
-    if count < HEADER_LEN as isize {
-        return Some(false);
-    }
-    let header = Header::decode(&head, Limits::FROM_DAEMON).expect("a frame's beginning");
-    Some(queued as usize >= header.frame_len())
-}
+use spread_wire::{ByteOrder, HEADER_LEN};
 
 /// Sizes of bodies, from tiny to above what is read ahead.
 fn sizes() -> impl Iterator<Item = usize> {
@@ -38,6 +18,15 @@ fn sizes() -> impl Iterator<Item = usize> {
         1 => 70_000,
         n => n * 37 % 500,
     })
+}
+
+/// Asks for a message of which only a part comes, until the descriptor is not readable.
+fn take_part(client: &Client) {
+    let begin = Instant::now();
+    while client.is_readable() {
+        assert!(!message_ready(client.mbox));
+        assert!(begin.elapsed() < PATIENCE, "the part stays in the socket");
+    }
 }
 
 #[test]
@@ -62,7 +51,7 @@ fn one_message_a_wake_up_is_enough() {
 }
 
 #[test]
-fn the_queue_begins_with_a_frame_between_calls() {
+fn a_message_that_was_too_long_is_still_there() {
     for kind in KINDS {
         let (written, all_written) = mpsc::channel();
         let sizes = [10, 500, 3, 9_000, 0, 30_000, 1, 2, 3, 4];
@@ -78,15 +67,16 @@ fn the_queue_begins_with_a_frame_between_calls() {
         let client = daemon.client();
         all_written.recv_timeout(PATIENCE).unwrap();
         for size in sizes {
-            assert_eq!(queue_begins_with_a_whole_frame(&client), Some(true));
-            // Too short at first: that must not change the queue.
+            assert!(client.becomes_readable(PATIENCE));
             if size > 0 {
+                let before = client.poll();
                 assert_eq!(client.receive_into(0, 2, 0).code, BUFFER_TOO_SHORT);
-                assert_eq!(queue_begins_with_a_whole_frame(&client), Some(true));
+                assert!(client.is_readable());
+                assert!(client.poll() >= before);
             }
             assert_eq!(client.receive().code, size as i32);
         }
-        assert_eq!(queue_begins_with_a_whole_frame(&client), Some(false));
+        take_part(&client);
         assert_eq!(client.poll(), 70);
     }
 }
@@ -94,14 +84,15 @@ fn the_queue_begins_with_a_frame_between_calls() {
 #[test]
 fn it_tells_whether_a_receive_would_wait() {
     // After large messages the library does not read ahead.
-    const SIZES: [usize; 6] = [1000, 20_000, 20_000, 20_000, 1000, 0];
+    const SIZES: [usize; 7] = [1000, 20_000, 100_000, 20_000, 20_000, 1000, 0];
     for kind in KINDS {
         let (go_on, next) = mpsc::channel::<()>();
         let daemon = FakeDaemon::start(kind, move |mut stream| {
             for size in SIZES {
                 let message = regular(ByteOrder::NATIVE, &["g"], &vec![1; size]);
-                let (first, rest) = message.split_at(message.len() / 2);
-                for part in [first, rest] {
+                let (half_header, rest) = message.split_at(HEADER_LEN / 2);
+                let (first, rest) = rest.split_at(rest.len() / 2);
+                for part in [half_header, first, rest] {
                     next.recv().unwrap();
                     stream.write_all(part).unwrap();
                 }
@@ -110,19 +101,22 @@ fn it_tells_whether_a_receive_would_wait() {
         });
         let client = daemon.client();
         for size in SIZES {
-            assert_eq!(message_ready(client.mbox), Some(false));
-            go_on.send(()).unwrap();
-            assert!(client.becomes_readable(PATIENCE));
-            assert_eq!(message_ready(client.mbox), None, "a part of {size} bytes");
-            go_on.send(()).unwrap();
-            while message_ready(client.mbox).is_none() {
-                std::thread::yield_now();
+            assert!(!message_ready(client.mbox));
+            for _part in 0..2 {
+                go_on.send(()).unwrap();
+                assert!(client.becomes_readable(PATIENCE));
+                take_part(&client);
             }
+            go_on.send(()).unwrap();
+            while !message_ready(client.mbox) {
+                assert!(client.becomes_readable(PATIENCE));
+            }
+            assert!(client.is_readable());
             assert_eq!(client.receive().code, size as i32);
         }
-        assert_eq!(message_ready(client.mbox), Some(false));
+        assert!(!message_ready(client.mbox));
     }
-    assert_eq!(message_ready(-1), Some(true), "the receive tells what is wrong");
+    assert!(message_ready(-1), "the receive tells what is wrong");
 }
 
 #[test]
@@ -189,12 +183,9 @@ fn a_poll_does_not_wait_for_a_receiver() {
 #[test]
 #[cfg(target_os = "linux")]
 fn an_edge_triggered_caller_that_drains_the_queue_misses_nothing() {
-    // A larger frame in pieces as small as these may not fit into the receive
-    // window, so that the queue never has all of it.
-    let fitting = || sizes().filter(|&size| size <= 20_000);
     for kind in KINDS {
         let daemon = FakeDaemon::start(kind, move |mut stream| {
-            let messages: Vec<u8> = fitting()
+            let messages: Vec<u8> = sizes()
                 .flat_map(|size| regular(ByteOrder::NATIVE, &["g"], &vec![1; size]))
                 .collect();
             messages.chunks(701).for_each(|chunk| stream.write_all(chunk).unwrap());
@@ -211,23 +202,21 @@ fn an_edge_triggered_caller_that_drains_the_queue_misses_nothing() {
             epoll
         };
         let client = in_time(move || {
-            let mut expected = fitting().peekable();
+            let mut expected = sizes().peekable();
             while expected.peek().is_some() {
                 let mut event = libc::epoll_event { events: 0, u64: 0 };
                 let patience = PATIENCE.as_millis() as i32;
                 // SAFETY: there is room for the one event asked for.
                 let count = unsafe { libc::epoll_wait(epoll, &mut event, 1, patience) };
                 assert_eq!(count, 1, "an edge is missing");
-                while expected.peek().is_some()
-                    && queue_begins_with_a_whole_frame(&client) == Some(true)
-                {
+                while message_ready(client.mbox) {
                     // Must not block: in_time fails if it does.
                     assert_eq!(Some(client.receive().code as usize), expected.next());
                 }
             }
             client
         });
-        assert_eq!(queue_begins_with_a_whole_frame(&client), None);
+        assert!(!client.is_readable());
         // SAFETY: opened above.
         unsafe { libc::close(epoll) };
         drop(client);

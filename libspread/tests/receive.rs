@@ -283,6 +283,21 @@ fn a_message_with_its_groups_cut_is_received() {
 }
 
 #[test]
+fn each_message_of_a_burst_can_be_cut() {
+    for kind in KINDS {
+        let body: Vec<u8> = (0..200).collect();
+        let message = regular(ByteOrder::NATIVE, &["g", "h", "i"], &body);
+        let (_daemon, client) = client_of(kind, message.repeat(5));
+        for (groups, len) in [(1, 50), (3, 200), (1, 200), (3, 50), (1, 50)] {
+            let cut = client.receive_into(DROP_RECV, groups, len);
+            assert_eq!(cut.groups[..groups as usize], ["g", "h", "i"][..groups as usize]);
+            assert_eq!(cut.body, body[..len as usize]);
+        }
+        assert_eq!(client.poll(), 0);
+    }
+}
+
+#[test]
 fn members_that_were_cut_have_no_index() {
     let (_daemon, client) = client_of(Kind::Tcp, view(ByteOrder::NATIVE));
     let short = client.receive_into(0, 1, 1000);

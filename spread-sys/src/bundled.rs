@@ -37,5 +37,5 @@ pub fn multicast_frames(mbox: mailbox, frames: &mut [u8]) -> Option<std::ffi::c_
 /// Whether `SP_receive` would not wait; `None` if the library cannot tell. See
 /// `libspread::message_ready`.
 pub fn message_ready(mbox: mailbox) -> Option<bool> {
-    libspread::message_ready(mbox)
+    Some(libspread::message_ready(mbox))
 }

@@ -209,10 +209,10 @@ impl Connection {
     #[inline]
     fn pause(&self, deadline: Option<Instant>, progress: &Progress) -> Result<(), Error> {
         let Some(last) = progress.last else { return Ok(()) };
-        let now = Instant::now();
-        if now - last < self.coalesce {
-            let arrival = self.raw.arrival(&progress.begun);
-            if arrival.map_err(|error| self.receive_error(error))? != Arrival::Message {
+        let arrival = self.raw.arrival(&progress.begun);
+        if arrival.map_err(|error| self.receive_error(error))? != Arrival::Message {
+            let now = Instant::now();
+            if now - last < self.coalesce {
                 let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
                 thread::sleep(left.map_or(self.coalesce, |left| left.min(self.coalesce)));
             }

@@ -238,12 +238,10 @@ pub unsafe extern "C" fn SP_scat_receive(
 /// will come, or the session has an error to tell. For Rust alone, there is no such
 /// function in C.
 ///
-/// `None` if only a part of a message is there. Nothing of it is kept in the library
-/// then, so a caller who does not want to wait for the rest may take it off the
-/// descriptor; in that case it has to take the rest, too, before it calls
-/// [`SP_receive`] again.
-pub fn message_ready(mbox: mailbox) -> Option<bool> {
-    table::get(mbox).and_then(|session| session.is_ready()).unwrap_or(Some(true))
+/// After `false` the descriptor polls true when more has come, after `true` only until
+/// the message has been received.
+pub fn message_ready(mbox: mailbox) -> bool {
+    table::get(mbox).and_then(|session| session.is_ready()).unwrap_or(true)
 }
 
 /// Sends messages that are encoded one after the other, as they go over the wire,

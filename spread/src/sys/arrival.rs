@@ -1,9 +1,9 @@
 //! Receiving without waiting, not even for the rest of a message.
 //!
-//! `SP_receive` waits for all of a message once it has seen a part of it. So what
-//! comes in parts is taken off the socket here, and read by [`spread_wire`]; the
-//! library is asked for messages that are whole when they are first seen, of which
-//! it has taken nothing.
+//! `SP_receive` waits for all of a message once it has seen a part of it. The bundled
+//! library can be asked whether it would. Over the C library what comes in parts is
+//! taken off the socket here, and read by [`spread_wire`]; the library receives messages
+//! that are whole when they are first seen, of which it has taken nothing.
 
 use std::ffi::c_int;
 use std::io;
@@ -25,7 +25,7 @@ const CHUNK: usize = 16 * 1024;
 pub(crate) enum Arrival {
     /// A whole message, or the end: a receive does not wait.
     Message,
-    /// So many bytes of a message that is not whole.
+    /// So many bytes of a message that is not whole, in the socket.
     Part(usize),
     /// Nothing that makes the descriptor readable.
     Nothing,
@@ -38,8 +38,7 @@ impl RawMailbox {
             match spread_sys::message_ready(self.mbox) {
                 Some(true) => return Ok(Arrival::Message),
                 Some(false) => return Ok(Arrival::Nothing),
-                // Between messages the library has read nothing of the next one, or
-                // a library that reads ahead has left it in the socket.
+                // Between messages the C library has read nothing of the next one.
                 None => {}
             }
         }
