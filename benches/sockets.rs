@@ -1,5 +1,8 @@
 //! What the sockets of this machine move from one thread to another, with nothing
 //! else done: no client and no daemon can be faster.
+//!
+//! `sockets/c-library` has the system calls that the C library makes for a message, its own
+//! daemon's part done by a thread that sends back what it reads.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -16,12 +19,29 @@ const WRITES: [usize; 5] = [64 * 144, 16_464, 2 * 16_464, 4 * 16_464, 8 * 16_464
 /// Bytes that are read at once, as the daemon does.
 const READ: usize = 64 * 1024;
 
-/// Writes that are timed together.
+/// Writes, or messages, that are timed together.
 const ROUND: usize = 1000;
+
+/// What the C library sends one after the other of a message of 100 bytes to one group:
+/// header and group, and body.
+const SENDS: [usize; 2] = [80, 100];
+
+/// What it receives one after the other.
+const RECEIVES: [usize; 3] = [48, 32, 100];
+
+/// Messages under way.
+const WINDOW: usize = 200;
 
 fn sockets(criterion: &mut Criterion) {
     bench(criterion, "sockets/unix", UnixStream::pair);
     bench(criterion, "sockets/tcp", tcp_pair);
+    let mut group = criterion.benchmark_group("sockets/c-library");
+    group.throughput(Throughput::Elements(ROUND as u64));
+    group.bench_function("unix", |bencher| {
+        bencher
+            .iter_custom(|rounds| exchange(ROUND * rounds as usize).expect("all of it comes back"));
+    });
+    group.finish();
 }
 
 fn bench<S: Read + Write + Send>(
@@ -60,6 +80,35 @@ fn transfer<S: Read + Write + Send>(
         writer.join().expect("the writer does not panic")
     })?;
     Ok(begin.elapsed())
+}
+
+/// The time that a client takes for so many messages, each of which comes back to it.
+fn exchange(messages: usize) -> io::Result<Duration> {
+    let (mut client, mut daemon) = UnixStream::pair()?;
+    thread::scope(|scope| {
+        let daemon = scope.spawn(move || {
+            let mut bytes = vec![0; READ];
+            loop {
+                match daemon.read(&mut bytes)? {
+                    0 => return Ok(()),
+                    count => daemon.write_all(&bytes[..count])?,
+                }
+            }
+        });
+        let mut bytes = [0; 100];
+        let begin = Instant::now();
+        for message in 0..messages + WINDOW {
+            if message < messages {
+                SENDS.iter().try_for_each(|&len| client.write_all(&bytes[..len]))?;
+            }
+            if message >= WINDOW {
+                RECEIVES.iter().try_for_each(|&len| client.read_exact(&mut bytes[..len]))?;
+            }
+        }
+        let taken = begin.elapsed();
+        drop(client);
+        daemon.join().expect("the daemon does not panic").map(|()| taken)
+    })
 }
 
 fn tcp_pair() -> io::Result<(TcpStream, TcpStream)> {
