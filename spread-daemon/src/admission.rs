@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 
-use mio::{Interest, Token};
+use mio::Interest;
 use spread_wire::ErrorCode;
 use spread_wire::handshake::{ConnectRequest, Daemon as Handshake, DaemonStep};
 
@@ -97,16 +97,15 @@ impl Server {
             Door::Status | Door::Metrics => Phase::Inspection,
         };
         let is_client = phase.is_client();
-        let entry = self.connections.slab.vacant_entry();
-        let key = entry.key();
-        let token = Token(key + self.listeners.len());
+        let key = self.connections.slab.vacant_key();
+        let token = self.token(key);
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(&mut stream, token, interest) {
             tracing::error!(%error, "cannot take a connection");
             return;
         }
         self.serial += 1;
-        entry.insert(Connection::new(stream, phase, door, self.serial));
+        self.connections.slab.insert(Connection::new(stream, phase, door, self.serial));
         // A time that no clock can show is no limit.
         if let Some(deadline) = Instant::now().checked_add(self.settings.handshake) {
             self.handshakes.push_back((deadline, key, self.serial));

@@ -77,13 +77,17 @@ impl Daemon {
 
     /// What goes on inside; `None` if the daemon has failed.
     pub fn status(&self) -> Option<Status> {
-        self.running.control().call(|server| server.status()).ok()
+        self.control().call(|server| server.status()).ok()
     }
 
     /// Stops the daemon from another thread, for example one that waits for a
     /// signal while this one waits in [`Daemon::wait`].
     pub fn stop_handle(&self) -> StopHandle {
-        StopHandle(Arc::clone(self.running.control()))
+        StopHandle(Arc::clone(self.control()))
+    }
+
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        self.running.control()
     }
 
     /// Waits until the daemon has ended, because of its [`StopHandle`] or because

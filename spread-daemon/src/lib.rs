@@ -31,6 +31,7 @@
 
 mod access;
 mod admission;
+mod alarm;
 mod authentication;
 mod batch;
 mod builder;
@@ -46,6 +47,7 @@ mod gate;
 mod inspection;
 mod listener;
 mod memory;
+mod moderation;
 mod output;
 mod pacing;
 mod passwords;

@@ -13,11 +13,13 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use spread_wire::{FrameRef, HEADER_LEN, Header, Limits, Request, ServiceType};
 
 use crate::access::{Access, judge, rejected};
+use crate::alarm::Alarm;
 use crate::cluster::{Deliver, End, SessionId, State};
 use crate::connection::{Connection, Fill, Phase};
 use crate::connections::Connections;
 use crate::control::Control;
 use crate::listener::Listener;
+use crate::moderation::Held;
 use crate::pacing::Paused;
 use crate::settings::Settings;
 use crate::status::Rate;
@@ -28,6 +30,8 @@ use crate::wait::Wait;
 const TURN: usize = 64 * 1024;
 
 const WAKER: Token = Token(usize::MAX);
+
+const ALARM: Token = Token(usize::MAX - 1);
 
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -47,6 +51,7 @@ pub(crate) struct Server {
     pub(crate) handshakes: VecDeque<(Instant, usize, u64)>,
     /// Connections that are not read on for a moment.
     pub(crate) paused: Vec<Paused>,
+    pub(crate) held: Held,
     /// Connections with a gate, and maybe some without.
     pub(crate) gated: Vec<usize>,
     /// Checks passwords, if there are any.
@@ -73,6 +78,8 @@ impl Server {
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(index), Interest::READABLE)?;
         }
+        let alarm = Alarm::new(poll.registry(), ALARM);
+        let alarm = alarm.inspect_err(|error| tracing::debug!(%error, "streams are not held"));
         let control = Arc::new(Control::new(waker));
         let now = Instant::now();
         let passwords = settings.authentication.passwords().cloned();
@@ -92,6 +99,7 @@ impl Server {
             to_read: VecDeque::new(),
             handshakes: VecDeque::new(),
             paused: Vec::new(),
+            held: Held::new(alarm.ok()),
             gated: Vec::new(),
             guests: 0,
             started: now,
@@ -202,8 +210,10 @@ impl Server {
 
     fn note(&mut self, event: &Event) {
         let Token(number) = event.token();
-        if event.token() == WAKER {
-            return;
+        match event.token() {
+            WAKER => return,
+            ALARM => return self.release(),
+            _ => {}
         }
         let Some(key) = number.checked_sub(self.listeners.len()) else {
             if !self.to_accept.contains(&number) {
@@ -227,6 +237,11 @@ impl Server {
         }
     }
 
+    /// What events of the connection have.
+    pub(crate) fn token(&self, key: usize) -> Token {
+        Token(self.listeners.len() + key)
+    }
+
     /// Has the connection read in this turn or the next.
     pub(crate) fn read_later(&mut self, key: usize) {
         if let Some(connection) = self.connections.slab.get_mut(key)
@@ -243,7 +258,7 @@ impl Server {
             return;
         };
         connection.to_read = false;
-        if connection.paused {
+        if connection.paused || connection.held {
             return;
         }
         if connection.has_backlog {
@@ -263,11 +278,17 @@ impl Server {
             return;
         }
         match connection.fill(&mut self.scratch) {
-            Fill::Nothing => {}
+            Fill::Nothing => {
+                connection.pace.note(0);
+            }
             Fill::End => self.connections.close_later(key),
             Fill::Some(len) => {
+                let hold = connection.pace.note(len);
                 if connection.readable {
                     self.read_later(key);
+                }
+                if hold {
+                    self.hold(key);
                 }
                 let scratch = mem::take(&mut self.scratch);
                 self.take_in(key, &scratch[..len]);
@@ -412,7 +433,9 @@ impl Server {
         if !connection.phase.is_client() {
             self.guests -= 1;
         }
-        if let Err(error) = self.poll.registry().deregister(&mut connection.stream) {
+        if !connection.held
+            && let Err(error) = self.poll.registry().deregister(&mut connection.stream)
+        {
             tracing::debug!(%error, key, "cannot deregister");
         }
         tracing::info!(key, "closed a connection");
