@@ -60,6 +60,15 @@ impl Stream {
         Ok(())
     }
 
+    /// Sends all of `bytes`.
+    pub(crate) fn send_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let send = || self.socket.send_with_flags(bytes, libc::MSG_NOSIGNAL);
+            bytes = &bytes[self.retry(Ready::ToWrite, send)?..];
+        }
+        Ok(())
+    }
+
     /// Sends what the kernel has room for; waits until that is something.
     pub(crate) fn send_some(&self, bytes: &[u8]) -> io::Result<usize> {
         let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
