@@ -25,11 +25,14 @@ const HOLD: Duration = Duration::from_micros(50);
 /// Bytes of a read that is small.
 const SMALL: usize = 4096;
 
-/// Small reads after which a connection is held.
-const RUN: u32 = 64;
+/// Small reads after which a connection is held, at first.
+const RUN: u32 = 256;
 
-/// Small reads that it takes at most, after holds that did not pay.
-const LONGEST_RUN: u32 = 4096;
+/// Small reads that it takes after holds that did pay.
+const SHORTEST_RUN: u32 = 64;
+
+/// Small reads that it takes at most, after holds that did not.
+const LONGEST_RUN: u32 = 16 * 1024;
 
 /// Time between small reads after which a new run begins.
 const GAP: Duration = Duration::from_micros(20);
@@ -128,7 +131,10 @@ impl Pace {
         if let Some(holds) = &mut self.holds {
             let goes_on = holds.go_on(Flow { bytes, time });
             if !goes_on {
-                self.run = if holds.pay() { RUN } else { (self.run * 2).min(LONGEST_RUN) };
+                self.run = match holds.pay() {
+                    true => SHORTEST_RUN,
+                    false => (self.run * 2).clamp(RUN, LONGEST_RUN),
+                };
                 self.holds = None;
                 self.reads = 0;
             }
@@ -258,8 +264,8 @@ mod tests {
     #[test]
     fn a_stream_of_small_reads_is_held_while_that_makes_it_faster() {
         let mut stream = Stream::new();
-        for _ in 0..3 {
-            assert_eq!(stream.until_held(), RUN + 1);
+        for run in [RUN, SHORTEST_RUN, SHORTEST_RUN] {
+            assert_eq!(stream.until_held(), run + 1);
             assert_eq!(stream.holds(113), SERIES, "then it is tried without");
         }
         stream.until_held();
@@ -275,7 +281,7 @@ mod tests {
         }
         assert_eq!(stream.until_held(), 8 * RUN + 1);
         assert_eq!(stream.holds(150), SERIES);
-        assert_eq!(stream.until_held(), RUN + 1, "after a series that did pay");
+        assert_eq!(stream.until_held(), SHORTEST_RUN + 1, "after a series that did pay");
         for _ in 0..20 {
             stream.holds(100);
             stream.until_held();
