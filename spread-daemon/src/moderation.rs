@@ -6,11 +6,12 @@
 //! read for [`HOLD`], and then all that has come. Network cards moderate their interrupts
 //! in the same way.
 //!
-//! A lone message never waits. A connection is held only after a [`RUN`] of small reads that
-//! came within moments, which takes a client that sends without waiting for answers, and
+//! A lone message never waits. A connection is held only after a [`RUN`] of small reads
+//! that came faster than answers could, since for an answer two threads have to wake up. It
 //! goes on being held only if that makes it faster: else the stream has ended, or the
 //! client waits for what it has sent, or holds do not suit it, and it takes
 //! twice as many reads until the next hold. The other connections are served meanwhile.
+//! A daemon that polls busily is to answer at once, and holds nothing.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,15 @@ const SHORTEST_RUN: u32 = 64;
 const LONGEST_RUN: u32 = 16 * 1024;
 
 /// Time between small reads after which a new run begins.
-const GAP: Duration = Duration::from_micros(20);
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// What lies between the small reads of a run at most, on average: less than it takes for
+/// an answer to come and the next message after it.
+const GAP: Duration = Duration::from_micros(5);
+
+/// The same if one in eight of them brings several messages, so that the client cannot
+/// have waited for answers.
+const SURE_GAP: Duration = Duration::from_micros(20);
 
 /// Holds after which it is seen whether they pay.
 const TRIAL: u32 = 8;
@@ -94,6 +103,8 @@ impl Holds {
 pub(crate) struct Pace {
     /// Small reads in a row.
     reads: u32,
+    /// Those of them that brought several messages.
+    several: u32,
     /// What came with them, after the first one.
     flow: Flow,
     /// When the last read was.
@@ -106,15 +117,17 @@ pub(crate) struct Pace {
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { reads: 0, flow: Flow::default(), last: None, run: RUN, holds: None }
+        let flow = Flow::default();
+        Pace { reads: 0, several: 0, flow, last: None, run: RUN, holds: None }
     }
 }
 
 impl Pace {
-    /// Notes a read; tells whether the connection should be held now.
+    /// Notes a read of so many bytes with so many messages; tells whether the connection
+    /// should be held now.
     #[inline]
-    pub(crate) fn note(&mut self, len: usize) -> bool {
-        match len {
+    fn note(&mut self, bytes: usize, messages: u64) -> bool {
+        match bytes {
             _ if self.holds.is_some() => {}
             0 => return false,
             1..SMALL => {}
@@ -123,10 +136,10 @@ impl Pace {
                 return false;
             }
         }
-        self.note_at(len, Instant::now())
+        self.note_at(bytes, messages, Instant::now())
     }
 
-    fn note_at(&mut self, bytes: usize, now: Instant) -> bool {
+    fn note_at(&mut self, bytes: usize, messages: u64, now: Instant) -> bool {
         let time = self.last.replace(now).map_or(Duration::MAX, |last| now - last);
         if let Some(holds) = &mut self.holds {
             let goes_on = holds.go_on(Flow { bytes, time });
@@ -139,19 +152,31 @@ impl Pace {
                 self.reads = 0;
             }
             goes_on
-        } else if self.reads == 0 || time > GAP {
-            self.reads = 1;
-            self.flow = Flow::default();
+        } else if self.reads == 0 || time > PAUSE {
+            self.begin_run();
             false
         } else {
             self.reads += 1;
             self.flow.add(bytes, time);
+            self.several += u32::from(messages > 1);
             if self.reads <= self.run {
+                return false;
+            }
+            let gap = if self.several * 8 >= self.run { SURE_GAP } else { GAP };
+            if self.flow.time > gap * self.run {
+                self.begin_run();
                 return false;
             }
             self.holds = Some(Holds { without: self.flow, with: Flow::default(), count: 0 });
             true
         }
+    }
+
+    /// Begins a run with the read at hand.
+    fn begin_run(&mut self) {
+        self.reads = 1;
+        self.several = 0;
+        self.flow = Flow::default();
     }
 
     /// Notes that it could not be held.
@@ -177,8 +202,17 @@ impl Held {
 }
 
 impl Server {
+    /// Notes a read of so many bytes with so many messages, and holds the connection if
+    /// it should be.
+    pub(crate) fn keep_pace(&mut self, key: usize, bytes: usize, messages: u64) {
+        let connection = self.connections.slab.get_mut(key);
+        if connection.is_some_and(|connection| connection.pace.note(bytes, messages)) {
+            self.hold(key);
+        }
+    }
+
     /// Has a connection not read for a moment.
-    pub(crate) fn hold(&mut self, key: usize) {
+    fn hold(&mut self, key: usize) {
         let Some(connection) = self.connections.slab.get_mut(key) else {
             return;
         };
@@ -246,7 +280,7 @@ mod tests {
         /// A read after some time; whether the connection is held then.
         fn read(&mut self, after: Duration, bytes: usize) -> bool {
             self.now += after;
-            self.pace.note_at(bytes, self.now)
+            self.pace.note_at(bytes, 1, self.now)
         }
 
         /// Reads until the connection is held; how many.
@@ -304,17 +338,39 @@ mod tests {
         let mut stream = Stream::new();
         assert!((0..10 * RUN).all(|_| !stream.read(GAP + MICROSECOND, RATE)));
         for _ in 0..10 {
-            assert!(!stream.read(GAP + MICROSECOND, RATE));
+            assert!(!stream.read(PAUSE + MICROSECOND, RATE));
             assert!((1..RUN).all(|_| !stream.read(MICROSECOND, RATE)));
         }
+    }
+
+    #[test]
+    fn who_sends_several_messages_at_once_waits_for_no_answers() {
+        for (of_eight, gap, is_held) in
+            [(1, SURE_GAP, true), (1, SURE_GAP + MICROSECOND, false), (0, SURE_GAP, false)]
+        {
+            let mut stream = Stream::new();
+            let holds = (0..10 * RUN).any(|number| {
+                stream.now += gap;
+                let messages = if number % 8 < of_eight { 2 } else { 1 };
+                stream.pace.note_at(RATE, messages, stream.now)
+            });
+            assert_eq!(holds, is_held);
+        }
+    }
+
+    #[test]
+    fn a_run_may_have_short_pauses() {
+        let mut stream = Stream::new();
+        let read = |number| if number % 10 == 0 { 40 * MICROSECOND } else { MICROSECOND };
+        assert_eq!((1..).find(|&number| stream.read(read(number), RATE)), Some(RUN + 1));
     }
 
     #[test]
     fn large_reads_are_not_held() {
         let mut pace = Pace::default();
         for _ in 0..10 {
-            assert!((0..RUN).all(|_| !pace.note(SMALL - 1)));
-            assert!(!pace.note(SMALL));
+            assert!((0..RUN).all(|_| !pace.note(SMALL - 1, 1)));
+            assert!(!pace.note(SMALL, 9));
         }
     }
 

@@ -78,8 +78,12 @@ impl Server {
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(index), Interest::READABLE)?;
         }
-        let alarm = Alarm::new(poll.registry(), ALARM);
-        let alarm = alarm.inspect_err(|error| tracing::debug!(%error, "streams are not held"));
+        let alarm = match settings.busy_poll.is_zero() {
+            true => Alarm::new(poll.registry(), ALARM)
+                .inspect_err(|error| tracing::debug!(%error, "streams are not held"))
+                .ok(),
+            false => None,
+        };
         let control = Arc::new(Control::new(waker));
         let now = Instant::now();
         let passwords = settings.authentication.passwords().cloned();
@@ -99,7 +103,7 @@ impl Server {
             to_read: VecDeque::new(),
             handshakes: VecDeque::new(),
             paused: Vec::new(),
-            held: Held::new(alarm.ok()),
+            held: Held::new(alarm),
             gated: Vec::new(),
             guests: 0,
             started: now,
@@ -278,21 +282,17 @@ impl Server {
             return;
         }
         match connection.fill(&mut self.scratch) {
-            Fill::Nothing => {
-                connection.pace.note(0);
-            }
+            Fill::Nothing => self.keep_pace(key, 0, 0),
             Fill::End => self.connections.close_later(key),
             Fill::Some(len) => {
-                let hold = connection.pace.note(len);
                 if connection.readable {
                     self.read_later(key);
                 }
-                if hold {
-                    self.hold(key);
-                }
+                let before = self.connections.totals.received;
                 let scratch = mem::take(&mut self.scratch);
                 self.take_in(key, &scratch[..len]);
                 self.scratch = scratch;
+                self.keep_pace(key, len, self.connections.totals.received - before);
             }
         }
     }
