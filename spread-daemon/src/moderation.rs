@@ -7,11 +7,12 @@
 //! in the same way.
 //!
 //! A lone message never waits. A connection is held only after a [`RUN`] of small reads
-//! that came faster than answers could, since for an answer two threads have to wake up. It
-//! goes on being held only if that makes it faster: else the stream has ended, or the
-//! client waits for what it has sent, or holds do not suit it, and it takes
-//! twice as many reads until the next hold. The other connections are served meanwhile.
-//! A daemon that polls busily is to answer at once, and holds nothing.
+//! that came faster than answers could, since for an answer two threads have to wake up, or
+//! that often brought several messages. It goes on being held only if that makes it
+//! faster: else the stream has ended, or the client waits for what it has sent, or holds
+//! do not suit it, and it takes twice as many reads until the next hold. The other
+//! connections are served meanwhile. A daemon that polls busily is to answer at once, and
+//! holds nothing.
 
 use std::time::{Duration, Instant};
 
