@@ -226,8 +226,9 @@ pub unsafe extern "C" fn SP_leave(mbox: mailbox, group: *const c_char) -> c_int 
     })
 }
 
-/// The bytes that have come and not been received; 0 if there are none. Does
-/// not wait. See `SP_poll(3)`.
+/// The bytes that have come and not been received; 0 if there are none, or no whole
+/// message. Does not wait. See `SP_poll(3)`; the C library counts parts of a message,
+/// too, and may then wait in a receive.
 ///
 /// # Errors
 ///

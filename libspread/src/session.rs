@@ -188,31 +188,38 @@ impl Session {
         received.map_err(|code| self.fail(code))
     }
 
-    /// Whether a receive would not wait. If another thread receives, it would.
+    /// Whether a receive would not wait; it would while another thread receives.
     ///
     /// # Errors
     ///
     /// As for [`receive`](Self::receive).
     pub(crate) fn is_ready(&self) -> Result<bool, ErrorCode> {
+        Ok(self.sees_message()?.unwrap_or(false))
+    }
+
+    /// As [`is_ready`](Self::is_ready), but `None` while another thread receives.
+    fn sees_message(&self) -> Result<Option<bool>, ErrorCode> {
         self.check()?;
         let mut receiving = match self.receiving.try_lock() {
             Ok(receiving) => receiving,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::WouldBlock) => return Ok(None),
         };
         self.check()?;
         let ready = receiving.is_ready(&self.stream);
         self.held.store(receiving.held(), Ordering::Release);
-        ready.map_err(|code| self.fail(code))
+        ready.map(Some).map_err(|code| self.fail(code))
     }
 
-    /// Bytes that have come and not been received.
+    /// Bytes that have come and not been received; 0 if they are not a whole message.
     ///
     /// # Errors
     ///
     /// `ConnectionClosed` if there are none and none will come.
     pub(crate) fn poll(&self) -> Result<usize, ErrorCode> {
-        self.check()?;
+        if self.sees_message()? == Some(false) {
+            return Ok(0);
+        }
         loop {
             let held = self.held.load(Ordering::Acquire);
             let queued = self.stream.queued().map_err(|_| ErrorCode::ConnectionClosed)?;

@@ -238,8 +238,8 @@ pub unsafe extern "C" fn SP_scat_receive(
 /// will come, or the session has an error to tell. For Rust alone, there is no such
 /// function in C.
 ///
-/// After `false` the descriptor polls true when more has come, after `true` only until
-/// the message has been received.
+/// After `true` the message should be received before the descriptor is polled: all of
+/// it may be off the socket. After `false` the descriptor polls true once more has come.
 pub fn message_ready(mbox: mailbox) -> bool {
     table::get(mbox).and_then(|session| session.is_ready()).unwrap_or(true)
 }

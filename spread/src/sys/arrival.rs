@@ -1,9 +1,10 @@
 //! Receiving without waiting, not even for the rest of a message.
 //!
 //! `SP_receive` waits for all of a message once it has seen a part of it. The bundled
-//! library can be asked whether it would. Over the C library what comes in parts is
-//! taken off the socket here, and read by [`spread_wire`]; the library receives messages
-//! that are whole when they are first seen, of which it has taken nothing.
+//! library tells whether it would, and so does its `SP_poll` where it is the one that is
+//! installed. Over the C library what comes in parts is taken off the socket here, and
+//! read by [`spread_wire`]; the library receives messages that are whole when they are
+//! first seen, of which it has taken nothing.
 
 use std::ffi::c_int;
 use std::io;
@@ -34,13 +35,10 @@ pub(crate) enum Arrival {
 impl RawMailbox {
     /// What is there to be received, after what is in `begun`; leaves it there.
     pub(crate) fn arrival(&self, begun: &Begun) -> Result<Arrival, ReceiveError> {
-        if begun.is_empty() {
-            match spread_sys::message_ready(self.mbox) {
-                Some(true) => return Ok(Arrival::Message),
-                Some(false) => return Ok(Arrival::Nothing),
-                // Between messages the C library has read nothing of the next one.
-                None => {}
-            }
+        if begun.is_empty()
+            && let Some(arrival) = self.told_by_library()?
+        {
+            return Ok(arrival);
         }
         let mut next = [0; HEADER_LEN];
         let count = loop {
@@ -59,6 +57,37 @@ impl RawMailbox {
         };
         let queued = self.queued()?.max(count);
         Ok(if queued >= lacking { Arrival::Message } else { Arrival::Part(queued) })
+    }
+
+    /// What the library knows of its own. `None` if it has read nothing of the next
+    /// message, of which at least a part is in the socket.
+    fn told_by_library(&self) -> Result<Option<Arrival>, ReceiveError> {
+        if let Some(ready) = spread_sys::message_ready(self.mbox) {
+            return Ok(Some(if ready { Arrival::Message } else { Arrival::Nothing }));
+        }
+        // The library that is installed may be that of this project, which reads ahead and
+        // counts, besides what is in the socket, what it holds of whole messages. The
+        // C library counts what is in the socket.
+        loop {
+            let queued = self.queued()?;
+            // SAFETY: takes a number only.
+            let counted = unsafe { spread_sys::SP_poll(self.mbox) };
+            if self.queued()? != queued {
+                continue;
+            }
+            match usize::try_from(counted) {
+                Ok(0) => match self.recv(&mut [0], libc::MSG_PEEK | libc::MSG_DONTWAIT) {
+                    // It has come just now, and may be the rest of what the library holds.
+                    Ok(1..) => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) if is_transient(&error) => return Ok(Some(Arrival::Nothing)),
+                    // The end or an error, which is for the receive to tell.
+                    _ => return Ok(Some(Arrival::Message)),
+                },
+                Ok(counted) if counted == queued => return Ok(None),
+                _ => return Ok(Some(Arrival::Message)),
+            }
+        }
     }
 
     /// Whether there is a message to be received, or the end. What there is of a message
