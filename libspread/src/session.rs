@@ -225,7 +225,9 @@ impl Session {
             let queued = self.stream.queued().map_err(|_| ErrorCode::ConnectionClosed)?;
             // A receiver may have come between the two.
             if self.held.load(Ordering::Acquire) == held {
-                return Ok(held + queued.ok_or(ErrorCode::ConnectionClosed)?);
+                // The last message may have nothing but a header.
+                let last = (held == HEADER_LEN).then_some(0);
+                return Ok(held + queued.or(last).ok_or(ErrorCode::ConnectionClosed)?);
             }
         }
     }

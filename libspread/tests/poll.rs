@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use common::*;
 use libspread::*;
-use spread_wire::{ByteOrder, HEADER_LEN};
+use spread_wire::{ByteOrder, Delivery, HEADER_LEN, Name};
 
 /// Sizes of bodies, from tiny to above what is read ahead.
 fn sizes() -> impl Iterator<Item = usize> {
@@ -161,6 +161,29 @@ fn what_is_delivered_no_longer_counts() {
         client.receive();
     }
     assert_eq!(client.poll(), 0);
+}
+
+#[test]
+fn a_message_of_a_header_alone_is_told_until_it_is_received() {
+    for kind in KINDS {
+        let group = Name::new("g").unwrap();
+        let message = encode(ByteOrder::NATIVE, &Delivery::SelfLeave { group });
+        assert_eq!(message.len(), HEADER_LEN);
+        let daemon = FakeDaemon::start(kind, move |mut stream| {
+            stream.write_all(&message).unwrap();
+            stream.end();
+            stream.wait_for_end();
+        });
+        let client = daemon.client();
+        assert!(client.becomes_readable(PATIENCE));
+        for _ in 0..2 {
+            assert!(message_ready(client.mbox));
+            assert_eq!(client.poll(), HEADER_LEN as i32);
+        }
+        let received = client.receive();
+        assert_eq!((received.service, received.sender.as_str()), (CAUSED_BY_LEAVE, "g"));
+        assert_eq!(client.poll(), CONNECTION_CLOSED);
+    }
 }
 
 #[test]
