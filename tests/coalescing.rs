@@ -1,4 +1,4 @@
-//! Receives that sleep while messages keep coming, and only then.
+//! Receives that sleep while messages keep coming, and only then, if they are told to.
 
 mod support;
 

@@ -31,10 +31,12 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(args: &ClientArgs) -> Result<Client> {
+        let mut builder = Mailbox::builder(&args.daemon);
+        if let Some(time) = args.coalesce {
+            builder = builder.coalesce(Duration::from_micros(time));
+        }
         Ok(Client {
-            mailbox: Mailbox::builder(&args.daemon)
-                .coalesce(Duration::from_micros(args.coalesce))
-                .connect()?,
+            mailbox: builder.connect()?,
             options: SendOptions::new(args.service),
             payload: vec![0; args.size],
             batch: Batch::new(),

@@ -107,8 +107,8 @@ fn sides(options: &Options, own: Option<&OwnDaemon>) -> Result<Vec<Side>> {
         }
     };
     let label = match options.coalesce {
-        0 => daemon.clone(),
-        time => format!("{daemon}, coalesce {time}"),
+        None => daemon.clone(),
+        Some(time) => format!("{daemon}, coalesce {time}"),
     };
     let coalesce = options.coalesce;
     let first = Side { label, address, program: this.clone(), daemon_pid, coalesce };
@@ -129,7 +129,7 @@ fn sides(options: &Options, own: Option<&OwnDaemon>) -> Result<Vec<Side>> {
             address: address.unwrap_or(&sides[0].address).clone(),
             program: options.versus_client.clone().unwrap_or(this),
             daemon_pid,
-            coalesce: 0,
+            coalesce: None,
         });
     }
     Ok(sides)

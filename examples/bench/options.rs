@@ -70,9 +70,9 @@ pub(crate) struct Options {
         value_parser = clap::value_parser!(u64).range(..=MAX_BUSY_POLL))]
     pub(crate) busy_poll: u64,
     /// How long clients of the first daemon sleep before they wait, while messages keep
-    /// coming
-    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0)]
-    pub(crate) coalesce: u64,
+    /// coming; 0: never; without it: as pays
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub(crate) coalesce: Option<u64>,
     /// A second daemon, measured in turns with the first
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) versus: Option<String>,
@@ -182,8 +182,8 @@ pub(crate) struct ClientArgs {
     #[arg(long)]
     pub(crate) daemon_pid: Option<u32>,
     /// Microseconds; only our own clients are told.
-    #[arg(long, default_value_t = 0)]
-    pub(crate) coalesce: u64,
+    #[arg(long)]
+    pub(crate) coalesce: Option<u64>,
     /// The private group of the client that was there first.
     #[arg(long, default_value = "")]
     pub(crate) peer: String,

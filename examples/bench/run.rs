@@ -20,7 +20,7 @@ pub(crate) struct Side {
     pub(crate) program: PathBuf,
     pub(crate) daemon_pid: Option<u32>,
     /// Microseconds.
-    pub(crate) coalesce: u64,
+    pub(crate) coalesce: Option<u64>,
 }
 
 /// One row for each side, whose runs take turns: so what else goes on in the machine
@@ -176,8 +176,8 @@ impl Run<'_> {
         ] {
             command.arg(name).arg(value.to_string());
         }
-        if self.side.coalesce > 0 {
-            command.arg("--coalesce").arg(self.side.coalesce.to_string());
+        if let Some(time) = self.side.coalesce {
+            command.arg("--coalesce").arg(time.to_string());
         }
         if let Some(pid) = self.side.daemon_pid {
             command.arg("--daemon-pid").arg(pid.to_string());

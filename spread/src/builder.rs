@@ -23,7 +23,7 @@ pub struct Builder {
     membership: bool,
     priority: bool,
     timeout: Option<Duration>,
-    coalesce: Duration,
+    coalesce: Option<Duration>,
     authenticators: Vec<Arc<dyn Authenticator>>,
 }
 
@@ -35,7 +35,7 @@ impl Builder {
             membership: true,
             priority: false,
             timeout: Some(CONNECT_TIMEOUT),
-            coalesce: Duration::ZERO,
+            coalesce: None,
             authenticators: Vec::new(),
         }
     }
@@ -70,7 +70,7 @@ impl Builder {
 
     /// Spares wake-ups while messages keep coming: a receive that has to wait, less than
     /// `time` after the last message, sleeps for `time` first. What comes meanwhile is then
-    /// received at once. Zero, as it is unless set: it waits for the very next message.
+    /// received at once. Zero: it never sleeps, it waits for the very next message.
     ///
     /// It saves processor time, and some of the daemon's, where small messages come one by
     /// one and more often than every `time`; 50 to 200 us are good values. They may be late
@@ -78,11 +78,17 @@ impl Builder {
     /// alone is not: `time` after the last one a receive waits as ever. So this is for
     /// those who follow a stream, not for those who wait for an answer.
     ///
+    /// Unless set, receives sleep for 200 us at a time, and only while that makes a stream
+    /// faster, as it does for a client that floods a Spread daemon. A stream that comes at
+    /// the pace of its sender is no faster, and one who waits for each message as an answer
+    /// gets no stream. Whether it is faster is tried with at most eight sleeps, after 1,000
+    /// messages that came within 20 ms, and the more rarely the more often it was not.
+    ///
     /// It concerns receives that wait, not [`try_receive`](crate::Mailbox::try_receive) or
     /// async mailboxes. After messages of 8 KiB and more they do not sleep, because it
     /// saves nothing. An [`Interrupter`](crate::Interrupter) does not cut the sleep short.
     pub fn coalesce(mut self, time: Duration) -> Builder {
-        self.coalesce = time;
+        self.coalesce = Some(time);
         self
     }
 

@@ -13,13 +13,11 @@ use spread_wire::{
     limits::{MAX_GROUPS, NAME_FIELD},
 };
 
+use crate::coalescing::Coalescing;
 use crate::interrupt::Wake;
 use crate::multicast::GroupList;
 use crate::sys::{Arrival, Buffers, Code, RawMailbox, Readable, ReceiveError};
 use crate::{Error, ProtocolError, SendOptions, ToGroups, multicast, sys};
-
-/// Bytes of a message from which on a wake-up is little beside all else that it costs.
-const LARGE: usize = 8 * 1024;
 
 /// A connection to a daemon.
 #[derive(Debug)]
@@ -31,24 +29,24 @@ pub(crate) struct Connection {
     broken: AtomicBool,
     /// What interrupts a receive, once somebody has asked for it.
     wake: OnceLock<Arc<Wake>>,
-    /// How long a receive sleeps while messages keep coming.
-    coalesce: Duration,
+    /// How long a receive sleeps while messages keep coming, if the user has said.
+    coalesce: Option<Duration>,
 }
 
 /// How far receiving has come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Progress {
     /// The beginning of the next message, if it has been taken off the socket.
     begun: Begun,
-    /// When the last message was received, if the next is worth sleeping for.
-    last: Option<Instant>,
+    /// When to sleep before the next message.
+    coalescing: Coalescing,
 }
 
 impl Connection {
     pub(crate) fn new(
         raw: RawMailbox,
         private_group: PrivateGroup,
-        coalesce: Duration,
+        coalesce: Option<Duration>,
     ) -> Connection {
         let (broken, wake) = (AtomicBool::new(false), OnceLock::new());
         Connection { raw, private_group, broken, wake, coalesce }
@@ -57,6 +55,11 @@ impl Connection {
     /// Has its receives ended by the interrupters of `wake`, too.
     pub(crate) fn woken_by(self, wake: Arc<Wake>) -> Connection {
         Connection { wake: OnceLock::from(wake), ..self }
+    }
+
+    /// For a receiver that has received nothing so far.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress { begun: Begun::default(), coalescing: Coalescing::new(self.coalesce) }
     }
 
     pub(crate) fn private_group(&self) -> PrivateGroup {
@@ -199,23 +202,22 @@ impl Connection {
             self.raw.receive_begun(begun, self.private_group.into(), buffers)
         };
         received.map_err(|error| self.receive_error(error))?;
-        let coalesces = !self.coalesce.is_zero() && buffers.body_len() < LARGE;
-        progress.last = coalesces.then(Instant::now);
+        progress.coalescing.received(buffers.body_len());
         Ok(())
     }
 
     /// Sleeps if a message has to be waited for while they keep coming, so that several
     /// come meanwhile.
     #[inline]
-    fn pause(&self, deadline: Option<Instant>, progress: &Progress) -> Result<(), Error> {
-        let Some(last) = progress.last else { return Ok(()) };
+    fn pause(&self, deadline: Option<Instant>, progress: &mut Progress) -> Result<(), Error> {
+        if !progress.coalescing.is_due() {
+            return Ok(());
+        }
         let arrival = self.raw.arrival(&progress.begun);
-        if arrival.map_err(|error| self.receive_error(error))? != Arrival::Message {
-            let now = Instant::now();
-            if now - last < self.coalesce {
-                let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
-                thread::sleep(left.map_or(self.coalesce, |left| left.min(self.coalesce)));
-            }
+        let waits = arrival.map_err(|error| self.receive_error(error))? != Arrival::Message;
+        if let Some(time) = progress.coalescing.look(waits) {
+            let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+            thread::sleep(deadline.map_or(time, |deadline| left(deadline).min(time)));
         }
         Ok(())
     }

@@ -151,6 +151,7 @@ mod asynchronous;
 mod auth;
 mod batch;
 mod builder;
+mod coalescing;
 mod connection;
 mod error;
 #[cfg(feature = "mio")]

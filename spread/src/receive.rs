@@ -31,7 +31,7 @@ pub struct Receiver {
 
 impl Receiver {
     pub(crate) fn new(connection: Arc<Connection>) -> Receiver {
-        let (progress, buffer) = (Progress::default(), MessageBuffer::new());
+        let (progress, buffer) = (connection.progress(), MessageBuffer::new());
         Receiver { connection, progress, buffer, ended: false }
     }
 
