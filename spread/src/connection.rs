@@ -16,7 +16,7 @@ use spread_wire::{
 use crate::coalescing::Coalescing;
 use crate::interrupt::Wake;
 use crate::multicast::GroupList;
-use crate::sys::{Arrival, Buffers, Code, RawMailbox, Readable, ReceiveError};
+use crate::sys::{Buffers, Code, RawMailbox, Readable, ReceiveError};
 use crate::{Error, ProtocolError, SendOptions, ToGroups, multicast, sys};
 
 /// A connection to a daemon.
@@ -213,8 +213,7 @@ impl Connection {
         if !progress.coalescing.is_due() {
             return Ok(());
         }
-        let arrival = self.raw.arrival(&progress.begun);
-        let waits = arrival.map_err(|error| self.receive_error(error))? != Arrival::Message;
+        let waits = self.raw.would_wait().map_err(|error| self.receive_error(error))?;
         if let Some(time) = progress.coalescing.look(waits) {
             let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
             thread::sleep(deadline.map_or(time, |deadline| left(deadline).min(time)));

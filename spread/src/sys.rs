@@ -32,7 +32,6 @@ use tokio::io::unix::AsyncFd;
 
 #[cfg(feature = "tokio")]
 use crate::asynchronous::Held;
-pub(crate) use arrival::Arrival;
 pub(crate) use connect::{ConnectError, ConnectRequest};
 pub(crate) use receive::{Buffers, Readable, ReceiveError, Received};
 pub(crate) use send::MAX_PIECES;

@@ -23,7 +23,7 @@ const CHUNK: usize = 16 * 1024;
 
 /// What is there to be received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Arrival {
+enum Arrival {
     /// A whole message, or the end: a receive does not wait.
     Message,
     /// So many bytes of a message that is not whole, in the socket.
@@ -34,7 +34,7 @@ pub(crate) enum Arrival {
 
 impl RawMailbox {
     /// What is there to be received, after what is in `begun`; leaves it there.
-    pub(crate) fn arrival(&self, begun: &Begun) -> Result<Arrival, ReceiveError> {
+    fn arrival(&self, begun: &Begun) -> Result<Arrival, ReceiveError> {
         if begun.is_empty()
             && let Some(arrival) = self.told_by_library()?
         {
@@ -57,6 +57,16 @@ impl RawMailbox {
         };
         let queued = self.queued()?.max(count);
         Ok(if queued >= lacking { Arrival::Message } else { Arrival::Part(queued) })
+    }
+
+    /// Whether a receive would wait, as far as that can be told without a look at what is
+    /// in the socket: for a large queue that takes long.
+    pub(crate) fn would_wait(&self) -> Result<bool, ReceiveError> {
+        match spread_sys::message_ready(self.mbox) {
+            Some(ready) => Ok(!ready),
+            // While there is a message the queue is not empty, whoever reads ahead.
+            None => Ok(self.queued()? == 0),
+        }
     }
 
     /// What the library knows of its own. `None` if it has read nothing of the next
