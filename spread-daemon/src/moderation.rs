@@ -89,13 +89,13 @@ impl Holds {
             self.with = Flow::default();
         }
         self.with.add(flow.bytes, flow.time);
-        let is_over = !flow.reaches(3, 4, self.without) || self.count == SERIES;
+        let is_over = !flow.reaches(1, 2, self.without) || self.count == SERIES;
         !is_over && (!self.count.is_multiple_of(TRIAL) || self.pay())
     }
 
     /// Whether more came of late than without.
     fn pay(&self) -> bool {
-        self.with.reaches(9, 8, self.without)
+        self.with.reaches(33, 32, self.without)
     }
 }
 
@@ -301,7 +301,7 @@ mod tests {
         let mut stream = Stream::new();
         for run in [RUN, SHORTEST_RUN, SHORTEST_RUN] {
             assert_eq!(stream.until_held(), run + 1);
-            assert_eq!(stream.holds(113), SERIES, "then it is tried without");
+            assert_eq!(stream.holds(104), SERIES, "then it is tried without");
         }
         stream.until_held();
         assert!((1..TRIAL).all(|_| stream.read(3 * HOLD, 340 * RATE / 2)), "a late alarm");
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn holds_that_do_not_pay_become_rare() {
         let mut stream = Stream::new();
-        for (run, percent) in [(RUN, 100), (2 * RUN, 112), (4 * RUN, 75)] {
+        for (run, percent) in [(RUN, 100), (2 * RUN, 103), (4 * RUN, 50)] {
             assert_eq!(stream.until_held(), run + 1);
             assert_eq!(stream.holds(percent), TRIAL);
         }
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_stream_ends_the_holds_at_once() {
-        for percent in [0, 74] {
+        for percent in [0, 49] {
             let mut stream = Stream::new();
             stream.until_held();
             assert_eq!(stream.holds(percent), 1);
