@@ -23,10 +23,10 @@ const MOMENT: Duration = Duration::from_micros(200);
 
 /// Messages from one look whether there is a next one to another. A prime, so that it
 /// does not keep step with messages that come in batches.
-const STEP: u32 = 17;
+const STEP: u32 = 61;
 
 /// Looks after which it is known how a stream comes, at first and after sleeps that did pay.
-const RUN: u32 = 64;
+const RUN: u32 = 16;
 
 /// Looks that it takes at most, after sleeps that did not.
 const LONGEST_RUN: u32 = 64 * RUN;
@@ -37,8 +37,9 @@ const GAP: Duration = Duration::from_micros(20);
 /// Sleeps after which it is seen whether they pay.
 const TRIAL: u32 = 8;
 
-/// Sleeps after which it is seen again what comes without.
-const SERIES: u32 = 256;
+/// Sleeps at most after which it is seen again what comes without. It is seen sooner
+/// at first, since what came before may not have been the same stream.
+const LONGEST_SERIES: u32 = 256;
 
 /// How the messages of a connection come, and how long its receives sleep.
 #[derive(Debug)]
@@ -125,6 +126,8 @@ struct Sleeps {
     without: Flow,
     with: Flow,
     count: u32,
+    /// How many there should be at most.
+    series: u32,
 }
 
 impl Sleeps {
@@ -135,7 +138,7 @@ impl Sleeps {
         }
         self.count += 1;
         self.with.add(flow);
-        let is_over = !flow.reaches(1, 2, self.without) || self.count == SERIES;
+        let is_over = !flow.reaches(1, 2, self.without) || self.count == self.series;
         !is_over && (!self.count.is_multiple_of(TRIAL) || self.pay())
     }
 
@@ -160,6 +163,8 @@ pub(crate) struct Pace {
     flow: Flow,
     /// Looks that it takes until sleeps are tried.
     run: u32,
+    /// Sleeps that there are then, while they pay.
+    series: u32,
     /// While receives sleep.
     sleeps: Option<Sleeps>,
 }
@@ -167,7 +172,8 @@ pub(crate) struct Pace {
 impl Default for Pace {
     fn default() -> Pace {
         let flow = Flow::default();
-        Pace { messages: 0, last: None, looks: 0, waits: 0, flow, run: RUN, sleeps: None }
+        let (run, series) = (RUN, TRIAL);
+        Pace { messages: 0, last: None, looks: 0, waits: 0, flow, run, series, sleeps: None }
     }
 }
 
@@ -180,8 +186,11 @@ impl Pace {
         if let Some(sleeps) = &mut self.sleeps {
             let goes_on = sleeps.go_on(flow);
             if !goes_on {
-                let pay = sleeps.pay();
-                self.run = if pay { RUN } else { (self.run * 2).min(LONGEST_RUN) };
+                (self.run, self.series) = if sleeps.pay() {
+                    (RUN, (self.series * 2).min(LONGEST_SERIES))
+                } else {
+                    ((self.run * 2).min(LONGEST_RUN), (self.series / 2).max(TRIAL))
+                };
                 self.sleeps = None;
             }
             return goes_on;
@@ -193,7 +202,8 @@ impl Pace {
             return false;
         }
         if self.is_a_stream() {
-            self.sleeps = Some(Sleeps { without: self.flow, with: Flow::default(), count: 0 });
+            let (without, with) = (self.flow, Flow::default());
+            self.sleeps = Some(Sleeps { without, with, count: 0, series: self.series });
         }
         (self.looks, self.waits, self.flow) = (0, 0, Flow::default());
         self.sleeps.is_some() && waits
@@ -247,10 +257,11 @@ mod tests {
     #[test]
     fn a_stream_is_slept_for_while_that_makes_it_faster() {
         let mut stream = Stream::new();
-        for gap in [7, 20, 9].map(|gap| gap * MICROSECOND - Duration::from_nanos(1)) {
+        for series in [8, 16, 32, 64, 128, 256, 256] {
+            let gap = GAP - Duration::from_nanos(1);
             let looks = stream.until_sleep(gap, 8).unwrap();
             assert!((RUN..=RUN + 16).contains(&looks), "{looks}");
-            assert_eq!(stream.sleeps(gap, 107), SERIES, "then it is tried without");
+            assert_eq!(stream.sleeps(gap, 107), series, "then it is tried without");
         }
     }
 
@@ -268,7 +279,7 @@ mod tests {
             stream.sleeps(gap, 100);
         }
         assert!(stream.until_sleep(gap, 8).unwrap() >= LONGEST_RUN);
-        assert_eq!(stream.sleeps(gap, 120), SERIES);
+        assert_eq!(stream.sleeps(gap, 120), TRIAL);
         assert!(stream.until_sleep(gap, 8).unwrap() <= RUN + 16, "after sleeps that did pay");
     }
 
@@ -313,7 +324,7 @@ mod tests {
         }
         let Coalescing::Adaptive(pace) = &mut coalescing else { unreachable!() };
         let without = Flow { messages: 1, time: Duration::from_secs(3600) };
-        pace.sleeps = Some(Sleeps { without, with: Flow::default(), count: 0 });
+        pace.sleeps = Some(Sleeps { without, with: Flow::default(), count: 0, series: 9 });
         assert!(!coalescing.is_due(), "nothing has come since the last sleep");
         coalescing.received(100);
         assert!(coalescing.is_due());
