@@ -69,6 +69,8 @@ impl Listener {
         let actual = listener
             .local_addr()
             .map_err(|e| StartError::io(format!("learn the port of {address}"), e))?;
+        // Connections have it from their beginning then.
+        do_not_pace(SockRef::from(&listener), address);
         Ok((Listener { door, socket: Socket::Tcp(listener), file: None }, actual))
     }
 
@@ -109,7 +111,8 @@ impl Listener {
     pub(crate) fn accept(&self) -> io::Result<Stream> {
         match &self.socket {
             Socket::Tcp(listener) => {
-                let (stream, _) = listener.accept()?;
+                let (stream, peer) = listener.accept()?;
+                do_not_pace(SockRef::from(&stream), peer);
                 // A message must not wait for the acknowledgement of the one
                 // before. It fails only on a connection that is gone already.
                 let _ = stream.set_nodelay(true);
@@ -170,6 +173,18 @@ fn reserve(address: SocketAddr) -> io::Result<socket2::Socket> {
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+/// Has a connection from the host itself not paced, which there is no network for: the
+/// timers of a congestion control that paces, such as bbr, take time.
+fn do_not_pace(socket: SockRef<'_>, peer: SocketAddr) {
+    #[cfg(target_os = "linux")]
+    if peer.ip().is_loopback() {
+        // Linux has reno always and for everybody; where it has not, it is slower.
+        let _ = socket.set_tcp_congestion(b"reno");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (socket, peer);
 }
 
 impl event::Source for Listener {
@@ -240,5 +255,29 @@ fn is_answered(path: &Path) -> bool {
     match UnixStream::connect(path) {
         Ok(_) => true,
         Err(e) => e.kind() != ErrorKind::ConnectionRefused,
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn connections_from_the_host_itself_are_not_paced() {
+        for host in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
+            let (listener, address) = Listener::tcp((host, 0).into(), Door::Status).unwrap();
+            let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, address.port())).unwrap();
+            let accepted = loop {
+                match listener.accept() {
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                    accepted => break accepted.unwrap(),
+                }
+            };
+            let Stream::Tcp(stream) = &accepted else { panic!("{accepted:?}") };
+            let congestion = SockRef::from(stream).tcp_congestion().unwrap();
+            assert!(congestion.starts_with(b"reno\0"), "{congestion:?}");
+        }
     }
 }
