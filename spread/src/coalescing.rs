@@ -1,9 +1,9 @@
 //! Receives that sleep for a moment before they wait.
 //!
-//! A client that keeps up with a stream is woken for each of its messages. That costs it more
-//! than the messages do, and a daemon that makes a system call for each message has to wake
-//! it each time. So a receive that would have to wait sleeps first, while messages keep
-//! coming, and finds several. Network cards moderate their interrupts in the same way.
+//! A client that keeps up with a stream is woken for each of its messages. That costs it a
+//! good part of its time, and some of the daemon's, which has to wake it. So a receive that
+//! would have to wait sleeps first, while messages keep coming, and finds several. Network
+//! cards moderate their interrupts in the same way.
 //!
 //! A user may ask for that ([`Builder::coalesce`](crate::Builder::coalesce)), and then it
 //! is done after each message. Else it is done only while it makes the stream faster: a
@@ -71,7 +71,9 @@ impl Coalescing {
             Coalescing::Told { time, last } => {
                 *last = (!time.is_zero() && len < LARGE).then(Instant::now);
             }
-            Coalescing::Adaptive(pace) if len < LARGE => pace.messages += 1,
+            Coalescing::Adaptive(pace) if len < LARGE => {
+                pace.messages = pace.messages.saturating_add(1);
+            }
             Coalescing::Adaptive(pace) => **pace = Pace::default(),
         }
     }
