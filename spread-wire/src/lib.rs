@@ -53,3 +53,7 @@ pub use name::{GroupName, Name, NameError, PrivateGroup, PrivateName};
 pub use order::ByteOrder;
 pub use request::{Multicast, Request, RequestError};
 pub use service::{Service, ServiceType};
+
+/// The port of a Spread daemon unless its configuration says otherwise
+/// (`DEFAULT_SPREAD_PORT`).
+pub const DEFAULT_PORT: u16 = 4803;

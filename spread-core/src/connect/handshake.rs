@@ -1,0 +1,228 @@
+//! The handshake over a connected stream.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use spread_wire::handshake::{AUTH_NULL, Client, ClientStep, Connect as Request};
+
+use crate::poll::Ready;
+use crate::stream::{Mode, Stream};
+use crate::{ConnectError, Connection};
+
+/// The client's part of an authentication, as a sequence of steps without I/O.
+pub trait Exchange: Send {
+    /// Returns the next step. `received` has the bytes that the last step asked for; it is
+    /// empty at first and after a step that sent something.
+    ///
+    /// # Errors
+    ///
+    /// The client gives up: the connect fails with [`ConnectError::Authentication`].
+    fn next(&mut self, received: &[u8]) -> io::Result<AuthStep>;
+}
+
+/// A step of an authentication.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AuthStep {
+    /// Send these bytes.
+    Send(Vec<u8>),
+    /// Receive exactly so many bytes, which the next step is told.
+    Receive(usize),
+    /// The client has done its part.
+    Done,
+}
+
+impl fmt::Debug for AuthStep {
+    /// Without what is sent, which may be a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AuthStep::Send(bytes) => write!(f, "Send({} bytes)", bytes.len()),
+            AuthStep::Receive(len) => write!(f, "Receive({len})"),
+            AuthStep::Done => f.write_str("Done"),
+        }
+    }
+}
+
+/// A method of authentication that a connect uses.
+pub struct Method {
+    name: String,
+    /// `None`: the application does the exchange.
+    exchange: Option<Box<dyn Exchange>>,
+}
+
+impl Method {
+    /// A method by its name, and what it exchanges.
+    pub fn new(name: impl Into<String>, exchange: Box<dyn Exchange>) -> Method {
+        Method { name: name.into(), exchange: Some(exchange) }
+    }
+
+    /// A method whose exchange the application does on the descriptor; see
+    /// [`Progress::Authenticate`](crate::Progress::Authenticate).
+    pub fn external(name: impl Into<String>) -> Method {
+        Method { name: name.into(), exchange: None }
+    }
+
+    /// `NULL`, which exchanges nothing.
+    pub fn null() -> Method {
+        Method::new(AUTH_NULL, Box::new(Nothing))
+    }
+}
+
+impl fmt::Debug for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Method").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+struct Nothing;
+
+impl Exchange for Nothing {
+    fn next(&mut self, _received: &[u8]) -> io::Result<AuthStep> {
+        Ok(AuthStep::Done)
+    }
+}
+
+/// A handshake under way.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    stream: Stream,
+    client: Client,
+    /// The methods whose exchanges have not ended.
+    methods: VecDeque<Method>,
+    unsent: Vec<u8>,
+    sent: usize,
+    /// What has come of the bytes that are wanted.
+    received: Vec<u8>,
+    wanted: usize,
+    /// Who wants them.
+    asks: Asks,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    Client,
+    Method,
+}
+
+/// How far a handshake has come.
+pub(crate) enum Talk {
+    Waits,
+    External(String),
+    Done(Connection),
+}
+
+impl Handshake {
+    pub(crate) fn new(stream: Stream, request: Request, methods: Vec<Method>) -> Handshake {
+        let names: Vec<&str> = methods.iter().map(|method| method.name.as_str()).collect();
+        Handshake {
+            stream,
+            client: Client::new(request, &names),
+            methods: methods.into(),
+            unsent: Vec::new(),
+            sent: 0,
+            received: Vec::new(),
+            wanted: 0,
+            asks: Asks::Client,
+        }
+    }
+
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    pub(crate) fn waits_for(&self) -> (BorrowedFd<'_>, Ready) {
+        let ready = if self.sent < self.unsent.len() { Ready::ToWrite } else { Ready::ToRead };
+        (self.stream.as_fd(), ready)
+    }
+
+    /// The application has done the exchange of a method.
+    pub(crate) fn authenticated(&mut self) {
+        if self.methods.front().is_some_and(|method| method.exchange.is_none()) {
+            self.methods.pop_front();
+        }
+    }
+
+    pub(crate) fn step(&mut self) -> Result<Talk, ConnectError> {
+        loop {
+            if !self.flush()? || !self.fill()? {
+                return Ok(Talk::Waits);
+            }
+            match self.asks {
+                Asks::Client => match self.client.next_step() {
+                    ClientStep::Send(bytes) => self.send(bytes),
+                    // Takes off the stream what belongs to the handshake and not a byte
+                    // more: a message may follow at once.
+                    ClientStep::Receive(len) => self.receive(len),
+                    ClientStep::Authenticate => self.asks = Asks::Method,
+                    ClientStep::Done(accepted) => {
+                        let stream = self.stream.clone();
+                        return Ok(Talk::Done(Connection::new(stream, accepted.private_group)));
+                    }
+                },
+                Asks::Method => {
+                    let Some(method) = self.methods.front_mut() else {
+                        self.client.authenticated();
+                        self.asks = Asks::Client;
+                        continue;
+                    };
+                    let Some(exchange) = &mut method.exchange else {
+                        return Ok(Talk::External(method.name.clone()));
+                    };
+                    let received = std::mem::take(&mut self.received);
+                    let next = exchange.next(&received).map_err(|source| {
+                        ConnectError::Authentication { method: method.name.clone(), source }
+                    })?;
+                    match next {
+                        AuthStep::Send(bytes) => self.send(bytes),
+                        AuthStep::Receive(len) => self.receive(len),
+                        AuthStep::Done => drop(self.methods.pop_front()),
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, bytes: Vec<u8>) {
+        (self.unsent, self.sent) = (bytes, 0);
+    }
+
+    fn receive(&mut self, len: usize) {
+        self.received.clear();
+        self.wanted = len;
+    }
+
+    /// Sends what is to be sent; says whether that is all.
+    fn flush(&mut self) -> Result<bool, ConnectError> {
+        let rest = &self.unsent[self.sent..];
+        self.sent += self.stream.send(rest, Mode::Try).map_err(ConnectError::Closed)?;
+        Ok(self.sent == self.unsent.len())
+    }
+
+    /// Receives what is wanted; says whether that is all.
+    fn fill(&mut self) -> Result<bool, ConnectError> {
+        while self.received.len() < self.wanted {
+            let mut chunk = [0; 256];
+            let most = (self.wanted - self.received.len()).min(chunk.len());
+            match self.stream.recv(&mut chunk[..most], Mode::Try) {
+                Ok(Some(count)) => self.received.extend_from_slice(&chunk[..count]),
+                Ok(None) => return Ok(false),
+                // A rejection is shorter than what was asked for.
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof && self.asks == Asks::Client => {
+                    self.client.handle(&self.received)?;
+                    return Err(ConnectError::Closed(e));
+                }
+                Err(e) => return Err(ConnectError::Closed(e)),
+            }
+        }
+        if self.wanted > 0 {
+            self.wanted = 0;
+            if self.asks == Asks::Client {
+                self.client.handle(&self.received)?;
+                self.received.clear();
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,212 @@
+//! The stream to the daemon: system calls, and what each of them does when interrupted.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::io::{Errno, ioctl_fionread};
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown,
+};
+
+use crate::poll::{Ready, wait};
+
+/// Bytes that are sent over a unix socket at once, or up to twice as many. With more, the
+/// peer waits longer before it can begin.
+const UNIX_PIECE: usize = 32 * 1024;
+
+/// Whether a call may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// In the kernel, for as long as it takes.
+    Wait,
+    /// Not at all.
+    Try,
+}
+
+/// A connected stream socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Stream {
+    fd: Arc<OwnedFd>,
+    /// Twice as many bytes of messages, and more, are sent with several calls.
+    piece: usize,
+}
+
+impl Stream {
+    pub(crate) fn new(fd: OwnedFd, is_unix: bool) -> Stream {
+        Stream { fd: Arc::new(fd), piece: if is_unix { UNIX_PIECE } else { usize::MAX } }
+    }
+
+    pub(crate) fn fd(&self) -> &Arc<OwnedFd> {
+        &self.fd
+    }
+
+    /// Sends bytes: all of them, or what there is room for. Returns their number.
+    #[inline]
+    pub(crate) fn send(&self, bytes: &[u8], mode: Mode) -> io::Result<usize> {
+        let flags = send_flags(mode);
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match self.retry(Ready::ToWrite, mode, || send(&self.fd, &bytes[sent..], flags))? {
+                Some(count) => sent += count,
+                None => break,
+            }
+        }
+        Ok(sent)
+    }
+
+    /// As [`send`](Stream::send), for bytes in pieces.
+    pub(crate) fn send_pieces(
+        &self,
+        mut pieces: &mut [IoSlice<'_>],
+        mode: Mode,
+    ) -> io::Result<usize> {
+        let flags = send_flags(mode);
+        let mut sent = 0;
+        IoSlice::advance_slices(&mut pieces, 0);
+        while !pieces.is_empty() {
+            let send = || sendmsg(&self.fd, pieces, &mut SendAncillaryBuffer::default(), flags);
+            let Some(count) = self.retry(Ready::ToWrite, mode, send)? else {
+                break;
+            };
+            IoSlice::advance_slices(&mut pieces, count);
+            sent += count;
+        }
+        Ok(sent)
+    }
+
+    /// Sends what there is room for of many messages, so that the peer can begin with the
+    /// first while the last are sent.
+    pub(crate) fn send_many(&self, bytes: &[u8]) -> io::Result<usize> {
+        let pieces = (bytes.len() / self.piece).max(1);
+        let mut sent = 0;
+        for piece in bytes.chunks(bytes.len().div_ceil(pieces).max(1)) {
+            let count = self.send(piece, Mode::Try)?;
+            sent += count;
+            if count < piece.len() {
+                break;
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Receives up to `into.len()` bytes; in mode `Wait` at least one. `None` if there are
+    /// none, in mode `Try`.
+    ///
+    /// # Errors
+    ///
+    /// `UnexpectedEof` at the end of the stream.
+    #[inline]
+    pub(crate) fn recv(&self, into: &mut [u8], mode: Mode) -> io::Result<Option<usize>> {
+        self.recv_with(mode, RecvFlags::empty(), |flags| recv_count(&self.fd, &mut *into, flags))
+    }
+
+    /// Fills all of `into`, in mode `Try` as far as there are bytes; returns their number.
+    ///
+    /// # Errors
+    ///
+    /// `UnexpectedEof` at the end of the stream.
+    #[inline]
+    pub(crate) fn recv_all(&self, into: &mut [u8], mode: Mode) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < into.len() {
+            let rest = &mut into[filled..];
+            match self
+                .recv_with(mode, RecvFlags::WAITALL, |f| recv_count(&self.fd, &mut *rest, f))?
+            {
+                Some(count) => filled += count,
+                None => break,
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Bytes in the queue; `None` if there are none and none will come.
+    pub(crate) fn queued(&self) -> io::Result<Option<usize>> {
+        loop {
+            let count = self.fionread()?;
+            if count > 0 {
+                return Ok(Some(count));
+            }
+            let peek = |flags| recv_count(&self.fd, &mut [0][..], flags);
+            match self.recv_with(Mode::Try, RecvFlags::PEEK, peek) {
+                // It has come just now.
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(Some(0)),
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Bytes in the queue.
+    #[inline]
+    pub(crate) fn fionread(&self) -> io::Result<usize> {
+        Ok(ioctl_fionread(&self.fd)?.try_into().unwrap_or(usize::MAX))
+    }
+
+    /// Tells the peer that nothing more will be sent.
+    pub(crate) fn end_sending(&self) -> io::Result<()> {
+        Ok(shutdown(&self.fd, Shutdown::Write)?)
+    }
+
+    /// Ends the stream both ways: whoever waits on it wakes up.
+    pub(crate) fn shut_down(&self) {
+        // It fails only if the peer has ended the stream already.
+        let _ = shutdown(&self.fd, Shutdown::Both);
+    }
+
+    /// Receives with `call`; `None` if there is nothing, in mode `Try`.
+    #[inline]
+    fn recv_with(
+        &self,
+        mode: Mode,
+        flags: RecvFlags,
+        mut call: impl FnMut(RecvFlags) -> rustix::io::Result<usize>,
+    ) -> io::Result<Option<usize>> {
+        // With both, Linux returns what there is.
+        let flags = if mode == Mode::Try { flags | RecvFlags::DONTWAIT } else { flags };
+        match self.retry(Ready::ToRead, mode, || call(flags))? {
+            Some(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            received => Ok(received),
+        }
+    }
+
+    /// Repeats a call that a signal interrupted, or, in mode `Wait`, that did not wait:
+    /// because the descriptor is non-blocking or has a time-out.
+    #[inline]
+    fn retry(
+        &self,
+        ready: Ready,
+        mode: Mode,
+        mut call: impl FnMut() -> rustix::io::Result<usize>,
+    ) -> io::Result<Option<usize>> {
+        loop {
+            match call() {
+                Ok(count) => return Ok(Some(count)),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if mode == Mode::Try => return Ok(None),
+                Err(Errno::AGAIN) => drop(wait(self.as_fd(), ready, None)?),
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[inline]
+fn recv_count(fd: impl AsFd, into: &mut [u8], flags: RecvFlags) -> rustix::io::Result<usize> {
+    recv(fd, into, flags).map(|(count, _)| count)
+}
+
+fn send_flags(mode: Mode) -> SendFlags {
+    match mode {
+        Mode::Wait => SendFlags::NOSIGNAL,
+        Mode::Try => SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+    }
+}
