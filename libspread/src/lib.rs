@@ -60,19 +60,19 @@
 //!
 //! [Spread toolkit]: https://www.spread.org
 
-mod address;
 mod api;
 mod auth;
 mod connect;
 mod convert;
 mod events;
-mod fork;
+mod gate;
+mod held;
 mod membership;
 mod receive;
 mod session;
-mod socket;
 mod table;
 mod types;
+mod wait;
 
 pub use api::auth::{SP_set_auth_method, SP_set_auth_methods};
 pub use api::event::{
@@ -83,8 +83,9 @@ pub use api::event::{
 };
 pub use api::message::{
     SP_multicast, SP_multigroup_multicast, SP_multigroup_scat_multicast, SP_receive,
-    SP_scat_multicast, SP_scat_receive, message_ready, multicast_frames,
+    SP_scat_multicast, SP_scat_receive,
 };
+pub use api::rust::{message_ready, multicast_frames};
 pub use api::view::{
     SP_get_memb_info, SP_get_vs_set_members, SP_get_vs_sets_info, SP_scat_get_memb_info,
     SP_scat_get_vs_set_members, SP_scat_get_vs_sets_info,
