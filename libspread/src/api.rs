@@ -216,6 +216,8 @@ pub unsafe extern "C-unwind" fn SP_disconnect(mbox: mailbox) -> c_int {
 /// Always safe; unsafe to have the type of the C function.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
 pub unsafe extern "C" fn SP_kill(mbox: mailbox) {
+    // A handle that a jump has left behind is not inside.
+    held::drop_stale();
     code(|| {
         table::remove(mbox)?.kill();
         Ok(0)

@@ -70,11 +70,14 @@ impl Connecting {
                 self.polled.clear();
                 self.polled.extend(polled);
                 let time = until.map(|at| at.saturating_duration_since(Instant::now()));
-                // SAFETY: the connect is held during the wait, and its array does not move
-                // with it. Only this function changes it.
-                Ok(Next::Wait(unsafe { Wait::descriptors(&mut self.polled, time) }))
+                Ok(Next::Wait(Wait::held(time)))
             }
         }
+    }
+
+    /// What it waits for.
+    pub(crate) fn polled(&mut self) -> &mut [libc::pollfd] {
+        &mut self.polled
     }
 
     /// Takes the answer of the application.

@@ -10,6 +10,7 @@
 //! next call of the thread drops it.
 
 use std::ffi::c_void;
+use std::ptr;
 use std::sync::{Arc, OnceLock};
 
 use spread_wire::ErrorCode;
@@ -45,8 +46,7 @@ struct Entry {
     calls: bool,
 }
 
-/// Holds something for the wait that follows. A reference to it stays valid until the next
-/// call of the thread.
+/// Holds something for the wait that follows.
 ///
 /// # Errors
 ///
@@ -73,6 +73,19 @@ pub(crate) fn hold(held: Held) -> Result<(), ErrorCode> {
 #[inline]
 pub(crate) fn take() -> Option<Held> {
     with_stack(|stack| stack.pop_if(|entry| !entry.calls)).flatten().map(|entry| entry.held)
+}
+
+/// The descriptors of the wait that begins, which stay where they are until it is over.
+pub(crate) fn polled() -> (*mut libc::pollfd, usize) {
+    let polled = with_stack(|stack| {
+        let fds = match &mut stack.last_mut()?.held {
+            Held::Connecting(connecting) => connecting.polled(),
+            Held::Polled(polled) => &mut polled.fds,
+            Held::Session(_) | Held::Ending(_) => return None,
+        };
+        Some((fds.as_mut_ptr(), fds.len()))
+    });
+    polled.flatten().unwrap_or((ptr::null_mut(), 0))
 }
 
 /// Drops what former calls of the thread have left, because a signal handler jumped out of

@@ -66,7 +66,8 @@ pub(crate) fn receive(
     buffers: Buffers<'_, '_>,
 ) -> Result<Option<Received>, Error> {
     if !cut {
-        let Some(header) = inbox.try_header(connection, buffers.groups.len())? else {
+        // No names: a message without groups has its body there.
+        let Some(header) = inbox.try_header(connection, 0)? else {
             return Ok(None);
         };
         let (groups, data_len) = lacking(&header, &buffers);

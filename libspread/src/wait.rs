@@ -30,8 +30,8 @@ pub(crate) struct Wait {
 #[derive(Clone, Copy, Debug)]
 enum Fds {
     One(libc::pollfd),
-    /// An array that is held for the thread.
-    Many(*mut libc::pollfd, usize),
+    /// The array that is held for the thread.
+    Held,
 }
 
 impl Wait {
@@ -47,13 +47,9 @@ impl Wait {
         Wait { time: Some(time), ..Wait::descriptor(-1, Ready::ToRead, None) }
     }
 
-    /// For several descriptors.
-    ///
-    /// # Safety
-    ///
-    /// The array stays where it is, and nobody else uses it, until the wait is over.
-    pub(crate) unsafe fn descriptors(fds: &mut [libc::pollfd], time: Option<Duration>) -> Wait {
-        Wait { fds: Fds::Many(fds.as_mut_ptr(), fds.len()), time }
+    /// For the descriptors that are [held](held::polled) when the wait begins.
+    pub(crate) fn held(time: Option<Duration>) -> Wait {
+        Wait { fds: Fds::Held, time }
     }
 }
 
@@ -105,10 +101,10 @@ pub(crate) fn wait(Wait { fds, time }: Wait) {
             one = fd;
             (&raw mut one, 1)
         }
-        Fds::Many(fds, count) => (fds, count),
+        Fds::Held => held::polled(),
     };
-    // SAFETY: there are `count` descriptors, in this frame or in an array that stays, as
-    // whoever made the wait promised. Nothing in this frame has a destructor.
+    // SAFETY: there are `count` descriptors, in this frame or in an array that is held for
+    // the thread until its next call. Nothing in this frame has a destructor.
     if unsafe { poll(fds, count as libc::nfds_t, time) } < 0 && is_unusual() {
         // For want of memory: not to spin is all that can be done.
         // SAFETY: no descriptors are announced.

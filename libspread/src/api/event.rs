@@ -301,7 +301,7 @@ pub unsafe extern "C-unwind" fn E_handle_events() {
 /// Always safe; unsafe to have the type of the C function.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
 pub unsafe extern "C" fn E_exit_events() {
-    exit();
+    guarded((), exit);
 }
 
 /// As [`E_exit_events`], for signal handlers. A loop that is waiting ends.
@@ -311,7 +311,7 @@ pub unsafe extern "C" fn E_exit_events() {
 /// Always safe; unsafe to have the type of the C function.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
 pub unsafe extern "C" fn E_exit_events_async_safe() {
-    exit();
+    guarded((), exit);
 }
 
 fn with_timer(

@@ -136,10 +136,8 @@ impl Round {
         // poll(2) skips a negative descriptor.
         let exit = libc::pollfd { fd: self.woken_by, events: libc::POLLIN, revents: 0 };
         polled.fds.push(exit);
-        // SAFETY: the array is held during the wait, and does not move when its owner does.
-        let wait = unsafe { Wait::descriptors(&mut polled.fds, Some(time)) };
         held::hold(Held::Polled(polled))?;
-        Ok(wait)
+        Ok(Wait::held(Some(time)))
     }
 }
 
