@@ -85,9 +85,11 @@ pub unsafe extern "C-unwind" fn SP_connect(
 ///
 /// - `spread_name`: `PORT` for the unix socket `/tmp/PORT`, `PORT@HOST` for
 ///   TCP, of which all addresses are tried; null or empty for port 4803 of
-///   this host.
-/// - `private_name`: 1 to 10 bytes from `$` to `~`; null or empty to have the
-///   daemon make one up.
+///   this host. White space around it is ignored.
+/// - `private_name`: 1 to 10 bytes from `$` to `~`, of which a longer one is cut; null or
+///   empty if the daemon is to make one up.
+/// - `private_group`: the name that the daemon gave and a zero are written, and nothing
+///   behind them.
 /// - `priority`: no effect. `group_membership`: not 0 to get membership
 ///   messages.
 /// - `time_out`: for all of it, the lookup of the host too. (0, 0) is none.
