@@ -173,7 +173,9 @@ impl Connection {
         let received = match wait {
             Wait::No => take(&mut progress.inbox, Mode::Try),
             Wait::Until(_) | Wait::Forever => {
-                self.coalesce(progress, wait)?;
+                if let Some(last) = progress.last.take() {
+                    self.coalesce(progress, last, wait)?;
+                }
                 // Without an interrupter the system call may do the waiting.
                 let may_block = self.wake.get().is_none() && progress.inbox.can_wait();
                 match wait {
@@ -225,11 +227,8 @@ impl Connection {
 
     /// Waits for a moment if a message has to be waited for while they keep coming, so that
     /// several come meanwhile. An interrupt ends it, and so does a shut-down.
-    #[inline]
-    fn coalesce(&self, progress: &mut Progress, wait: Wait) -> Result<(), Error> {
-        let Some(last) = progress.last.take() else {
-            return Ok(());
-        };
+    #[cold]
+    fn coalesce(&self, progress: &mut Progress, last: Instant, wait: Wait) -> Result<(), Error> {
         if last.elapsed() >= self.coalesce || progress.inbox.is_ready(self)? {
             return Ok(());
         }
