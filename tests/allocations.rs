@@ -6,8 +6,8 @@ mod support;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use spread::{Batch, MessageBuffer, MessageRef, Service};
-use support::{PATIENCE, TestDaemon, on_each_transport, unique};
+use spread::{Batch, Library, MessageBuffer, MessageRef, Service};
+use support::{PATIENCE, TestDaemon, library, on_each_transport, unique};
 
 on_each_transport!(receiving_into_a_buffer_allocates_nothing, a_batch_keeps_its_memory);
 
@@ -55,8 +55,8 @@ fn receiving_into_a_buffer_allocates_nothing(daemon: TestDaemon) {
     for (len, count, in_a_burst) in [(100, COUNT, 100), (20_000, COUNT / 10, 2)] {
         let body = vec![1; len];
         let mut allocated = 0;
-        // The first burst warms up.
-        for burst in 0..=count / in_a_burst {
+        // The first bursts warm up: a large message may lie in one of three buffers.
+        for burst in 0..3 + count / in_a_burst {
             for _ in 0..in_a_burst {
                 alice.multicast(Service::Agreed, &group, &body).unwrap();
             }
@@ -67,7 +67,7 @@ fn receiving_into_a_buffer_allocates_nothing(daemon: TestDaemon) {
                     other => panic!("{other:?}"),
                 }
             }
-            if burst > 0 {
+            if burst >= 3 {
                 allocated += ALLOCATIONS.get() - before;
             }
         }
@@ -97,8 +97,8 @@ fn a_batch_keeps_its_memory(daemon: TestDaemon) {
             alice.receive_into(&mut buffer).unwrap();
         }
     }
-    // The C library sends each message by itself.
-    if spread_sys::BUNDLED {
+    // libspread sends each message by itself.
+    if library() == Library::Native {
         assert_eq!(allocated, 0);
     }
 }

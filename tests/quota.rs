@@ -4,7 +4,7 @@ mod support;
 
 use spread::{Error, Mailbox, Service};
 use spread_daemon::Daemon;
-use support::Expect;
+use support::{Expect, builder, is_installed_library};
 
 /// Mailboxes that the C library has room for.
 const QUOTA: usize = 1024;
@@ -30,11 +30,11 @@ fn one_mailbox_too_many_is_told_as_such_and_the_others_go_on() {
         return;
     }
     let daemon = Daemon::builder().max_sessions(2 * QUOTA).start().unwrap();
-    let connect = || Mailbox::connect(daemon.address());
+    let connect = || builder(daemon.address()).connect();
     let mut mailboxes: Vec<Mailbox> = (0..QUOTA).map(|_| connect().unwrap()).collect();
     match connect() {
-        Ok(another) if spread_sys::BUNDLED => mailboxes.push(another),
-        Err(Error::TooManySessions) if !spread_sys::BUNDLED => {}
+        Ok(another) if !is_installed_library() => mailboxes.push(another),
+        Err(Error::TooManySessions) if is_installed_library() => {}
         other => panic!("{other:?}"),
     }
     let last = mailboxes.pop().unwrap();

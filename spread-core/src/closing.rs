@@ -14,6 +14,8 @@ const MOST: usize = 256 * 1024;
 pub enum Closing {
     /// The daemon has taken everything, and has ended its side.
     Done,
+    /// The daemon has sent much, and there may be more: the next step need not wait.
+    Again,
     /// Something has to be waited for.
     Wait(Ready),
 }
@@ -37,22 +39,19 @@ impl Connection {
     /// [`Error::ShutDown`]: crate::Error::ShutDown
     pub fn try_close(&self) -> io::Result<Closing> {
         self.end();
-        let mut sending = self.lock_sending();
-        if sending.is_begun() && !sending.flush(&self.stream, Mode::Try)? {
+        if !self.lock_sending().try_end(&self.stream)? {
             return Ok(Closing::Wait(Ready::ToWrite));
         }
-        // To repeat it changes nothing.
-        self.stream.end_sending()?;
         let mut unread = [0; 16 * 1024];
         let mut count = 0;
         while count < MOST {
             match self.stream.recv(&mut unread, Mode::Try) {
                 Ok(Some(len)) => count += len,
-                Ok(None) => break,
+                Ok(None) => return Ok(Closing::Wait(Ready::ToRead)),
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(Closing::Done),
                 Err(e) => return Err(e),
             }
         }
-        Ok(Closing::Wait(Ready::ToRead))
+        Ok(Closing::Again)
     }
 }

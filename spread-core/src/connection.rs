@@ -32,6 +32,12 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// A connection over a socket on which a handshake has been done.
+    pub fn on_socket(socket: OwnedFd, private_group: PrivateGroup) -> Connection {
+        // A library that waits for the socket knows best what is well for it.
+        Connection::new(Stream::new(socket, false), private_group)
+    }
+
     pub(crate) fn new(stream: Stream, private_group: PrivateGroup) -> Connection {
         let state = AtomicU8::new(ACTIVE);
         Connection { stream, private_group, state, sending: Mutex::default() }

@@ -50,6 +50,8 @@ pub struct Inbox {
     /// Where the next message begins.
     next: usize,
     filled: usize,
+    /// The header of the next message, once it is there.
+    header: Option<Header>,
     /// The body of the next message, if it is received apart.
     body: Body,
     /// About how long messages are of late.
@@ -69,7 +71,7 @@ struct Body {
 /// A whole message, in the memory of its [`Inbox`].
 #[derive(Debug)]
 pub struct Incoming<'a> {
-    header: Header,
+    header: &'a Header,
     /// What comes between the header and the body.
     head: &'a [u8],
     body: BodyRef<'a>,
@@ -83,8 +85,8 @@ enum BodyRef<'a> {
 
 impl<'a> Incoming<'a> {
     /// The header, as it came.
-    pub fn header(&self) -> &Header {
-        &self.header
+    pub fn header(&self) -> &'a Header {
+        self.header
     }
 
     /// The type; of a rejected message the one it was sent with, and `REJECT`.
@@ -131,11 +133,9 @@ impl Inbox {
     /// [`Error::Closed`], [`Error::Protocol`], [`Error::Failed`], [`Error::ShutDown`].
     #[inline]
     pub fn wait_message(&mut self, connection: &Connection) -> Result<Incoming<'_>, Error> {
-        loop {
-            if let Some(header) = self.receive(connection, Mode::Wait)? {
-                return Ok(self.incoming(header));
-            }
-        }
+        while !self.receive(connection, Mode::Wait)? {}
+        // All of it is there.
+        self.incoming().ok_or(Error::Failed)
     }
 
     /// The next message; `None` if it is not all there. It stays the next one until it is
@@ -149,8 +149,7 @@ impl Inbox {
     /// As for [`wait_message`](Inbox::wait_message).
     #[inline]
     pub fn try_message(&mut self, connection: &Connection) -> Result<Option<Incoming<'_>>, Error> {
-        let header = self.receive(connection, Mode::Try)?;
-        Ok(header.map(|header| self.incoming(header)))
+        Ok(if self.receive(connection, Mode::Try)? { self.incoming() } else { None })
     }
 
     /// The header of the next message, if it is there. Leaves the rest of a message with a
@@ -167,7 +166,8 @@ impl Inbox {
     ) -> Result<Option<Header>, Error> {
         connection.check()?;
         let most = if names == 0 { HEADER_LEN } else { HEAD };
-        self.head(most, &connection.stream, Mode::Try).map_err(|e| e.ends(connection))
+        let known = self.head(most, &connection.stream, Mode::Try);
+        Ok(if known.map_err(|e| e.ends(connection))? { self.header } else { None })
     }
 
     /// The type of the message whose header [`try_header`](Inbox::try_header) has returned;
@@ -211,7 +211,7 @@ impl Inbox {
     /// Removes the message that was received last.
     #[inline]
     pub fn consume(&mut self) {
-        let Ok(Some(header)) = self.next_header() else {
+        let Some(header) = self.header.take() else {
             return;
         };
         let len = header.frame_len();
@@ -227,46 +227,54 @@ impl Inbox {
         self.buffered() + self.body.filled.unwrap_or(0)
     }
 
+    /// Says whether the next message is all there, which it is in mode `Wait`.
     #[inline]
-    fn receive(&mut self, connection: &Connection, mode: Mode) -> Result<Option<Header>, Error> {
+    fn receive(&mut self, connection: &Connection, mode: Mode) -> Result<bool, Error> {
         connection.check()?;
         self.whole(&connection.stream, mode).map_err(|e| e.ends(connection))
     }
 
-    /// The message whose header is given, all of which is there.
+    /// The next message, all of which is there.
     #[inline]
-    fn incoming(&mut self, header: Header) -> Incoming<'_> {
-        let head_len = head_len(&header);
+    fn incoming(&mut self) -> Option<Incoming<'_>> {
+        let header = self.header.as_ref()?;
+        let head_len = head_len(header);
         let frame = &self.bytes[self.next..self.filled];
         let body = match self.body.filled {
             Some(_) => BodyRef::Apart(&mut self.body.bytes),
             None => BodyRef::Shared(&frame[head_len..][..header.data_len]),
         };
-        Incoming { header, head: &frame[HEADER_LEN..head_len], body }
+        Some(Incoming { header, head: &frame[HEADER_LEN..head_len], body })
     }
 
-    /// The header of the next message once all of the message is there.
     #[inline]
-    fn whole(&mut self, stream: &Stream, mode: Mode) -> Result<Option<Header>, Failure> {
-        let Some(header) = self.head(HEAD, stream, mode)? else {
-            return Ok(None);
-        };
+    fn whole(&mut self, stream: &Stream, mode: Mode) -> Result<bool, Failure> {
+        if !self.head(HEAD, stream, mode)? {
+            return Ok(false);
+        }
+        let Some(header) = &self.header else { return Ok(false) };
         let len = header.frame_len();
         if self.body.filled.is_none() {
-            if self.buffered() < len && self.reads_ahead(len) {
-                self.read_ahead(len, stream)?;
-                let lacking = len.saturating_sub(self.buffered());
-                self.fill(lacking, stream, mode)?;
-            }
             if self.buffered() >= len {
-                return Ok(Some(header));
+                return Ok(true);
             }
             if self.reads_ahead(len) {
-                return Ok(None);
+                return self.receive_shared(len, stream, mode);
             }
         }
-        let is_whole = self.receive_apart(&header, stream, mode)?;
-        Ok(is_whole.then_some(header))
+        let header = *header;
+        self.receive_apart(&header, stream, mode)
+    }
+
+    /// Receives the rest of the next message, of `len` bytes, into the memory of small ones;
+    /// says whether all of it is there.
+    fn receive_shared(&mut self, len: usize, stream: &Stream, mode: Mode) -> Result<bool, Failure> {
+        match self.alone.checked_sub(1) {
+            Some(fewer) => self.alone = fewer,
+            // Now and then it looks what is behind it.
+            None => self.take(len, stream.fionread()?, stream)?,
+        }
+        self.fill(len.saturating_sub(self.buffered()), stream, mode)
     }
 
     /// Receives the rest of the next message, and its body apart; says whether all of it is
@@ -303,23 +311,21 @@ impl Inbox {
     /// What is there of a message that is not whole is taken off the queue.
     fn arrived(&mut self, stream: &Stream) -> Result<bool, Failure> {
         loop {
-            let held = self.held();
-            let Ok(header) = self.next_header() else {
-                return Ok(true);
-            };
-            let len = header.map_or(HEADER_LEN, |header| header.frame_len());
+            match self.head(HEADER_LEN, stream, Mode::Try) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                // What is wrong, or the end, is for the receive to tell.
+                Err(_) => return Ok(true),
+            }
+            let Some(header) = self.header else { return Ok(false) };
+            let (len, held) = (header.frame_len(), self.held());
             if held >= len {
                 return Ok(true);
             }
             let queued = match stream.queued()? {
                 Some(0) => return Ok(false),
-                // The end, which is for the receive to tell.
                 None => return Ok(true),
                 Some(queued) => queued,
-            };
-            let Some(header) = header else {
-                self.fill(queued.min(len - held), stream, Mode::Try)?;
-                continue;
             };
             if queued >= len - held {
                 // The inbox takes the end of it only with something behind it.
@@ -340,54 +346,36 @@ impl Inbox {
         }
     }
 
-    /// The header of the next message, with all of it that comes before the names; takes up
-    /// to `most` bytes of the message for it.
+    /// Decodes the header of the next message once it is there, with all that comes before
+    /// the names; takes up to `most` bytes of the message for it. Says whether it is there.
     #[inline]
-    fn head(
-        &mut self,
-        most: usize,
-        stream: &Stream,
-        mode: Mode,
-    ) -> Result<Option<Header>, Failure> {
+    fn head(&mut self, most: usize, stream: &Stream, mode: Mode) -> Result<bool, Failure> {
+        if self.header.is_some() {
+            return Ok(true);
+        }
+        let mut most = most;
         loop {
-            let held = self.buffered();
-            let mut most = most;
-            if let Some(header) = self.next_header()? {
+            let held = &self.bytes[self.next..self.filled];
+            if let Some(bytes) = held.first_chunk() {
+                let header = Header::decode(bytes, Limits::FROM_DAEMON).map_err(Failure::Header)?;
                 let wanted = HEADER_LEN + header.old_type_len();
-                if held >= wanted {
-                    return Ok(Some(header));
+                if held.len() >= wanted {
+                    self.header = Some(header);
+                    return Ok(true);
                 }
                 most = most.max(wanted);
             }
-            let Some(count) = stream.recv(self.room(most - held), mode)? else {
-                return Ok(None);
+            let lacking = most - held.len();
+            let Some(count) = stream.recv(self.room(lacking), mode)? else {
+                return Ok(false);
             };
             self.filled += count;
         }
     }
 
-    /// The header of the next message, if it is there.
-    #[inline]
-    fn next_header(&self) -> Result<Option<Header>, Failure> {
-        let Some(bytes) = self.bytes[self.next..self.filled].first_chunk() else {
-            return Ok(None);
-        };
-        Header::decode(bytes, Limits::FROM_DAEMON).map(Some).map_err(Failure::Header)
-    }
-
     /// Whether a message of `len` bytes is received into the memory of small ones.
     fn reads_ahead(&self, len: usize) -> bool {
         self.usual_len < LARGE && len <= READ_AHEAD
-    }
-
-    /// Looks now and then what is behind the next message, of `len` bytes, and takes it.
-    #[inline]
-    fn read_ahead(&mut self, len: usize, stream: &Stream) -> Result<(), Failure> {
-        match self.alone.checked_sub(1) {
-            Some(fewer) => self.alone = fewer,
-            None => self.take(len, stream.fionread()?, stream)?,
-        }
-        Ok(())
     }
 
     /// Takes the rest of the next message, of `len` bytes, and what is behind it off the

@@ -57,6 +57,7 @@ pub use connection::Connection;
 pub use error::{ConnectError, Error};
 pub use frames::Frames;
 pub use inbox::{Inbox, Incoming};
-pub use poll::{Ready, wait, wait_any};
+pub use poll::{Ready, wait, wait_any, wait_slice};
+pub use resolve::resolve;
 pub use sending::Sent;
 pub use spread_wire::handshake::Connect as Request;

@@ -13,6 +13,8 @@ pub enum Ready {
     ToRead,
     /// A write would not block.
     ToWrite,
+    /// The stream has ended both ways, or failed.
+    Ended,
 }
 
 impl Ready {
@@ -20,6 +22,8 @@ impl Ready {
         match self {
             Ready::ToRead => PollFlags::IN,
             Ready::ToWrite => PollFlags::OUT,
+            // poll(2) tells of it without being asked.
+            Ready::Ended => PollFlags::empty(),
         }
     }
 }
@@ -49,7 +53,11 @@ pub fn wait_any<const N: usize>(
 }
 
 /// As [`wait_any`], for a number of descriptors that is not known before.
-pub(crate) fn wait_slice(
+///
+/// # Errors
+///
+/// Those of `poll(2)` but `EINTR`.
+pub fn wait_slice(
     fds: &[(BorrowedFd<'_>, Ready)],
     deadline: Option<Instant>,
 ) -> io::Result<Vec<bool>> {
@@ -69,9 +77,7 @@ fn wait_polled(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<
     }
 }
 
-/// Rounded up to a millisecond, which is all that some systems wait by.
 fn timespec(time: Duration) -> Timespec {
-    let millis = time.as_nanos().div_ceil(1_000_000);
-    let seconds = i64::try_from(millis / 1000).unwrap_or(i64::MAX);
-    Timespec { tv_sec: seconds, tv_nsec: (millis % 1000 * 1_000_000) as _ }
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    Timespec { tv_sec: seconds, tv_nsec: time.subsec_nanos().into() }
 }

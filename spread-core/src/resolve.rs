@@ -6,6 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
+
+use crate::poll::{Ready, wait};
 
 /// The look-up of a host, in a thread of its own: it cannot be interrupted, so whoever no
 /// longer waits for it leaves the thread to itself.
@@ -14,6 +17,24 @@ pub(crate) struct Lookup {
     found: Arc<Mutex<Option<Found>>>,
     /// Readable at the end of the thread.
     end: UnixStream,
+}
+
+/// Looks a host up, before the deadline if there is one; returns at least one address, in
+/// the order of preference. The scope of an IPv6 address is kept.
+///
+/// # Errors
+///
+/// What the system says; `TimedOut` at the deadline.
+pub fn resolve(host: &str, port: u16, deadline: Option<Instant>) -> io::Result<Vec<SocketAddr>> {
+    if let Some(address) = literal(host, port) {
+        return Ok(vec![address]);
+    }
+    let mut lookup = Lookup::start(host.to_owned(), port)?;
+    if !wait(lookup.as_fd(), Ready::ToRead, deadline)? {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    let found = lookup.result().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
+    if found.is_empty() { Err(io::Error::other("the host has no address")) } else { Ok(found) }
 }
 
 type Found = io::Result<Vec<SocketAddr>>;
@@ -57,9 +78,8 @@ impl Lookup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::poll::{Ready, wait};
     use std::sync::mpsc;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     #[test]
     fn a_literal_address_needs_no_look_up() {

@@ -34,6 +34,8 @@ pub(crate) struct Sending {
     unsent: Vec<u8>,
     /// How much of `unsent` has gone.
     gone: usize,
+    /// Whether the peer has been told that nothing more will come.
+    has_ended: bool,
 }
 
 impl Sending {
@@ -125,8 +127,16 @@ impl Sending {
         Ok(true)
     }
 
-    /// Whether a message has begun and not all of it has gone.
-    pub(crate) fn is_begun(&self) -> bool {
-        !self.unsent.is_empty()
+    /// Sends what is left, and tells the peer that nothing more will come; says whether that
+    /// has been done.
+    pub(crate) fn try_end(&mut self, stream: &Stream) -> io::Result<bool> {
+        if self.has_ended {
+            return Ok(true);
+        }
+        if self.flush(stream, Mode::Try)? {
+            stream.end_sending()?;
+            self.has_ended = true;
+        }
+        Ok(self.has_ended)
     }
 }

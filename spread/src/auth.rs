@@ -1,22 +1,21 @@
 //! Telling a daemon who one is.
 
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::io;
 
-use crate::sys;
+pub use spread_core::{AuthStep, Exchange};
 
 /// An authentication method, for [`Builder::authenticate`](crate::Builder::authenticate):
 /// the client's part of an exchange that the daemon knows by a name.
 ///
-/// Most daemons permit `NULL`, which is what a connection uses without one of
-/// these and exchanges nothing.
+/// It is a sequence of steps without I/O, so that it serves blocking and async connects
+/// alike. Most daemons permit `NULL`, which is what a connection uses without one of these
+/// and exchanges nothing.
 ///
 /// ```
-/// use std::io::{self, Read, Write};
+/// use std::io;
 ///
-/// use spread::{AuthStream, Authenticator};
+/// use spread::{AuthStep, Authenticator, Exchange};
 ///
 /// /// Answers a challenge of 8 bytes with the same backwards.
 /// #[derive(Debug)]
@@ -27,11 +26,29 @@ use crate::sys;
 ///         "BACK"
 ///     }
 ///
-///     fn authenticate(&self, daemon: &mut AuthStream<'_>) -> io::Result<()> {
-///         let mut challenge = [0; 8];
-///         daemon.read_exact(&mut challenge)?;
-///         challenge.reverse();
-///         daemon.write_all(&challenge)
+///     fn begin(&self) -> Box<dyn Exchange> {
+///         Box::new(Challenge::Awaited)
+///     }
+/// }
+///
+/// enum Challenge {
+///     Awaited,
+///     Asked,
+///     Answered,
+/// }
+///
+/// impl Exchange for Challenge {
+///     fn next(&mut self, received: &[u8]) -> io::Result<AuthStep> {
+///         let (state, step) = match self {
+///             Challenge::Awaited => (Challenge::Asked, AuthStep::Receive(8)),
+///             Challenge::Asked => {
+///                 let answer = received.iter().rev().copied().collect();
+///                 (Challenge::Answered, AuthStep::Send(answer))
+///             }
+///             Challenge::Answered => (Challenge::Answered, AuthStep::Done),
+///         };
+///         *self = state;
+///         Ok(step)
 ///     }
 /// }
 /// ```
@@ -39,17 +56,12 @@ pub trait Authenticator: fmt::Debug + Send + Sync {
     /// The name that the daemon knows the method by: 1 to 29 bytes, no blank.
     fn method(&self) -> &str;
 
-    /// Does the client's part.
-    ///
-    /// # Errors
-    ///
-    /// What the stream returns, or an error of its own to give up: the connect
-    /// then fails with [`Error::Authentication`](crate::Error::Authentication).
-    fn authenticate(&self, daemon: &mut AuthStream<'_>) -> io::Result<()>;
+    /// Begins the exchange of a connect.
+    fn begin(&self) -> Box<dyn Exchange>;
 }
 
-/// The method `PWORD`: a user name of at most 31 bytes and a password of at most
-/// 8. They go over the wire as they are.
+/// The method `PWORD`: a user name of at most 31 bytes and a password of at most 8. They go
+/// over the wire as they are.
 #[derive(Clone)]
 pub struct UserPassword {
     user: String,
@@ -65,6 +77,19 @@ impl UserPassword {
     pub fn new(user: impl Into<String>, password: impl Into<String>) -> UserPassword {
         UserPassword { user: user.into(), password: password.into() }
     }
+
+    /// The credentials as they go over the wire.
+    fn encode(&self) -> io::Result<Vec<u8>> {
+        let (user, password) = (self.user.as_bytes(), self.password.as_bytes());
+        if user.len() >= USER_LEN || password.len() > PASSWORD_LEN {
+            let limits = "a user name has at most 31 bytes and a password at most 8";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, limits));
+        }
+        let mut message = vec![0; USER_LEN + PASSWORD_LEN];
+        message[..user.len()].copy_from_slice(user);
+        message[USER_LEN..][..password.len()].copy_from_slice(password);
+        Ok(message)
+    }
 }
 
 impl fmt::Debug for UserPassword {
@@ -78,46 +103,34 @@ impl Authenticator for UserPassword {
         "PWORD"
     }
 
-    fn authenticate(&self, daemon: &mut AuthStream<'_>) -> io::Result<()> {
-        let mut message = [0; USER_LEN + PASSWORD_LEN];
-        let (user, password) = (self.user.as_bytes(), self.password.as_bytes());
-        if user.len() >= USER_LEN || password.len() > PASSWORD_LEN {
-            let limits = "a user name has at most 31 bytes and a password at most 8";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, limits));
+    fn begin(&self) -> Box<dyn Exchange> {
+        Box::new(Login::Begun(self.clone()))
+    }
+}
+
+enum Login {
+    Begun(UserPassword),
+    Sent,
+    Asked,
+}
+
+impl Exchange for Login {
+    fn next(&mut self, received: &[u8]) -> io::Result<AuthStep> {
+        match self {
+            Login::Begun(user) => {
+                let step = AuthStep::Send(user.encode()?);
+                *self = Login::Sent;
+                Ok(step)
+            }
+            Login::Sent => {
+                *self = Login::Asked;
+                Ok(AuthStep::Receive(1))
+            }
+            Login::Asked if received == [1] => Ok(AuthStep::Done),
+            Login::Asked => {
+                let refused = "the daemon does not know this user with this password";
+                Err(io::Error::new(io::ErrorKind::PermissionDenied, refused))
+            }
         }
-        message[..user.len()].copy_from_slice(user);
-        message[USER_LEN..][..password.len()].copy_from_slice(password);
-        daemon.write_all(&message)?;
-        let mut accepted = [0];
-        daemon.read_exact(&mut accepted)?;
-        if accepted == [1] {
-            return Ok(());
-        }
-        let refused = "the daemon does not know this user with this password";
-        Err(io::Error::new(io::ErrorKind::PermissionDenied, refused))
-    }
-}
-
-/// The connection to the daemon during an authentication. Reading and writing
-/// wait, up to the timeout of the connect.
-#[derive(Debug)]
-pub struct AuthStream<'a> {
-    pub(crate) fd: BorrowedFd<'a>,
-    pub(crate) deadline: Option<Instant>,
-}
-
-impl Read for AuthStream<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        sys::read_by(self.fd, buffer, self.deadline)
-    }
-}
-
-impl Write for AuthStream<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        sys::write_by(self.fd, bytes, self.deadline)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

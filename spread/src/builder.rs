@@ -1,19 +1,21 @@
 //! How a connection is made.
 
-use std::ffi::CString;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use spread_wire::{ErrorCode, PrivateGroup};
+use spread_core::{Address, Connect, ConnectError, Method, Request};
+use spread_wire::ErrorCode;
+use spread_wire::handshake::ClientError;
 
-use crate::address::Address;
+use crate::backend::Backend;
 use crate::connection::Connection;
-use crate::sys::{Code, ConnectError, ConnectRequest, RawMailbox};
-use crate::{Authenticator, Error, Mailbox, multicast};
+use crate::{Authenticator, Error, Library, Mailbox, multicast};
 
 /// How long a connect takes at most, unless another time is set.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest time by which receives are coalesced.
+const MAX_COALESCE: Duration = Duration::from_millis(10);
 
 /// What a connection is to be like; made by [`Mailbox::builder`].
 #[derive(Clone, Debug)]
@@ -23,7 +25,8 @@ pub struct Builder {
     membership: bool,
     priority: bool,
     timeout: Option<Duration>,
-    coalesce: Option<Duration>,
+    coalesce: Duration,
+    library: Library,
     authenticators: Vec<Arc<dyn Authenticator>>,
 }
 
@@ -35,7 +38,8 @@ impl Builder {
             membership: true,
             priority: false,
             timeout: Some(CONNECT_TIMEOUT),
-            coalesce: None,
+            coalesce: Duration::ZERO,
+            library: Library::default(),
             authenticators: Vec::new(),
         }
     }
@@ -47,8 +51,7 @@ impl Builder {
         self
     }
 
-    /// Whether to receive membership messages (`group_membership`); they are
-    /// received unless this says no.
+    /// Whether to receive membership messages (`group_membership`). Defaults to `true`.
     pub fn membership(mut self, membership: bool) -> Builder {
         self.membership = membership;
         self
@@ -68,37 +71,38 @@ impl Builder {
         self
     }
 
-    /// Spares wake-ups while messages keep coming: a receive that has to wait, less than
-    /// `time` after the last message, sleeps for `time` first. What comes meanwhile is then
-    /// received at once. Zero: it never sleeps, it waits for the very next message.
+    /// Coalesces receives: one that has to wait, less than `time` after the last message,
+    /// waits for `time` before it looks again, and then receives what has come at once.
+    /// Defaults to zero, which waits for the very next message; at most 10 ms.
     ///
     /// It saves processor time, and some of the daemon's, where small messages come one by
     /// one and more often than every `time`; 50 to 200 us are good values. They may be late
     /// by that, and by what a timer adds to it, on Linux some 50 us. A message that comes
-    /// alone is not: `time` after the last one a receive waits as ever. So this is for
-    /// those who follow a stream, not for those who wait for an answer.
-    ///
-    /// Unless set, receives sleep for 200 us at a time, and only while that makes a stream
-    /// faster, as it does for a client that floods a Spread daemon. A stream that comes at
-    /// the pace of its sender is no faster, and one who waits for each message as an answer
-    /// gets no stream. Whether it is faster is tried with at most eight sleeps, after 1,000
-    /// messages that came within 20 ms, and the more rarely the more often it was not.
+    /// alone is not late: `time` after the last one a receive waits as ever. So this is for
+    /// programs that follow a stream, not for those that wait for an answer.
     ///
     /// It concerns receives that wait, not [`try_receive`](crate::Mailbox::try_receive) or
-    /// async mailboxes. After messages of 8 KiB and more they do not sleep, because it
-    /// saves nothing. An [`Interrupter`](crate::Interrupter) does not cut the sleep short.
+    /// async mailboxes, and has no effect after messages of 8 KiB and more, where it would
+    /// save nothing. An [`Interrupter`](crate::Interrupter) and a shut-down end the wait.
     pub fn coalesce(mut self, time: Duration) -> Builder {
-        self.coalesce = Some(time);
+        self.coalesce = time.min(MAX_COALESCE);
+        self
+    }
+
+    /// Chooses the library that the mailbox goes through. Defaults to [`Library::Native`].
+    pub fn library(mut self, library: Library) -> Builder {
+        self.library = library;
         self
     }
 
     /// Authenticates, for example by [`UserPassword`](crate::UserPassword). A connect
-    /// goes through all methods given, at most three, in turn; without one it uses
-    /// `NULL`, which exchanges nothing.
+    /// goes through all methods given, at most three, one after the other; without one it
+    /// uses `NULL`, which exchanges nothing.
     ///
-    /// The library has one list of methods for the process, so a connect that
-    /// authenticates waits for other connects to be over, and they for it. A list
-    /// that was set before through the C interface is lost.
+    /// libspread has one list of methods for the process. So over `Library::Sys` a connect
+    /// that authenticates waits for other connects over it, and they for it; the wait counts
+    /// against the [`timeout`](Builder::timeout). A list that was set before through the C
+    /// interface is lost.
     pub fn authenticate(mut self, authenticator: impl Authenticator + 'static) -> Builder {
         self.authenticators.push(Arc::new(authenticator));
         self
@@ -111,10 +115,12 @@ impl Builder {
         self
     }
 
-    /// Connects, as `SP_connect_timeout(3)` does, but tries all daemons named, and
-    /// all addresses of their hosts, in turn.
+    /// Connects, as `SP_connect_timeout(3)` does, but tries all daemons named, one after the
+    /// other, and all addresses of a host: each a quarter of a second after the one before,
+    /// and the first that accepts is taken (RFC 8305).
     ///
-    /// A daemon that is reached and says no has the last word, unless it is full.
+    /// A rejection is returned at once; only [`TooManySessions`](Error::TooManySessions)
+    /// moves on to the next daemon.
     ///
     /// # Errors
     ///
@@ -139,138 +145,105 @@ impl Builder {
     }
 
     pub(crate) fn open(&self) -> Result<Connection, Error> {
-        let name = match &self.private_name {
-            Some(name) => c_string(multicast::private_name(name)?.as_str()),
-            None => CString::default(),
-        };
-        // A slip in a later address shows at once, not when it is needed.
-        let addresses =
-            self.addresses.iter().map(|text| Ok((text.as_str(), Address::parse(text)?)));
-        let addresses = addresses.collect::<Result<Vec<_>, Error>>()?;
-        let mut addresses = addresses.into_iter();
-        let Some((text, address)) = addresses.next() else {
-            return Err(Error::CouldNotConnect { address: String::new() });
-        };
-        let mut result = self.open_at(text, &address, &name);
-        for (text, address) in addresses {
-            match &result {
-                Err(error) if error.is_retryable() => {
-                    result = self.open_at(text, &address, &name);
-                }
-                _ => break,
+        let mut result = Err(Error::CouldNotConnect { address: String::new() });
+        for (text, address) in self.addresses()? {
+            result = self.open_at(text, address);
+            if !matches!(&result, Err(error) if error.is_retryable()) {
+                break;
             }
         }
         result
     }
 
-    /// Connects to one daemon.
-    fn open_at(&self, text: &str, address: &Address, name: &CString) -> Result<Connection, Error> {
-        let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        let candidates = match address.candidates(text, deadline) {
-            Err(Error::UnknownHost { source, .. }) if source.kind() == io::ErrorKind::TimedOut => {
-                return Err(self.error(ErrorCode::CouldNotConnect.into(), text, is_late()));
-            }
-            candidates => candidates?,
+    /// The daemons to be tried. A mistake in a later address shows at once, not when it is
+    /// needed.
+    pub(crate) fn addresses(&self) -> Result<Vec<(&str, Address)>, Error> {
+        let parse = |text: &String| {
+            Address::parse(text)
+                .map_err(|reason| Error::IllegalAddress { address: text.clone(), reason })
         };
-        self.open_any(text, candidates, deadline, name)
+        self.addresses.iter().map(|text| Ok((text.as_str(), parse(text)?))).collect()
     }
 
-    /// Connects to one daemon, at the first of its addresses that it listens at.
-    fn open_any(
-        &self,
-        text: &str,
-        candidates: Vec<String>,
-        deadline: Option<Instant>,
-        name: &CString,
-    ) -> Result<Connection, Error> {
-        let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        let mut failure = ErrorCode::CouldNotConnect.into();
-        for candidate in candidates {
-            if is_late() {
-                break;
+    /// Connects to one daemon.
+    pub(crate) fn open_at(&self, text: &str, address: Address) -> Result<Connection, Error> {
+        match self.library {
+            Library::Native => {
+                let connected = self.begin(address)?.wait();
+                self.connected(text, connected.map(|core| (core, Backend::Native)))
             }
-            let request = ConnectRequest {
-                address: &c_string(&candidate),
-                private_name: name,
-                priority: self.priority,
-                membership: self.membership,
-                deadline,
-                authenticators: &self.authenticators,
-            };
-            match RawMailbox::connect(&request) {
-                Ok((raw, private_group)) => {
-                    let private_group = PrivateGroup::try_from(private_group)
-                        .map_err(|_| Error::NotSpread { address: text.to_owned() })?;
-                    return Ok(Connection::new(raw, private_group, self.coalesce));
-                }
-                Err(ConnectError::Authentication { method, source })
-                    if source.kind() != io::ErrorKind::TimedOut =>
-                {
-                    return Err(Error::Authentication { method, source });
-                }
-                Err(ConnectError::Authentication { .. }) => {
-                    failure = ErrorCode::CouldNotConnect.into();
-                }
-                Err(ConnectError::Code(code)) => failure = code,
+            #[cfg(feature = "sys")]
+            Library::Sys => {
+                let authenticators: Vec<_> = self.authenticators.iter().map(|a| &**a).collect();
+                let connected = crate::backend::sys::connect(
+                    &address,
+                    &self.request()?,
+                    &authenticators,
+                    self.deadline(),
+                );
+                self.connected(text, connected.map(|(core, raw)| (core, Backend::Sys(raw))))
             }
         }
-        Err(self.error(failure, text, is_late()))
     }
 
-    fn error(&self, code: Code, address: &str, late: bool) -> Error {
+    #[cfg(feature = "tokio")]
+    pub(crate) fn uses(&self) -> Library {
+        self.library
+    }
+
+    /// Begins to connect to one daemon by the core.
+    pub(crate) fn begin(&self, address: Address) -> Result<Connect, Error> {
+        let connect = Connect::new(address, self.request()?).deadline(self.deadline());
+        if self.authenticators.is_empty() {
+            return Ok(connect);
+        }
+        let methods = self.authenticators.iter().map(|a| Method::new(a.method(), a.begin()));
+        Ok(connect.authenticate(methods.collect()))
+    }
+
+    fn request(&self) -> Result<Request, Error> {
+        let name = self.private_name.as_deref();
+        let mut request = Request::new(name.map(multicast::private_name).transpose()?);
+        request.membership = self.membership;
+        request.priority = self.priority;
+        Ok(request)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+    }
+
+    /// Takes note of what came of a connect.
+    pub(crate) fn connected(
+        &self,
+        address: &str,
+        result: Result<(spread_core::Connection, Backend), ConnectError>,
+    ) -> Result<Connection, Error> {
         let address = || address.to_owned();
         let name = || self.private_name.clone().unwrap_or_default();
-        match (code.known(), self.timeout) {
-            // The C library says of a time-out that the connection was closed.
-            (Some(ErrorCode::CouldNotConnect | ErrorCode::ConnectionClosed), Some(timeout))
-                if late =>
-            {
+        let (core, backend) = result.map_err(|error| match error {
+            ConnectError::UnknownHost(source) => Error::UnknownHost { address: address(), source },
+            ConnectError::Unreachable(_) => Error::CouldNotConnect { address: address() },
+            ConnectError::TimedOut => {
+                let timeout = self.timeout.unwrap_or_default();
                 Error::ConnectTimeout { address: address(), timeout }
             }
-            (Some(ErrorCode::CouldNotConnect), _) => Error::CouldNotConnect { address: address() },
-            (Some(ErrorCode::ConnectionClosed), _) => Error::ConnectionClosed,
-            // The address has been parsed, so it is one of a kind.
-            (Some(ErrorCode::IllegalSpread), _) => Error::IllegalAddress {
-                address: address(),
-                reason: "the library in use does not take it",
+            ConnectError::Closed(_) => Error::ConnectionClosed,
+            ConnectError::Authentication { method, source } => {
+                Error::Authentication { method, source }
+            }
+            ConnectError::Local(source) => Error::Resource(source),
+            ConnectError::Handshake(ClientError::Rejected(code)) => match code {
+                ErrorCode::ConnectionClosed => Error::ConnectionClosed,
+                ErrorCode::RejectNotUnique => Error::NameInUse { name: name() },
+                ErrorCode::RejectQuota => Error::TooManySessions,
+                ErrorCode::RejectVersion => Error::IncompatibleVersion,
+                ErrorCode::RejectAuth => Error::NotAuthorized,
+                code => Error::Library { call: "SP_connect_timeout", code: code.code() },
             },
-            // What is no code of the library came from the peer.
-            (Some(ErrorCode::IllegalMessage) | None, _) => Error::NotSpread { address: address() },
-            (Some(ErrorCode::RejectNotUnique), _) => Error::NameInUse { name: name() },
-            (Some(ErrorCode::RejectQuota), _) => Error::TooManySessions,
-            (Some(ErrorCode::RejectVersion), _) => Error::IncompatibleVersion,
-            (Some(ErrorCode::RejectAuth), _) => Error::NotAuthorized,
-            _ => Error::Library { call: "SP_connect_timeout", code: code.0 },
-        }
-    }
-}
-
-/// A text without a zero byte in it as a C string.
-fn c_string(text: &str) -> CString {
-    CString::new(text).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
-
-    use spread_daemon::Daemon;
-
-    use super::*;
-
-    #[test]
-    fn all_addresses_of_a_host_are_tried() {
-        let daemon = Daemon::builder().start().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let nobody = format!("{port}@127.0.0.1");
-        let builder = Builder::new("a host".to_owned());
-        let open = |candidates: &[&str]| {
-            let candidates = candidates.iter().map(|&candidate| candidate.to_owned()).collect();
-            builder.open_any("a host", candidates, None, &CString::default())
-        };
-        let connection = open(&[&nobody, &daemon.address()]).unwrap();
-        assert_eq!(connection.private_group().daemon(), "localhost");
-        assert!(matches!(open(&[&nobody]), Err(Error::CouldNotConnect { .. })));
+            ConnectError::Handshake(ClientError::MethodNotPermitted { .. }) => Error::NotAuthorized,
+            _ => Error::NotSpread { address: address() },
+        })?;
+        Ok(Connection::new(core, backend, self.coalesce))
     }
 }

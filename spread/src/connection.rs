@@ -1,311 +1,339 @@
 //! What the halves of a mailbox have in common: the connection.
 
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use spread_wire::{Begun, ErrorCode, PrivateGroup};
-#[cfg(feature = "tokio")]
-use spread_wire::{
-    ByteOrder, HEADER_LEN, Request,
-    limits::{MAX_GROUPS, NAME_FIELD},
-};
+use spread_core::{Closing, Ready, wait, wait_any};
+use spread_wire::{GroupName, Name, PrivateGroup};
 
-use crate::coalescing::Coalescing;
+use crate::backend::{Backend, Inbox, Library, Mode};
 use crate::interrupt::Wake;
 use crate::multicast::GroupList;
-use crate::sys::{Buffers, Code, RawMailbox, Readable, ReceiveError};
-use crate::{Error, ProtocolError, SendOptions, ToGroups, multicast, sys};
+use crate::{Error, ProtocolError, SendOptions, closing};
+
+/// How long a disconnect waits for the daemon at most.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
+
+/// Bytes of a message after which receives are not coalesced: that would save nothing.
+const LARGE: usize = 8 * 1024;
 
 /// A connection to a daemon.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) raw: RawMailbox,
-    private_group: PrivateGroup,
-    /// Set when the daemon broke the protocol, or a message stopped half way: what
-    /// follows cannot be trusted.
-    broken: AtomicBool,
+    core: Arc<spread_core::Connection>,
+    backend: Backend,
+    /// Of the process that connected it.
+    generation: u32,
+    /// Whether nothing is left for a drop to do but to close the socket.
+    is_over: AtomicBool,
     /// What interrupts a receive, once somebody has asked for it.
     wake: OnceLock<Arc<Wake>>,
-    /// How long a receive sleeps while messages keep coming, if the user has said.
-    coalesce: Option<Duration>,
+    /// See [`Builder::coalesce`](crate::Builder::coalesce).
+    coalesce: Duration,
 }
 
-/// How far receiving has come.
+/// How far a receiver has come.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    /// The beginning of the next message, if it has been taken off the socket.
-    begun: Begun,
-    /// When to sleep before the next message.
-    coalescing: Coalescing,
+    inbox: Inbox,
+    /// When the last message came that receives are coalesced after.
+    last: Option<Instant>,
+}
+
+/// How long a receive waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wait {
+    No,
+    Until(Instant),
+    Forever,
+}
+
+impl Wait {
+    pub(crate) fn until(deadline: Option<Instant>) -> Wait {
+        deadline.map_or(Wait::Forever, Wait::Until)
+    }
 }
 
 impl Connection {
     pub(crate) fn new(
-        raw: RawMailbox,
-        private_group: PrivateGroup,
-        coalesce: Option<Duration>,
+        core: spread_core::Connection,
+        backend: Backend,
+        coalesce: Duration,
     ) -> Connection {
-        let (broken, wake) = (AtomicBool::new(false), OnceLock::new());
-        Connection { raw, private_group, broken, wake, coalesce }
+        Connection {
+            core: Arc::new(core),
+            backend,
+            generation: spread_os::generation(),
+            is_over: AtomicBool::new(false),
+            wake: OnceLock::new(),
+            coalesce,
+        }
     }
 
-    /// Has its receives ended by the interrupters of `wake`, too.
+    /// Lets the interrupters of `wake` end its receives, too.
     pub(crate) fn woken_by(self, wake: Arc<Wake>) -> Connection {
-        Connection { wake: OnceLock::from(wake), ..self }
+        // A connection that is new has none.
+        let _ = self.wake.set(wake);
+        self
     }
 
-    /// For a receiver that has received nothing so far.
+    pub(crate) fn core(&self) -> &spread_core::Connection {
+        &self.core
+    }
+
+    #[cfg(feature = "sys")]
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    pub(crate) fn library(&self) -> Library {
+        self.backend.library()
+    }
+
+    /// For the only receiver of the connection.
     pub(crate) fn progress(&self) -> Progress {
-        Progress { begun: Begun::default(), coalescing: Coalescing::new(self.coalesce) }
+        Progress { inbox: self.backend.inbox(), last: None }
     }
 
     pub(crate) fn private_group(&self) -> PrivateGroup {
-        self.private_group
+        self.core.private_group()
     }
 
-    pub(crate) fn join(&self, group: impl AsRef<[u8]>) -> Result<(), Error> {
-        let group = multicast::group_name(group)?;
+    /// This client's name in views.
+    pub(crate) fn me(&self) -> Name {
+        self.private_group().into()
+    }
+
+    pub(crate) fn join(&self, group: GroupName) -> Result<(), Error> {
         self.usable()?;
-        self.raw.join(group.into()).map_err(|code| session_error("SP_join", code))
-    }
-
-    pub(crate) fn leave(&self, group: impl AsRef<[u8]>) -> Result<(), Error> {
-        let group = multicast::group_name(group)?;
-        self.usable()?;
-        self.raw.leave(group.into()).map_err(|code| session_error("SP_leave", code))
-    }
-
-    pub(crate) fn multicast(
-        &self,
-        options: SendOptions,
-        groups: impl ToGroups,
-        payload: &[u8],
-    ) -> Result<(), Error> {
-        let groups = GroupList::of(groups)?;
-        groups.check_payload(payload.len())?;
-        self.send(options, &groups, payload)
-    }
-
-    pub(crate) fn multicast_vectored(
-        &self,
-        options: SendOptions,
-        groups: impl ToGroups,
-        payload: &[IoSlice<'_>],
-    ) -> Result<(), Error> {
-        let groups = GroupList::of(groups)?;
-        let len = payload.iter().fold(0usize, |len, piece| len.saturating_add(piece.len()));
-        groups.check_payload(len)?;
-        let pieces = payload.iter().filter(|piece| !piece.is_empty()).count();
-        if pieces > sys::MAX_PIECES {
-            let whole: Vec<u8> = payload.iter().flat_map(|piece| piece.iter().copied()).collect();
-            return self.send(options, &groups, &whole);
+        match &self.backend {
+            Backend::Native => Ok(self.core.join(group)?),
+            #[cfg(feature = "sys")]
+            Backend::Sys(raw) => raw.join(group.into()),
         }
-        self.send_pieces(options, &groups, payload)
+    }
+
+    pub(crate) fn leave(&self, group: GroupName) -> Result<(), Error> {
+        self.usable()?;
+        match &self.backend {
+            Backend::Native => Ok(self.core.leave(group)?),
+            #[cfg(feature = "sys")]
+            Backend::Sys(raw) => raw.leave(group.into()),
+        }
     }
 
     /// Sends what has been checked.
-    pub(crate) fn send(
-        &self,
-        options: SendOptions,
-        groups: &GroupList,
-        payload: &[u8],
-    ) -> Result<(), Error> {
-        self.send_pieces(options, groups, &[IoSlice::new(payload)])
-    }
-
-    fn send_pieces(
+    #[inline]
+    pub(crate) fn multicast(
         &self,
         options: SendOptions,
         groups: &GroupList,
         payload: &[IoSlice<'_>],
     ) -> Result<(), Error> {
         self.usable()?;
-        self.raw
-            .multicast(options.service_type(), groups.names(), options.number(), payload)
-            .map(|_| ())
-            .map_err(|code| session_error("SP_multigroup_multicast", code))
+        let (service_type, number) = (options.service_type(), options.number());
+        match &self.backend {
+            Backend::Native => {
+                Ok(self.core.multicast(service_type, groups.names(), number, payload)?)
+            }
+            #[cfg(feature = "sys")]
+            Backend::Sys(raw) => raw.multicast(service_type, groups.names(), number, payload),
+        }
     }
 
-    /// Sends what has been checked, as far as there is room, without waiting; says
-    /// whether that is all of it. The rest is for [`RawMailbox::flush`].
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` if there is no room.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn start_send(&self, request: &Request<'_>) -> io::Result<bool> {
-        let mut head = [0; HEADER_LEN + MAX_GROUPS * NAME_FIELD];
-        let mut room = &mut head[..];
-        request.encode_head(self.private_group.into(), ByteOrder::NATIVE, &mut room);
-        let len = HEADER_LEN + MAX_GROUPS * NAME_FIELD - room.len();
-        self.raw.start_send(&head[..len], request.body())
+    /// Sends the first messages of a batch, at least one; returns their number.
+    pub(crate) fn multicast_frames(
+        &self,
+        frames: &mut spread_core::Frames,
+    ) -> Result<usize, Error> {
+        if frames.is_empty() {
+            return Ok(0);
+        }
+        self.usable()?;
+        match &self.backend {
+            Backend::Native => Ok(self.core.multicast_frames(frames)?),
+            #[cfg(feature = "sys")]
+            Backend::Sys(raw) => raw.multicast_frames(self.as_fd(), frames),
+        }
     }
 
-    /// Waits for a message, and receives it into `buffers`.
+    /// Receives a message; `None` if none came in time.
     #[inline]
-    pub(crate) fn receive(
+    pub(crate) fn receive<T>(
         &self,
         progress: &mut Progress,
-        buffers: &mut Buffers,
-    ) -> Result<(), Error> {
+        wait: Wait,
+        mut take: impl FnMut(&mut Inbox, Mode) -> Result<Option<T>, Error>,
+        len: impl FnOnce(&T) -> usize,
+    ) -> Result<Option<T>, Error> {
         self.usable()?;
-        self.pause(None, progress)?;
-        // Without an interrupter the library may do the waiting, but not for the rest
-        // of a message that it has not seen the beginning of.
-        if self.wake.get().is_some() || !progress.begun.is_empty() {
-            self.wait(None, progress)?;
+        let received = match wait {
+            Wait::No => take(&mut progress.inbox, Mode::Try),
+            Wait::Until(_) | Wait::Forever => {
+                if let Some(last) = progress.last.take() {
+                    self.coalesce(progress, last, wait)?;
+                }
+                // Without an interrupter the system call may do the waiting.
+                let may_block = self.wake.get().is_none() && progress.inbox.can_wait();
+                match wait {
+                    Wait::Forever if may_block => take(&mut progress.inbox, Mode::Wait),
+                    _ => self.wait(wait, || take(&mut progress.inbox, Mode::Try)),
+                }
+            }
+        }?;
+        if self.coalesce > Duration::ZERO
+            && let Some(message) = &received
+        {
+            progress.last = (len(message) < LARGE).then(Instant::now);
         }
-        self.take(progress, buffers)
+        Ok(received)
     }
 
-    /// As [`receive`](Self::receive), but gives up at the deadline; says whether it has
-    /// received a message.
-    pub(crate) fn receive_by(
+    /// Tries again whenever the descriptor is readable, until the deadline or an interrupt.
+    fn wait<T>(
         &self,
-        deadline: Option<Instant>,
-        progress: &mut Progress,
-        buffers: &mut Buffers,
-    ) -> Result<bool, Error> {
-        self.usable()?;
-        self.pause(deadline, progress)?;
-        if !self.wait(deadline, progress)? {
-            return Ok(false);
-        }
-        self.take(progress, buffers).map(|()| true)
-    }
-
-    /// As [`receive`](Self::receive), but does not wait, not even for the rest of
-    /// a message, and takes no notice of an interrupter; says whether it has received a
-    /// message.
-    pub(crate) fn try_receive(
-        &self,
-        progress: &mut Progress,
-        buffers: &mut Buffers,
-    ) -> Result<bool, Error> {
-        self.usable()?;
-        if !self.has_message(progress)? {
-            return Ok(false);
-        }
-        self.take(progress, buffers).map(|()| true)
-    }
-
-    /// Receives the message that is there, or waits for one that has not begun.
-    #[inline]
-    fn take(&self, progress: &mut Progress, buffers: &mut Buffers) -> Result<(), Error> {
-        let begun = &mut progress.begun;
-        let received = if begun.is_empty() {
-            self.raw.receive(buffers)
-        } else {
-            self.raw.receive_begun(begun, self.private_group.into(), buffers)
+        wait: Wait,
+        mut take: impl FnMut() -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        let deadline = match wait {
+            Wait::Until(deadline) => Some(deadline),
+            _ => None,
         };
-        received.map_err(|error| self.receive_error(error))?;
-        progress.coalescing.received(buffers.body_len());
-        Ok(())
-    }
-
-    /// Sleeps if a message has to be waited for while they keep coming, so that several
-    /// come meanwhile.
-    #[inline]
-    fn pause(&self, deadline: Option<Instant>, progress: &mut Progress) -> Result<(), Error> {
-        if !progress.coalescing.is_due() {
-            return Ok(());
-        }
-        let waits = self.raw.would_wait().map_err(|error| self.receive_error(error))?;
-        if let Some(time) = progress.coalescing.look(waits) {
-            let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
-            thread::sleep(deadline.map_or(time, |deadline| left(deadline).min(time)));
-        }
-        Ok(())
-    }
-
-    /// Waits until a message is there, all of it, or none will be; `false` if
-    /// that does not happen in time.
-    fn wait(&self, deadline: Option<Instant>, progress: &mut Progress) -> Result<bool, Error> {
-        let wake = self.wake.get().map(|wake| wake.as_fd());
-        while !self.has_message(progress)? {
-            let readable = self.raw.wait_readable(wake, deadline).map_err(Error::Io)?;
-            self.heed(readable)?;
-            if !readable.mailbox && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Ok(false);
+        loop {
+            if let Some(message) = take()? {
+                return Ok(Some(message));
+            }
+            let readable = match self.wake.get() {
+                None => {
+                    spread_core::wait(self.as_fd(), Ready::ToRead, deadline).map_err(Error::Io)?
+                }
+                Some(wake) => {
+                    let fds = [(self.as_fd(), Ready::ToRead), (wake.as_fd(), Ready::ToRead)];
+                    let [readable, woken] = wait_any(fds, deadline).map_err(Error::Io)?;
+                    if woken && wake.take() {
+                        return Err(Error::Interrupted);
+                    }
+                    readable
+                }
+            };
+            if !readable && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(None);
             }
         }
-        Ok(true)
     }
 
-    fn has_message(&self, progress: &mut Progress) -> Result<bool, Error> {
-        self.raw.has_message(&mut progress.begun).map_err(|error| self.receive_error(error))
-    }
-
-    /// What went wrong in a receive; none can follow, because the library may be
-    /// within a message.
+    /// Waits for a moment if a message has to be waited for while they keep coming, so that
+    /// several come meanwhile. An interrupt ends it, and so does a shut-down.
     #[cold]
-    fn receive_error(&self, error: ReceiveError) -> Error {
-        self.broken.store(true, Ordering::Relaxed);
-        match error {
-            ReceiveError::TooLong(len) => Error::Protocol(ProtocolError::TooLong(len)),
-            ReceiveError::Code(code) => match code.known() {
-                Some(ErrorCode::IllegalMessage) => Error::Protocol(ProtocolError::Header),
-                _ => session_error("SP_receive", code),
-            },
-            ReceiveError::Io(error) => Error::Io(error),
+    fn coalesce(&self, progress: &mut Progress, last: Instant, wait: Wait) -> Result<(), Error> {
+        if last.elapsed() >= self.coalesce || progress.inbox.is_ready(self)? {
+            return Ok(());
         }
-    }
-
-    fn heed(&self, readable: Readable) -> Result<(), Error> {
-        match self.wake.get() {
-            Some(wake) if readable.wake && wake.take() => Err(Error::Interrupted),
-            _ => Ok(()),
+        let mut until = Instant::now() + self.coalesce;
+        if let Wait::Until(deadline) = wait {
+            until = until.min(deadline);
         }
+        let fds = [(self.as_fd(), Ready::Ended), (self.wake()?.as_fd(), Ready::ToRead)];
+        // What has ended the wait is for the receive to see.
+        wait_any(fds, Some(until)).map(drop).map_err(Error::Io)
     }
 
     /// What interrupts the receives of this connection.
-    pub(crate) fn wake(&self) -> io::Result<&Wake> {
+    pub(crate) fn wake(&self) -> Result<&Wake, Error> {
         if let Some(wake) = self.wake.get() {
             return Ok(wake);
         }
-        let wake = Arc::new(Wake::new()?);
+        let wake = Arc::new(Wake::new().map_err(Error::Resource)?);
         Ok(self.wake.get_or_init(|| wake))
     }
 
     /// Notes that the daemon broke the protocol: nothing more can be received.
+    #[cold]
     pub(crate) fn broken(&self, error: ProtocolError) -> Error {
-        self.broken.store(true, Ordering::Relaxed);
+        self.core.end();
         Error::Protocol(error)
     }
 
-    /// Notes that a message has not gone, at least not all of it: nothing can follow.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn send_failed(&self) -> Error {
-        self.broken.store(true, Ordering::Relaxed);
-        Error::ConnectionClosed
+    /// Whether this process has connected it, and not its parent.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.generation == spread_os::generation()
     }
 
+    #[inline]
     pub(crate) fn usable(&self) -> Result<(), Error> {
-        if !self.raw.is_ours() {
+        if !self.is_ours() {
             return Err(Error::Forked);
         }
-        if self.broken.load(Ordering::Relaxed) { Err(Error::ConnectionClosed) } else { Ok(()) }
+        Ok(self.core.check()?)
     }
 
+    /// Ends the connection both ways: whoever waits in it wakes up.
+    pub(crate) fn shut_down(&self) {
+        if self.is_ours() {
+            self.core.shut_down();
+        }
+    }
+
+    /// Ends the connection, and waits until the daemon has taken everything.
     pub(crate) fn disconnect(self) -> Result<(), Error> {
-        if !self.raw.is_ours() {
+        if !self.is_ours() {
             return Err(Error::Forked);
         }
-        self.raw.disconnect().map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => Error::Io(error),
-            _ => Error::ConnectionClosed,
-        })
+        self.is_over.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + LINGER;
+        loop {
+            let ready = match self.core.try_close() {
+                Ok(Closing::Done) => return Ok(()),
+                Ok(Closing::Again) => None,
+                Ok(Closing::Wait(ready)) => Some(ready),
+                Err(_) => return Err(Error::ConnectionClosed),
+            };
+            if let Some(ready) = ready {
+                wait(self.as_fd(), ready, Some(deadline)).map_err(Error::Io)?;
+            }
+            if Instant::now() >= deadline {
+                return Err(late());
+            }
+        }
+    }
+
+    /// Closes the socket without a word, when it is dropped.
+    pub(crate) fn kill(self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that the connection has been closed.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn closed(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
     }
 }
 
-pub(crate) fn session_error(call: &'static str, code: Code) -> Error {
-    match code.known() {
-        Some(
-            ErrorCode::ConnectionClosed | ErrorCode::NetErrorOnSession | ErrorCode::IllegalSession,
-        ) => Error::ConnectionClosed,
-        _ => Error::Library { call, code: code.0 },
+/// A daemon that did not end a connection in time.
+pub(crate) fn late() -> Error {
+    Error::Io(io::ErrorKind::TimedOut.into())
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // In the child of a fork, or after a kill, the socket is closed and that is all.
+        if self.is_ours() && !*self.is_over.get_mut() {
+            closing::close(Arc::clone(&self.core));
+        }
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.core.as_fd()
+    }
+}
+
+impl AsRawFd for Connection {
+    fn as_raw_fd(&self) -> RawFd {
+        self.core.as_raw_fd()
     }
 }

@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use spread_wire::{DeliveryError, ErrorCode, MembershipError, NameError};
+use spread_core::AddressError;
+use spread_wire::{DeliveryError, ErrorCode, FrameError, MembershipError, NameError};
 
 /// The error of every operation of this crate.
 ///
@@ -21,7 +22,7 @@ pub enum Error {
         /// The address given.
         address: String,
         /// What is wrong with it.
-        reason: &'static str,
+        reason: AddressError,
     },
     /// The host in the daemon's address has no address.
     #[error("cannot find the host of the daemon {address}: {source}")]
@@ -126,6 +127,10 @@ pub enum Error {
     /// the child.
     #[error("the mailbox belongs to the parent of this process")]
     Forked,
+    /// This process or this host lacks what the call takes, such as descriptors. A mailbox
+    /// that exists is as it was.
+    #[error("a resource of this host is exhausted: {0}")]
+    Resource(#[source] io::Error),
     /// A system call on the mailbox failed.
     #[error("system call on the mailbox failed: {0}")]
     Io(#[source] io::Error),
@@ -177,7 +182,7 @@ impl Error {
             Error::TooManyGroups { .. } | Error::MessageTooLong { .. } => ErrorCode::MessageTooLong,
             Error::ConnectionClosed => ErrorCode::ConnectionClosed,
             Error::NotSpread { .. } | Error::Protocol(_) => ErrorCode::IllegalMessage,
-            Error::Io(_) => ErrorCode::NetErrorOnSession,
+            Error::Io(_) | Error::Resource(_) => ErrorCode::NetErrorOnSession,
             Error::Forked => ErrorCode::IllegalSession,
             Error::Interrupted => return None,
             Error::Library { code, .. } => return Some(*code),
@@ -202,7 +207,33 @@ impl Error {
                 | Error::NotSpread { .. }
                 | Error::TooManySessions
                 | Error::ConnectionClosed
+                | Error::Resource(_)
                 | Error::Interrupted
         )
+    }
+}
+
+impl From<spread_core::Error> for Error {
+    #[cold]
+    fn from(error: spread_core::Error) -> Error {
+        match error {
+            spread_core::Error::Protocol(error) => Error::Protocol(error.into()),
+            _ => Error::ConnectionClosed,
+        }
+    }
+}
+
+impl From<FrameError> for ProtocolError {
+    fn from(error: FrameError) -> ProtocolError {
+        let len = |len: i32| usize::try_from(len).ok();
+        let too_long = match error {
+            FrameError::Groups { count, .. } => {
+                len(count).map(|n| n.saturating_mul(spread_wire::limits::NAME_FIELD))
+            }
+            FrameError::Data { len: data, .. } => len(data),
+            FrameError::Total { len, .. } => Some(len),
+            _ => None,
+        };
+        too_long.map_or(ProtocolError::Header, ProtocolError::TooLong)
     }
 }

@@ -1,8 +1,8 @@
 //! Waking a receive from another thread.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
 /// Ends a receive that waits, from any thread; made by
@@ -21,49 +21,57 @@ use std::sync::Arc;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Interrupter(Arc<UnixStream>);
+pub struct Interrupter(Arc<Pair>);
+
+/// Both ends live as long as either is used, so a write never finds its reader gone, which
+/// could raise SIGPIPE.
+#[derive(Debug)]
+struct Pair {
+    read: UnixDatagram,
+    write: UnixDatagram,
+}
 
 impl Interrupter {
-    /// Has the receive that waits now, or else the next one that would, return
+    /// Makes the receive that waits now, or else the next one that would wait, return
     /// [`Error::Interrupted`](crate::Error::Interrupted).
     ///
-    /// Nothing is lost by it. To interrupt several times before a receive takes
-    /// notice is to interrupt once.
+    /// No message is lost. Several interrupts before a receive notices count as one.
     pub fn interrupt(&self) {
-        // It fails when full, and then a wake-up is under way, or when the
-        // receiver is gone, and then there is nobody to wake.
-        let _ = (&*self.0).write(&[0]);
+        // It fails only when full, and then a wake-up is under way.
+        let _ = self.0.write.send(&[0]);
     }
 }
 
-/// The other end of all interrupters of a connection.
+/// What the interrupters of a connection wake.
 #[derive(Debug)]
-pub(crate) struct Wake {
-    stream: UnixStream,
-    interrupter: Interrupter,
-}
+pub(crate) struct Wake(Interrupter);
 
 impl Wake {
     pub(crate) fn new() -> io::Result<Wake> {
-        let (stream, interrupter) = UnixStream::pair()?;
-        stream.set_nonblocking(true)?;
-        interrupter.set_nonblocking(true)?;
-        Ok(Wake { stream, interrupter: Interrupter(Arc::new(interrupter)) })
+        let (read, write) = UnixDatagram::pair()?;
+        read.set_nonblocking(true)?;
+        write.set_nonblocking(true)?;
+        Ok(Wake(Interrupter(Arc::new(Pair { read, write }))))
     }
 
     pub(crate) fn interrupter(&self) -> Interrupter {
-        self.interrupter.clone()
+        self.0.clone()
     }
 
+    /// Makes the descriptor readable.
+    pub(crate) fn wake(&self) {
+        self.0.interrupt();
+    }
+
+    /// Readable after a wake-up.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.0.0.read.as_fd()
     }
 
-    /// Takes note of all interrupts so far; `false` if there was none.
+    /// Takes note of all wake-ups so far; `false` if there was none.
     pub(crate) fn take(&self) -> bool {
-        let mut interrupts = [0; 64];
         let mut any = false;
-        while matches!((&self.stream).read(&mut interrupts), Ok(count) if count > 0) {
+        while self.0.0.read.recv(&mut [0]).is_ok() {
             any = true;
         }
         any

@@ -130,28 +130,30 @@
 //!
 //! # Features
 //!
-//! - `bundled` (default): libspread in Rust, nothing to install.
-//! - `system`: the libspread that is installed; see `spread-sys`.
+//! - `sys` (default): `Builder::library` can choose `Library::Sys`, a libspread: that of this
+//!   project, in Rust, unless `system` says otherwise. Nothing needs to be installed.
+//! - `system`: `Library::Sys` is the libspread that is installed; see `spread-sys`. Mailboxes
+//!   that did not choose it are as they are without.
 //! - `mio`, `tokio`: as above.
 //!
 //! # What is not in a type
 //!
 //! - A mailbox belongs to the process that connected it. In the child of a fork it
 //!   fails with [`Error::Forked`].
-//! - The C library (feature `system`) sets SIGPIPE to be ignored when it first
-//!   connects; the bundled one leaves signals alone.
+//! - Spread's own C library (`Library::Sys` with the feature `system`) sets SIGPIPE to be
+//!   ignored when it first connects; otherwise signals are left alone.
 //!
 //! [Spread toolkit]: https://www.spread.org
 
 #![deny(unsafe_code)]
 
-mod address;
 #[cfg(feature = "tokio")]
 mod asynchronous;
 mod auth;
+mod backend;
 mod batch;
 mod builder;
-mod coalescing;
+mod closing;
 mod connection;
 mod error;
 #[cfg(feature = "mio")]
@@ -164,12 +166,11 @@ mod multicast;
 mod receive;
 mod send;
 mod session;
-#[allow(unsafe_code)]
-mod sys;
 
 #[cfg(feature = "tokio")]
 pub use asynchronous::{AsyncMailbox, AsyncReceiver, AsyncSender};
-pub use auth::{AuthStream, Authenticator, UserPassword};
+pub use auth::{AuthStep, Authenticator, Exchange, UserPassword};
+pub use backend::Library;
 pub use batch::Batch;
 pub use builder::Builder;
 pub use error::{Error, ProtocolError};
@@ -185,20 +186,28 @@ pub use multicast::{SendOptions, ToGroups};
 pub use receive::{MessageBuffer, MessageRef, Receiver, RegularRef};
 pub use send::Sender;
 pub use session::{Backoff, Session, SessionEvent};
+pub use spread_core::AddressError;
 pub use spread_wire::limits::{MAX_BODY_AND_GROUPS, MAX_GROUP_NAME, MAX_GROUPS, MAX_PRIVATE_NAME};
 pub use spread_wire::{
     ByteOrder, GroupId, GroupName, Name, NameError, PrivateGroup, PrivateName, Service, ServiceType,
 };
 
-/// The version of libspread in use, `(major, minor, patch)`, as `SP_version(3)`
-/// tells it; `None` if it does not.
+/// The version of libspread that [`Library::Sys`] is, `(major, minor, patch)`, as
+/// `SP_version(3)` tells it; `None` if it does not. Without the feature `sys`, the version
+/// of the protocol.
 pub fn library_version() -> Option<(u32, u32, u32)> {
-    sys::version()
+    #[cfg(feature = "sys")]
+    return backend::sys::version();
+    #[cfg(not(feature = "sys"))]
+    {
+        let version = spread_wire::handshake::Version::CURRENT;
+        Some((version.major.into(), version.minor.into(), version.patch.into()))
+    }
 }
 
 /// The port of a Spread daemon unless its configuration says otherwise
 /// (`DEFAULT_SPREAD_PORT`).
-pub const DEFAULT_SPREAD_PORT: u16 = 4803;
+pub const DEFAULT_SPREAD_PORT: u16 = spread_wire::DEFAULT_PORT;
 
 /// The programs in the README are tested as they stand there.
 #[cfg(doctest)]

@@ -9,15 +9,20 @@ use spread_wire::PrivateGroup;
 
 use crate::connection::Connection;
 use crate::receive::{MessageBuffer, MessageRef};
-use crate::{Batch, Builder, Error, Interrupter, Message, Receiver, SendOptions, Sender, ToGroups};
+use crate::{
+    Batch, Builder, Error, Interrupter, Library, Message, Receiver, SendOptions, Sender, ToGroups,
+};
 
 /// A connection to a Spread daemon: a place to join groups from, to multicast
 /// from and to receive in.
 ///
 /// Sending takes `&self` and receiving `&mut self`; [`split`](Mailbox::split)
 /// makes two halves of it, for two threads. The mailbox is a descriptor
-/// ([`AsFd`]) that is readable whenever a message can be received. Dropping it
-/// ends the connection, as [`disconnect`](Mailbox::disconnect) does.
+/// ([`AsFd`]) that is readable whenever a message can be received.
+///
+/// Dropping it ends the connection without waiting, so that its name may be in use for a
+/// moment, and messages that the daemon has not taken may be lost:
+/// [`disconnect`](Mailbox::disconnect) waits for the daemon.
 ///
 /// ```
 /// # let daemon = spread_daemon::Daemon::builder().start()?;
@@ -41,9 +46,8 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// Begins a connection to the daemon at `address`: `PORT@HOST` by TCP,
-    /// `PORT` by the unix socket `/tmp/PORT`, or an empty text for `4803`. The
-    /// bundled library also takes the path of a unix socket elsewhere.
+    /// Begins a connection to the daemon at `address`: `PORT@HOST` by TCP, `PORT` by the unix
+    /// socket `/tmp/PORT`, the path of a unix socket elsewhere, or an empty text for `4803`.
     pub fn builder(address: impl Into<String>) -> Builder {
         Builder::new(address.into())
     }
@@ -163,6 +167,11 @@ impl Mailbox {
         self.receiver.receive_deadline(deadline)
     }
 
+    /// The library that the mailbox goes through.
+    pub fn library(&self) -> Library {
+        self.sender.library()
+    }
+
     pub(crate) fn receive_by(
         &mut self,
         deadline: Option<Instant>,
@@ -223,8 +232,7 @@ impl Mailbox {
     /// Ends the connection, as `SP_disconnect(3)` does: this mailbox leaves its
     /// groups.
     ///
-    /// Waits, at most a second, until the daemon has taken all that was sent
-    /// before. Dropping the mailbox does the same and tells no error.
+    /// Waits, at most a second, until the daemon has taken all that was sent before.
     ///
     /// # Errors
     ///
@@ -238,8 +246,13 @@ impl Mailbox {
     /// and as a crash would. To the others it looks like a disconnect.
     pub fn kill(self) {
         if let Some(connection) = self.into_connection() {
-            connection.raw.kill();
+            connection.kill();
         }
+    }
+
+    /// Ends the connection at once. See [`Sender::shut_down`].
+    pub(crate) fn shut_down(&self) {
+        self.sender.shut_down();
     }
 
     #[cfg(feature = "mio")]
@@ -247,7 +260,7 @@ impl Mailbox {
         &mut self.receiver
     }
 
-    /// The connection; nobody else has a hand on it, since it was not split.
+    /// The connection; no other handle exists, since the mailbox was not split.
     fn into_connection(self) -> Option<Connection> {
         drop(self.receiver);
         self.sender.into_connection()

@@ -9,7 +9,7 @@ use spread_wire::{
 };
 
 use crate::ProtocolError;
-use crate::sys::Received;
+use crate::backend::Received;
 
 /// A message from the daemon: of an application, or about a group's members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -285,55 +285,45 @@ pub struct RejectedMessage {
 }
 
 impl Message {
-    /// Makes a message of what the library received.
+    /// Makes a message of what was received for the client `me`.
     pub(crate) fn parse(
         received: &Received,
         groups: &[[u8; NAME_FIELD]],
-        body: &mut Vec<u8>,
+        body: &[u8],
+        me: Name,
     ) -> Result<Message, ProtocolError> {
         let flags = received.service_type;
         let unknown = ProtocolError::Delivery(DeliveryError::ServiceType(flags));
-        let groups: Vec<Name> = groups.iter().map(|field| Name::from_field(*field)).collect();
-
         if flags.is_reject() {
             return Ok(Message::Rejected(RejectedMessage {
                 old_type: flags - ServiceType::REJECT,
-                groups,
+                groups: names(groups),
                 message_type: received.message_type,
-                payload: take_payload(body),
+                payload: body.to_vec(),
             }));
         }
         if flags.is_regular() {
-            return Ok(Message::Regular(RegularMessage {
-                sender: received.sender,
-                groups,
-                service: flags.service().ok_or(unknown)?,
-                self_discard: flags.contains(ServiceType::SELF_DISCARD),
-                message_type: received.message_type,
-                endian_mismatch: received.endian_mismatch,
-                payload: take_payload(body),
-            }));
+            return Message::regular(received, groups, |payload| *payload = body.to_vec());
         }
 
-        // The library has turned the integers of a membership body already.
         let group = received.sender;
         if flags.contains(ServiceType::REG_MEMB) {
-            let body = MembershipBody::parse(body, ByteOrder::NATIVE)?;
+            let body = MembershipBody::parse(body, received.order)?;
             let cause = WireCause::of(flags).ok_or(unknown)?;
-            // The library puts the receiver's place where the message type is.
-            let my_index = usize::try_from(received.message_type).ok();
+            let members = names(groups);
+            let my_index = members.iter().position(|member| *member == me);
             return Ok(Message::Membership(View {
                 group,
                 id: body.group_id,
-                my_index: my_index.filter(|&i| i < groups.len()).ok_or(ProtocolError::View)?,
-                members: groups,
+                my_index: my_index.ok_or(ProtocolError::View)?,
+                members,
                 cause: Cause::new(cause, body)?,
             }));
         }
         if flags.contains(ServiceType::TRANSITION) {
             let short = MembershipError::Short { len: body.len() };
             let id = body.first_chunk::<{ GroupId::LEN }>().ok_or(short)?;
-            let id = GroupId::decode(id, ByteOrder::NATIVE);
+            let id = GroupId::decode(id, received.order);
             return Ok(Message::Transitional(Transitional { group, id }));
         }
         if flags.is_self_leave() {
@@ -341,6 +331,32 @@ impl Message {
         }
         Err(unknown)
     }
+
+    /// Makes a message of an application, whose payload `take` hands over.
+    pub(crate) fn regular(
+        received: &Received,
+        groups: &[[u8; NAME_FIELD]],
+        take: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Message, ProtocolError> {
+        let flags = received.service_type;
+        let unknown = DeliveryError::ServiceType(flags);
+        let service = flags.service().ok_or(ProtocolError::Delivery(unknown))?;
+        let mut payload = Vec::new();
+        take(&mut payload);
+        Ok(Message::Regular(RegularMessage {
+            sender: received.sender,
+            groups: names(groups),
+            service,
+            self_discard: flags.contains(ServiceType::SELF_DISCARD),
+            message_type: received.message_type,
+            endian_mismatch: received.endian_mismatch,
+            payload,
+        }))
+    }
+}
+
+fn names(fields: &[[u8; NAME_FIELD]]) -> Vec<Name> {
+    fields.iter().map(|field| Name::from_field(*field)).collect()
 }
 
 impl Cause {
@@ -360,15 +376,4 @@ impl Cause {
 
 pub(crate) fn sender_order(mismatch: bool) -> ByteOrder {
     if mismatch { ByteOrder::NATIVE.opposite() } else { ByteOrder::NATIVE }
-}
-
-/// Takes what was received: a small body is copied, so that the buffer goes on
-/// to serve, and a large one is handed over.
-fn take_payload(body: &mut Vec<u8>) -> Vec<u8> {
-    if body.len() <= body.capacity() / 2 {
-        body.as_slice().to_vec()
-    } else {
-        let capacity = body.capacity();
-        std::mem::replace(body, Vec::with_capacity(capacity))
-    }
 }

@@ -1,9 +1,7 @@
 //! What goes into a multicast besides its payload: options and groups.
 
 use spread_wire::limits::{MAX_BODY_AND_GROUPS, MAX_GROUPS, NAME_FIELD};
-use spread_wire::{
-    GroupName, Multicast, Name, NameError, PrivateGroup, PrivateName, Request, Service, ServiceType,
-};
+use spread_wire::{GroupName, Name, NameError, PrivateGroup, PrivateName, Service, ServiceType};
 
 use crate::Error;
 
@@ -48,16 +46,6 @@ impl SendOptions {
 
     pub(crate) fn service_type(self) -> ServiceType {
         ServiceType::regular(self.service, self.self_discard)
-    }
-
-    pub(crate) fn request<'a>(self, groups: &'a [Name], body: &'a [u8]) -> Request<'a> {
-        Request::Multicast(Multicast {
-            service: self.service,
-            self_discard: self.self_discard,
-            message_type: self.message_type,
-            groups: groups.into(),
-            body,
-        })
     }
 
     pub(crate) fn number(self) -> i16 {

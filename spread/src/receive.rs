@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use spread_wire::{ByteOrder, Name, PrivateGroup, Service, ServiceType};
 
-use crate::connection::{Connection, Progress};
+use crate::backend::{Buffers, Inbox, Received};
+use crate::connection::{Connection, Progress, Wait};
 use crate::message::sender_order;
-use crate::sys::{Buffers, Received};
 use crate::{Error, Interrupter, Message};
 
 /// Groups and bytes that can be received at first; more make the buffers grow.
@@ -25,14 +25,13 @@ const FIRST_BODY: usize = 8 * 1024;
 pub struct Receiver {
     connection: Arc<Connection>,
     progress: Progress,
-    buffer: MessageBuffer,
     ended: bool,
 }
 
 impl Receiver {
     pub(crate) fn new(connection: Arc<Connection>) -> Receiver {
-        let (progress, buffer) = (connection.progress(), MessageBuffer::new());
-        Receiver { connection, progress, buffer, ended: false }
+        let progress = connection.progress();
+        Receiver { connection, progress, ended: false }
     }
 
     #[cfg(feature = "tokio")]
@@ -53,8 +52,11 @@ impl Receiver {
     /// [`Protocol`](Error::Protocol): the mailbox has come to its end.
     /// [`Interrupted`](Error::Interrupted): by an [`Interrupter`].
     pub fn receive(&mut self) -> Result<Message, Error> {
-        self.connection.receive(&mut self.progress, &mut self.buffer.buffers)?;
-        self.message()
+        loop {
+            if let Some(message) = self.take(Wait::Forever)? {
+                return Ok(message);
+            }
+        }
     }
 
     /// Waits for the next message for as long as `timeout`; `None` if none came.
@@ -82,9 +84,7 @@ impl Receiver {
         &mut self,
         deadline: Option<Instant>,
     ) -> Result<Option<Message>, Error> {
-        let (progress, buffers) = (&mut self.progress, &mut self.buffer.buffers);
-        let received = self.connection.receive_by(deadline, progress, buffers)?;
-        received.then(|| self.message()).transpose()
+        self.take(Wait::until(deadline))
     }
 
     /// Receives a message if that needs no waiting, not even for the rest of it;
@@ -100,8 +100,7 @@ impl Receiver {
     /// [`ConnectionClosed`](Error::ConnectionClosed), [`Protocol`](Error::Protocol)
     /// and [`Io`](Error::Io).
     pub fn try_receive(&mut self) -> Result<Option<Message>, Error> {
-        let received = self.connection.try_receive(&mut self.progress, &mut self.buffer.buffers)?;
-        received.then(|| self.message()).transpose()
+        self.take(Wait::No)
     }
 
     /// Waits for the next message and receives it into memory that is used again:
@@ -128,7 +127,7 @@ impl Receiver {
         &mut self,
         buffer: &'a mut MessageBuffer,
     ) -> Result<MessageRef<'a>, Error> {
-        self.connection.receive(&mut self.progress, &mut buffer.buffers)?;
+        while !self.take_into(Wait::Forever, buffer)? {}
         self.message_ref(buffer)
     }
 
@@ -142,7 +141,7 @@ impl Receiver {
         &mut self,
         buffer: &'a mut MessageBuffer,
     ) -> Result<Option<MessageRef<'a>>, Error> {
-        let received = self.connection.try_receive(&mut self.progress, &mut buffer.buffers)?;
+        let received = self.take_into(Wait::No, buffer)?;
         received.then(|| self.message_ref(buffer)).transpose()
     }
 
@@ -163,20 +162,35 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`Io`](Error::Io) if the descriptors for it cannot be had.
+    /// [`Resource`](Error::Resource) if the descriptors for it cannot be had.
     pub fn interrupter(&self) -> Result<Interrupter, Error> {
-        Ok(self.connection.wake().map_err(Error::Io)?.interrupter())
+        Ok(self.connection.wake()?.interrupter())
     }
 
     /// See [`Sender::shut_down`](crate::Sender::shut_down).
     pub fn shut_down(&self) {
-        self.connection.raw.shut_down();
+        self.connection.shut_down();
     }
 
-    /// The message that has been received.
-    fn message(&mut self) -> Result<Message, Error> {
-        let (received, groups, body) = self.buffer.buffers.parts();
-        Message::parse(received, groups, body).map_err(|error| self.connection.broken(error))
+    #[inline]
+    fn take(&mut self, wait: Wait) -> Result<Option<Message>, Error> {
+        let connection = &*self.connection;
+        let take = |inbox: &mut Inbox, mode| inbox.receive(connection, mode);
+        connection.receive(&mut self.progress, wait, take, |message| match message {
+            Message::Regular(message) => message.payload().len(),
+            _ => 0,
+        })
+    }
+
+    #[inline]
+    fn take_into(&mut self, wait: Wait, buffer: &mut MessageBuffer) -> Result<bool, Error> {
+        let connection = &*self.connection;
+        let take = |inbox: &mut Inbox, mode| {
+            let received = inbox.receive_into(connection, mode, &mut buffer.buffers)?;
+            Ok(received.then(|| buffer.buffers.parts().2.len()))
+        };
+        let received = connection.receive(&mut self.progress, wait, take, |len| *len)?;
+        Ok(received.is_some())
     }
 
     /// The message that has been received into `buffer`.
@@ -188,7 +202,7 @@ impl Receiver {
             Some(service) if flags.is_regular() => {
                 Ok(MessageRef::Regular(RegularRef { received, service, groups, payload: body }))
             }
-            _ => Message::parse(received, groups, body)
+            _ => Message::parse(received, groups, body, self.connection.me())
                 .map(MessageRef::Other)
                 .map_err(|error| self.connection.broken(error)),
         }
@@ -197,13 +211,13 @@ impl Receiver {
 
 impl AsFd for Receiver {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.connection.raw.as_fd()
+        self.connection.as_fd()
     }
 }
 
 impl AsRawFd for Receiver {
     fn as_raw_fd(&self) -> RawFd {
-        self.connection.raw.as_raw_fd()
+        self.connection.as_raw_fd()
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use spread_wire::PrivateGroup;
 
 use crate::connection::Connection;
-use crate::{Batch, Error, SendOptions, ToGroups};
+use crate::multicast::{GroupList, group_name};
+use crate::{Batch, Error, Library, SendOptions, ToGroups};
 
 /// The half of a [`Mailbox`](crate::Mailbox) that joins, leaves and sends; clones
 /// of it work side by side.
@@ -39,7 +40,7 @@ impl Sender {
     /// [`IllegalGroup`](Error::IllegalGroup), and
     /// [`ConnectionClosed`](Error::ConnectionClosed).
     pub fn join(&self, group: impl AsRef<[u8]>) -> Result<(), Error> {
-        self.connection.join(group)
+        self.connection.join(group_name(group)?)
     }
 
     /// Leaves a group, as `SP_leave(3)` does.
@@ -52,7 +53,7 @@ impl Sender {
     /// [`IllegalGroup`](Error::IllegalGroup), and
     /// [`ConnectionClosed`](Error::ConnectionClosed).
     pub fn leave(&self, group: impl AsRef<[u8]>) -> Result<(), Error> {
-        self.connection.leave(group)
+        self.connection.leave(group_name(group)?)
     }
 
     /// Sends a message to all members of one or more groups, as
@@ -76,11 +77,14 @@ impl Sender {
         groups: impl ToGroups,
         payload: impl AsRef<[u8]>,
     ) -> Result<(), Error> {
-        self.connection.multicast(options.into(), groups, payload.as_ref())
+        let (groups, payload) = (GroupList::of(groups)?, payload.as_ref());
+        groups.check_payload(payload.len())?;
+        self.connection.multicast(options.into(), &groups, &[IoSlice::new(payload)])
     }
 
     /// Sends a message that lies in pieces, as `SP_multigroup_scat_multicast(3)`
-    /// does: without putting them together first, if there are at most 100.
+    /// does: without putting them together first. (Over `Library::Sys` that holds for up to
+    /// 100 pieces.)
     ///
     /// ```
     /// # let daemon = spread_daemon::Daemon::builder().start()?;
@@ -105,15 +109,18 @@ impl Sender {
         groups: impl ToGroups,
         payload: &[IoSlice<'_>],
     ) -> Result<(), Error> {
-        self.connection.multicast_vectored(options.into(), groups, payload)
+        let groups = GroupList::of(groups)?;
+        let len = payload.iter().fold(0usize, |len, piece| len.saturating_add(piece.len()));
+        groups.check_payload(len)?;
+        self.connection.multicast(options.into(), &groups, payload)
     }
 
     /// Sends the first messages of a batch, as many as the daemon takes at once,
     /// but at least one, for which it waits; takes them out of the batch and returns
     /// their number. The rest is for the next call.
     ///
-    /// The bundled library sends them with one system call, or a few; over the C
-    /// library each is a call of `SP_multigroup_multicast(3)`.
+    /// They go with one system call, or a few; over `Library::Sys` each is a call of
+    /// `SP_multigroup_multicast(3)`.
     ///
     /// A program that sends faster than it receives what comes back should receive
     /// between two calls: a daemon does not take more for ever from a client that
@@ -124,16 +131,21 @@ impl Sender {
     /// [`ConnectionClosed`](Error::ConnectionClosed): some of the messages may have
     /// gone.
     pub fn multicast_batch(&self, batch: &mut Batch) -> Result<usize, Error> {
-        self.connection.multicast_batch(batch)
+        self.connection.multicast_frames(batch.frames())
     }
 
     /// Ends the connection at once for all halves: receives and sends that wait
     /// return [`ConnectionClosed`](Error::ConnectionClosed).
     ///
     /// What has not been received is lost. To let the daemon take all that was
-    /// sent before, drop the halves instead.
+    /// sent before, [disconnect](crate::Mailbox::disconnect) instead.
     pub fn shut_down(&self) {
-        self.connection.raw.shut_down();
+        self.connection.shut_down();
+    }
+
+    /// See [`Mailbox::library`](crate::Mailbox::library).
+    pub fn library(&self) -> Library {
+        self.connection.library()
     }
 
     /// The connection, if this is the last half.

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use spread_core::{Ready, wait_any};
 use spread_wire::{GroupName, PrivateGroup};
 
 use crate::connection::Connection;
 use crate::interrupt::Wake;
-use crate::sys::wait_any;
 use crate::{Builder, Error, Interrupter, Mailbox, Message, SendOptions, ToGroups, multicast};
 
 /// A mailbox that connects again when its connection is lost, to the next daemon
@@ -140,7 +140,7 @@ impl Builder {
     /// Those of [`connect`](Builder::connect): the first connection is not tried
     /// again.
     pub fn session(self, backoff: Backoff) -> Result<Session, Error> {
-        let wake = Arc::new(Wake::new().map_err(Error::Io)?);
+        let wake = Arc::new(Wake::new().map_err(Error::Resource)?);
         let mailbox = Mailbox::new(self.open()?.woken_by(Arc::clone(&wake)));
         // It was asked for, so nothing is to be proven.
         let state = State::Connected { mailbox, since: Instant::now(), wait: Duration::ZERO };
@@ -272,6 +272,8 @@ impl Session {
             State::Connected { mailbox, since, wait } => match mailbox.receive_by(deadline) {
                 Ok(message) => Ok(message.map(SessionEvent::Message)),
                 Err(error) if error.is_closed() => {
+                    // The daemon is to forget this client before it comes back.
+                    mailbox.shut_down();
                     let now = Instant::now();
                     let (next, wait) = match since.elapsed() >= *wait {
                         true => (now, self.backoff.first.min(DAY)),
@@ -285,7 +287,8 @@ impl Session {
             State::Lost { next, wait, attempt } => {
                 let Some(under_way) = attempt else {
                     let until = deadline.map_or(*next, |deadline| deadline.min(*next));
-                    let [woken] = wait_any([self.wake.as_fd()], Some(until)).map_err(Error::Io)?;
+                    let wake = [(self.wake.as_fd(), Ready::ToRead)];
+                    let [woken] = wait_any(wake, Some(until)).map_err(Error::Io)?;
                     if woken && self.wake.take() {
                         return Err(Error::Interrupted);
                     }
@@ -298,7 +301,8 @@ impl Session {
                     }
                     return Ok(None);
                 };
-                let fds = [self.wake.as_fd(), under_way.end.as_fd()];
+                let fds =
+                    [(self.wake.as_fd(), Ready::ToRead), (under_way.end.as_fd(), Ready::ToRead)];
                 let [woken, ended] = wait_any(fds, deadline).map_err(Error::Io)?;
                 if woken && self.wake.take() {
                     return Err(Error::Interrupted);

@@ -13,8 +13,30 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use spread::{AsyncMailbox, Mailbox, Message, Name, RegularMessage, View};
+use spread::{AsyncMailbox, Builder, Library, Mailbox, Message, Name, RegularMessage, View};
 use spread_daemon::Daemon;
+
+/// The library that the tests of this program use: that of `SPREAD_LIBRARY`, `native` or
+/// `sys`, or else the one that the program is named for.
+pub(crate) fn library() -> Library {
+    let named = std::env::var("SPREAD_LIBRARY");
+    match named.as_deref().unwrap_or(env!("CARGO_CRATE_NAME")) {
+        "sys" => Library::Sys,
+        "native" => Library::Native,
+        other if named.is_ok() => panic!("SPREAD_LIBRARY={other}: neither native nor sys"),
+        _ => Library::Native,
+    }
+}
+
+/// Whether mailboxes go through the C library that is installed.
+pub(crate) fn is_installed_library() -> bool {
+    cfg!(feature = "system") && library() == Library::Sys
+}
+
+/// Begins a connection over that library.
+pub(crate) fn builder(address: impl Into<String>) -> Builder {
+    Mailbox::builder(address).library(library())
+}
 
 /// Long enough for a busy machine; no test that passes waits for so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -87,7 +109,7 @@ impl TestDaemon {
 
     /// Connects under a name that begins with `name`.
     pub(crate) fn connect(&self, name: &str) -> Mailbox {
-        Mailbox::builder(&self.address)
+        builder(&self.address)
             .private_name(unique(name))
             .connect()
             .unwrap_or_else(|error| panic!("cannot connect {name}: {error}"))
@@ -208,5 +230,5 @@ pub(crate) fn block_on<T>(test: impl Future<Output = T>) -> T {
 
 /// A client of the runtime that this is called in.
 pub(crate) async fn connect_async(address: &str) -> AsyncMailbox {
-    AsyncMailbox::connect(Mailbox::builder(address).private_name(unique("a"))).await.unwrap()
+    AsyncMailbox::connect(builder(address).private_name(unique("a"))).await.unwrap()
 }

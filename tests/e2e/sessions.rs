@@ -1,20 +1,19 @@
 //! Sessions: what an application hears when its daemon goes away and comes back.
 
-mod support;
-
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use spread::{Backoff, Error, Mailbox, Message, Service, Session, SessionEvent, View};
-use spread_daemon::Daemon;
-use support::peer;
-use support::{
-    Expect, PATIENCE, TestDaemon, Transport, on_each_transport, over_each_transport, unique,
+use crate::support::peer;
+use crate::support::{
+    Expect, PATIENCE, TestDaemon, Transport, builder, on_each_transport, over_each_transport,
+    unique,
 };
+use bytes::BytesMut;
+use spread::{Backoff, Error, Message, Service, Session, SessionEvent, View};
+use spread_daemon::Daemon;
 
 /// For tests in which the daemon is soon back.
 const SOON: Backoff =
@@ -39,7 +38,7 @@ over_each_transport!(
 );
 
 fn a_session_is_a_mailbox_as_long_as_nothing_happens(daemon: TestDaemon) {
-    let builder = Mailbox::builder(daemon.address()).private_name(unique("ali"));
+    let builder = builder(daemon.address()).private_name(unique("ali"));
     let mut alice = builder.session(Backoff::default()).unwrap();
     let mut bob = daemon.connect("bob");
     let group = unique("g");
@@ -91,7 +90,7 @@ fn a_session_returns_to_its_daemon_and_its_groups(transport: Transport) {
 fn a_session_goes_to_the_next_daemon(transport: Transport) {
     let (first, daemon) = Place::start(transport);
     let second = Daemon::builder().name("other").start().unwrap();
-    let builder = Mailbox::builder(&first.address).or_address(second.address());
+    let builder = builder(&first.address).or_address(second.address());
     let mut alice = builder.private_name("alice").session(SOON).unwrap();
     alice.join("g").unwrap();
     assert_eq!(next_view(&mut alice).members, ["#alice#localhost"]);
@@ -180,7 +179,7 @@ fn a_name_that_is_still_in_use_is_waited_for(transport: Transport) {
     daemon.stop();
     lost(&mut alice);
     let _daemon = place.start_again();
-    let former = Mailbox::builder(&place.address).private_name("alice").connect().unwrap();
+    let former = builder(&place.address).private_name("alice").connect().unwrap();
     assert!(alice.receive_timeout(Duration::from_millis(100)).unwrap().is_none());
     assert!(!alice.is_connected());
     former.disconnect().unwrap();
@@ -267,7 +266,7 @@ fn a_daemon_that_drops_its_clients_at_once_is_not_asked_again_at_once() {
 #[test]
 fn an_interrupt_does_not_wait_for_an_attempt_to_connect() {
     let (place, daemon) = Place::start(Transport::Tcp);
-    let builder = Mailbox::builder(&place.address).private_name("alice").timeout(None);
+    let builder = builder(&place.address).private_name("alice").timeout(None);
     let mut alice = builder.session(NEVER).unwrap();
     daemon.stop();
     lost(&mut alice);
@@ -308,7 +307,7 @@ fn no_backoff_is_out_of_range() {
 fn the_first_connection_is_not_tried_again() {
     let (place, daemon) = Place::start(Transport::Tcp);
     daemon.stop();
-    let error = Mailbox::builder(&place.address).session(NEVER).unwrap_err();
+    let error = builder(&place.address).session(NEVER).unwrap_err();
     assert!(matches!(error, Error::CouldNotConnect { .. }), "{error:?}");
 }
 
@@ -342,7 +341,7 @@ impl Place {
     }
 
     fn session(&self, name: &str, backoff: Backoff) -> Session {
-        Mailbox::builder(&self.address).private_name(name).session(backoff).unwrap()
+        builder(&self.address).private_name(name).session(backoff).unwrap()
     }
 }
 

@@ -1,12 +1,10 @@
 //! A child of fork(2) leaves the mailboxes of its parent alone.
 
-mod support;
-
 use std::io;
 use std::time::Duration;
 
+use crate::support::{Expect, TestDaemon, on_each_transport, unique};
 use spread::{Error, Mailbox, Service};
-use support::{Expect, TestDaemon, on_each_transport, unique};
 
 on_each_transport!(
     a_child_is_refused_and_its_parent_goes_on,

@@ -1,18 +1,16 @@
 //! Mailboxes in event loops: the descriptor is readable whenever there is a
 //! message, with poll(2) and with edge-triggered epoll(7).
 
-mod support;
-
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::peer::{self, Peer};
+use crate::support::{
+    Expect, PATIENCE, TestDaemon, Transport, builder, on_each_transport, over_each_transport,
+    unique, wait_readable,
+};
 use mio::{Events, Interest, Poll, Token};
 use spread::{AsyncMailbox, Mailbox, Message, Service};
-use support::peer::{self, Peer};
-use support::{
-    Expect, PATIENCE, TestDaemon, Transport, on_each_transport, over_each_transport, unique,
-    wait_readable,
-};
 
 on_each_transport!(
     one_message_a_wake_up_leaves_none_behind,
@@ -157,7 +155,7 @@ const LARGE: [usize; 7] = [140_000, 140_000, 3, 100_000, 140_000, 9_000, 140_000
 
 fn a_large_message_in_small_pieces_ends_a_wait(transport: Transport) {
     let peer = in_small_pieces(transport, &LARGE);
-    let mut alice = Mailbox::connect(peer.address()).unwrap();
+    let mut alice = builder(peer.address()).connect().unwrap();
     for (n, len) in LARGE.into_iter().enumerate() {
         let message = alice.receive_timeout(PATIENCE).unwrap().expect("a message in time");
         assert_eq!(regular(message), payload(n, len));
@@ -166,7 +164,7 @@ fn a_large_message_in_small_pieces_ends_a_wait(transport: Transport) {
 
 fn large_messages_in_small_pieces_come_through_edges(transport: Transport) {
     let peer = in_small_pieces(transport, &LARGE);
-    let mut alice = Mailbox::connect(peer.address()).unwrap();
+    let mut alice = builder(peer.address()).connect().unwrap();
     let mut edges = Edges::new();
     edges.watch(&mut alice, Token(0));
     let mut received = 0;
@@ -190,7 +188,7 @@ fn each_piece_of_a_message_is_an_edge_and_the_last_one_brings_it(transport: Tran
         }
         Ok(())
     });
-    let mut alice = Mailbox::connect(peer.address()).unwrap();
+    let mut alice = builder(peer.address()).connect().unwrap();
     let mut edges = Edges::new();
     edges.watch(&mut alice, Token(0));
     for _ in 1..pieces {
@@ -209,8 +207,8 @@ fn each_piece_of_a_message_is_an_edge_and_the_last_one_brings_it(transport: Tran
 
 fn large_messages_in_small_pieces_come_through_a_runtime(transport: Transport) {
     let peer = in_small_pieces(transport, &LARGE);
-    support::block_on(async {
-        let mut alice = AsyncMailbox::connect(Mailbox::builder(peer.address())).await.unwrap();
+    crate::support::block_on(async {
+        let mut alice = AsyncMailbox::connect(builder(peer.address())).await.unwrap();
         for (n, len) in LARGE.into_iter().enumerate() {
             assert_eq!(regular(alice.receive().await.unwrap()), payload(n, len));
         }
@@ -223,7 +221,7 @@ fn several_messages_in_one_piece_come_one_by_one(transport: Transport) {
         let bytes: Vec<u8> = (0..COUNT).flat_map(|n| peer::message(&payload(n, 50))).collect();
         client.send(&bytes)
     });
-    let mut alice = Mailbox::connect(peer.address()).unwrap();
+    let mut alice = builder(peer.address()).connect().unwrap();
     for n in 0..COUNT {
         wait_readable(&alice);
         assert_eq!(alice.next_regular().payload(), payload(n, 50));

@@ -1,15 +1,15 @@
 //! The main job: groups, multicasts and views, from the safe crate down to the
 //! daemon and back.
 
-mod support;
-
 use std::io::IoSlice;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::{
+    Expect, PATIENCE, TestDaemon, Transport, builder, on_each_transport, unique, wait_readable,
+};
 use spread::{Cause, Error, Mailbox, Message, SelfLeave, SendOptions, Service};
-use support::{Expect, PATIENCE, TestDaemon, Transport, on_each_transport, unique, wait_readable};
 
 on_each_transport!(
     a_member_receives_its_own_multicast,
@@ -198,11 +198,8 @@ fn one_who_joins_again_or_leaves_twice_changes_nothing(daemon: TestDaemon) {
 
 fn without_membership_one_is_listed_but_not_told(daemon: TestDaemon) {
     let mut alice = daemon.connect("ali");
-    let mut quiet = Mailbox::builder(daemon.address())
-        .private_name(unique("qui"))
-        .membership(false)
-        .connect()
-        .unwrap();
+    let mut quiet =
+        builder(daemon.address()).private_name(unique("qui")).membership(false).connect().unwrap();
     let group = unique("g");
     quiet.join(&group).unwrap();
     alice.join(&group).unwrap();
@@ -370,8 +367,10 @@ fn the_descriptor_is_readable_as_long_as_there_is_a_message(daemon: TestDaemon) 
 }
 
 fn the_daemon_makes_up_a_name_for_one_without(daemon: TestDaemon) {
-    let (one, two) =
-        (Mailbox::connect(daemon.address()).unwrap(), Mailbox::connect(daemon.address()).unwrap());
+    let (one, two) = (
+        builder(daemon.address()).connect().unwrap(),
+        builder(daemon.address()).connect().unwrap(),
+    );
     assert_ne!(one.private_group(), two.private_group());
 }
 
@@ -428,7 +427,7 @@ fn a_host_with_a_long_name_is_found() {
     let daemon = TestDaemon::embedded(Transport::Tcp);
     let (port, _) = daemon.address().split_once('@').unwrap();
     let host = format!("{:0>200}.0.0.1", "177");
-    let mut alice = Mailbox::connect(format!("{port}@{host}")).unwrap();
+    let mut alice = builder(format!("{port}@{host}")).connect().unwrap();
     alice.multicast(Service::Fifo, alice.private_group(), b"here").unwrap();
     assert_eq!(alice.next_regular().payload(), b"here");
 }

@@ -1,14 +1,13 @@
 //! Views, and the tracker that follows them, through joins, leaves, crashes and
 //! a partition.
 
-mod support;
-
+use crate::support::peer::{self, Peer};
+use crate::support::{
+    Expect, PATIENCE, TestDaemon, Transport, builder, on_each_transport, over_each_transport,
+    unique,
+};
 use spread::{Cause, Error, GroupId, Mailbox, Membership, Message, Name, Service, View};
 use spread_wire::{Cause as WireCause, Delivery, Groups, MembershipBody};
-use support::peer::{self, Peer};
-use support::{
-    Expect, PATIENCE, TestDaemon, Transport, on_each_transport, over_each_transport, unique,
-};
 
 on_each_transport!(
     a_view_knows_who_i_am_and_who_is_first,
@@ -249,7 +248,7 @@ fn a_partition_and_a_merge_are_followed(transport: Transport) {
         client.send(&view(3, &[far, me], WireCause::Network, vec![vec![far], vec![me]]))
     });
     let (me, far) = (name(ME), name("#far#other"));
-    let mailbox = Mailbox::connect(peer.address()).unwrap();
+    let mailbox = builder(peer.address()).connect().unwrap();
     let mut alice = Member { mailbox, membership: Membership::new() };
     alice.follow();
     assert!(!alice.membership.is_transitional("g"));
@@ -276,7 +275,7 @@ fn a_partition_and_a_merge_are_followed(transport: Transport) {
 
 fn a_transitional_signal_of_a_group_not_followed_is_no_view(transport: Transport) {
     let peer = Peer::start(transport, |client| client.send(&transitional("other", 1)));
-    let mut alice = Mailbox::connect(peer.address()).unwrap();
+    let mut alice = builder(peer.address()).connect().unwrap();
     let mut membership = Membership::new();
     let message = alice.next();
     assert!(matches!(message, Message::Transitional(signal) if signal.group == "other"));
@@ -309,7 +308,7 @@ fn a_view_that_contradicts_itself_ends_the_mailbox(transport: Transport) {
     for lie in lies {
         let sent = lie.clone();
         let peer = Peer::start(transport, move |client| client.send(&sent));
-        let mut alice = Mailbox::connect(peer.address()).unwrap();
+        let mut alice = builder(peer.address()).connect().unwrap();
         let error = alice.receive_timeout(PATIENCE).unwrap_err();
         assert!(matches!(error, Error::Protocol(_)), "{error:?} of {lie:?}");
         assert!(alice.receive().unwrap_err().is_closed());

@@ -1,8 +1,6 @@
 //! Mailboxes in a runtime of tokio, with one thread, so that whatever blocks it
 //! shows.
 
-mod support;
-
 use std::future::Future;
 use std::pin::pin;
 use std::sync::mpsc;
@@ -10,9 +8,9 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::{TestDaemon, block_on, connect_async, on_each_transport, unique};
 use futures_util::{SinkExt, StreamExt, future, stream};
 use spread::{Error, Mailbox, Message, Outgoing, PrivateGroup, Service};
-use support::{TestDaemon, block_on, connect_async, on_each_transport, unique};
 
 on_each_transport!(
     a_task_joins_multicasts_receives_and_leaves,

@@ -1,17 +1,15 @@
 //! Mailboxes in several threads: which types may go where, and halves at work.
 
-mod support;
-
 use std::os::fd::AsRawFd;
 use std::sync::mpsc;
 use std::thread;
 
+use crate::support::{Expect, PATIENCE, TestDaemon, on_each_transport, unique};
 use spread::{
     AsyncMailbox, AsyncReceiver, AsyncSender, Builder, Cause, Error, Interrupter, Mailbox,
     Membership, Message, MessageBuffer, Outgoing, Receiver, SendOptions, Sender, Service, Session,
     SessionEvent, View,
 };
-use support::{Expect, PATIENCE, TestDaemon, on_each_transport, unique};
 
 on_each_transport!(
     one_receives_while_ten_send,

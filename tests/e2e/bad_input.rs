@@ -1,16 +1,17 @@
 //! What a person gets wrong, and what a daemon does: each has an error of its
 //! own, and a message that says what to do.
 
-mod support;
-
 use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
+use crate::support::peer::Peer;
+use crate::support::{
+    Expect, PATIENCE, TestDaemon, Transport, builder, is_installed_library, on_each_transport,
+    unique,
+};
 use spread::{Error, Mailbox, NameError, Service};
 use spread_wire::ErrorCode;
-use support::peer::Peer;
-use support::{Expect, PATIENCE, TestDaemon, Transport, on_each_transport, unique};
 
 on_each_transport!(
     a_name_in_use_is_refused,
@@ -23,7 +24,7 @@ on_each_transport!(
 
 fn a_name_in_use_is_refused(daemon: TestDaemon) {
     let name = unique("ali");
-    let builder = Mailbox::builder(daemon.address()).private_name(&name);
+    let builder = builder(daemon.address()).private_name(&name);
     let alice = builder.connect().unwrap();
     let error = builder.connect().unwrap_err();
     assert!(matches!(&error, Error::NameInUse { name: n } if *n == name), "{error:?}");
@@ -37,8 +38,7 @@ fn a_name_in_use_is_refused(daemon: TestDaemon) {
 }
 
 fn a_private_name_that_is_too_long_or_illegal_is_refused(daemon: TestDaemon) {
-    let connect =
-        |name: &str| Mailbox::builder(daemon.address()).private_name(name).connect().unwrap_err();
+    let connect = |name: &str| builder(daemon.address()).private_name(name).connect().unwrap_err();
     let error = connect("elevenchars");
     let too_long = NameError::TooLong { len: 11, max: 10 };
     assert!(matches!(error, Error::IllegalPrivateName { source, .. } if source == too_long));
@@ -106,7 +106,7 @@ fn after_a_refused_call_the_mailbox_goes_on(daemon: TestDaemon) {
 #[test]
 fn an_address_that_is_none_is_refused() {
     for address in ["localhost", "4803@", "70000", "4803@two words"] {
-        let error = Mailbox::connect(address).unwrap_err();
+        let error = builder(address).connect().unwrap_err();
         assert!(matches!(error, Error::IllegalAddress { .. }), "{address}: {error:?}");
         assert!(error.to_string().contains("as in 4803@localhost"), "{error}");
     }
@@ -116,7 +116,7 @@ fn an_address_that_is_none_is_refused() {
 fn without_a_daemon_the_error_says_where_it_looked() {
     let port = free_port();
     for address in [format!("{port}@127.0.0.1"), port.to_string()] {
-        let error = Mailbox::connect(&address).unwrap_err();
+        let error = builder(&address).connect().unwrap_err();
         assert!(matches!(error, Error::CouldNotConnect { .. }), "{address}: {error:?}");
         assert!(error.to_string().contains(&address), "{error}");
         assert_eq!(error.code(), Some(-2));
@@ -125,7 +125,7 @@ fn without_a_daemon_the_error_says_where_it_looked() {
 
 #[test]
 fn an_unknown_host_is_told_apart() {
-    let error = Mailbox::connect("4803@no-such-host.invalid").unwrap_err();
+    let error = builder("4803@no-such-host.invalid").connect().unwrap_err();
     assert!(matches!(error, Error::UnknownHost { .. }), "{error:?}");
     assert!(error.to_string().contains("no-such-host.invalid"), "{error}");
 }
@@ -153,10 +153,10 @@ fn what_answers_but_is_no_daemon_is_told_apart() {
             client.send(garbage)?;
             client.end()
         });
-        let error = Mailbox::connect(peer.address()).unwrap_err();
+        let error = builder(peer.address()).connect().unwrap_err();
         // The C library takes a text for the length of a list that never comes, and
         // tells no more than that the connection was closed.
-        if !spread_sys::BUNDLED && matches!(error, Error::ConnectionClosed) {
+        if is_installed_library() && matches!(error, Error::ConnectionClosed) {
             continue;
         }
         assert!(matches!(error, Error::NotSpread { .. }), "{garbage:?}: {error:?}");
@@ -167,7 +167,7 @@ fn what_answers_but_is_no_daemon_is_told_apart() {
 #[test]
 fn a_peer_that_closes_at_once_ends_the_connect() {
     let peer = Peer::rude(Transport::Tcp, |client| client.end());
-    let error = Mailbox::connect(peer.address()).unwrap_err();
+    let error = builder(peer.address()).connect().unwrap_err();
     assert!(matches!(error, Error::ConnectionClosed), "{error:?}");
 }
 
@@ -180,7 +180,7 @@ fn a_daemon_that_stops_in_the_middle_of_the_handshake_ends_the_connect() {
             client.send(&answer[..len])?;
             client.end()
         });
-        let error = Mailbox::connect(peer.address()).unwrap_err();
+        let error = builder(peer.address()).connect().unwrap_err();
         let is_told = matches!(error, Error::ConnectionClosed | Error::NotSpread { .. });
         assert!(is_told, "after {len} bytes: {error:?}");
     }
@@ -191,7 +191,7 @@ fn a_peer_that_says_nothing_is_not_waited_for() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("{}@127.0.0.1", silent.local_addr().unwrap().port());
     let timeout = Duration::from_millis(50);
-    let error = Mailbox::builder(&address).timeout(timeout).connect().unwrap_err();
+    let error = builder(&address).timeout(timeout).connect().unwrap_err();
     assert!(matches!(error, Error::ConnectTimeout { timeout: t, .. } if t == timeout), "{error:?}");
 }
 
@@ -207,7 +207,7 @@ fn every_rejection_has_its_error() {
     ];
     for (code, matches) in rejections {
         let peer = Peer::rude(Transport::Tcp, move |client| client.send(&[code.byte()]));
-        let error = Mailbox::connect(peer.address()).unwrap_err();
+        let error = builder(peer.address()).connect().unwrap_err();
         assert!(matches(&error), "{code:?}: {error:?}");
         assert_eq!(error.code(), Some(code.code()));
     }
@@ -226,7 +226,7 @@ fn a_daemon_that_sends_garbage_ends_the_mailbox() {
     for garbage in messages {
         let garbage = [garbage, &[0; 48]].concat();
         let peer = Peer::start(Transport::Tcp, move |client| client.send(&garbage));
-        let mut alice = Mailbox::connect(peer.address()).unwrap();
+        let mut alice = builder(peer.address()).connect().unwrap();
         let error = alice.receive().unwrap_err();
         assert!(matches!(error, Error::Protocol(_)), "{error:?}");
         assert!(error.is_closed());
@@ -242,7 +242,7 @@ fn a_daemon_that_stops_in_the_middle_of_a_message_ends_the_mailbox() {
         client.send(&[0; 999])?;
         client.end()
     });
-    let mut alice = Mailbox::connect(peer.address()).unwrap();
+    let mut alice = builder(peer.address()).connect().unwrap();
     let error = alice.receive_timeout(PATIENCE).unwrap_err();
     assert!(matches!(error, Error::ConnectionClosed), "{error:?}");
 }
@@ -255,7 +255,7 @@ fn half_a_message_is_not_waited_for_beyond_the_timeout() {
         client.wait()?;
         client.send(&[7])
     });
-    let mut alice = Mailbox::connect(peer.address()).unwrap();
+    let mut alice = builder(peer.address()).connect().unwrap();
     assert!(alice.receive_timeout(Duration::from_millis(30)).unwrap().is_none());
     assert!(alice.try_receive().unwrap().is_none());
     peer.go_on();

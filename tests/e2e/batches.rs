@@ -1,13 +1,11 @@
 //! Batches: many messages with one call, none of them lost or doubled.
 
-mod support;
-
-use spread::{Batch, Error, Mailbox, SendOptions, Service};
-use support::peer::Peer;
-use support::{
-    Expect, TestDaemon, Transport, on_each_transport, over_each_transport, poll, unique,
+use crate::support::peer::Peer;
+use crate::support::{
+    Expect, TestDaemon, Transport, builder, on_each_transport, over_each_transport, poll, unique,
     wait_readable,
 };
+use spread::{Batch, Error, SendOptions, Service};
 
 on_each_transport!(
     a_batch_arrives_in_its_order,
@@ -114,7 +112,7 @@ fn a_full_socket_takes_whole_messages(transport: Transport) {
         }
         Ok(())
     });
-    let mailbox = Mailbox::connect(peer.address()).unwrap();
+    let mailbox = builder(peer.address()).connect().unwrap();
     let mut batch = Batch::new();
     const COUNT: u32 = 20_000;
     for number in 0..COUNT {
@@ -129,12 +127,12 @@ fn a_full_socket_takes_whole_messages(transport: Transport) {
                 assert_eq!(taken + batch.len(), COUNT as usize);
             }
         });
-        support::wait_full(&mailbox);
+        crate::support::wait_full(&mailbox);
         assert!(!sending.is_finished());
         peer.go_on();
     });
     for number in 0..COUNT {
-        assert_eq!(reported.recv_timeout(support::PATIENCE).unwrap(), payload(number));
+        assert_eq!(reported.recv_timeout(crate::support::PATIENCE).unwrap(), payload(number));
     }
 }
 
@@ -145,7 +143,7 @@ fn a_batch_ends_with_its_connection(transport: Transport) {
     batch.push(Service::Fifo, "g", "x").unwrap();
     drop(daemon);
     wait_readable(&mailbox);
-    assert!(poll(&mailbox, libc::POLLRDHUP, support::PATIENCE));
+    assert!(poll(&mailbox, libc::POLLRDHUP, crate::support::PATIENCE));
     // The first call may go to a socket whose peer is gone.
     let error = std::iter::from_fn(|| {
         batch.push(Service::Fifo, "g", "x").unwrap();

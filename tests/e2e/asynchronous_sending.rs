@@ -1,19 +1,17 @@
 //! Futures that send to a daemon that takes no more, and what becomes of them when they
 //! are dropped; in a runtime with one thread, so that whatever blocks it shows.
 
-mod support;
-
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use futures_util::SinkExt;
-use spread::{AsyncMailbox, Batch, Error, Message, Outgoing, Service};
-use spread_wire::{Frame, Request};
-use support::peer::Peer;
-use support::{
+use crate::support::peer::Peer;
+use crate::support::{
     PATIENCE, TestDaemon, Transport, block_on, connect_async, on_each_transport,
     over_each_transport, set_receive_buffer,
 };
+use futures_util::SinkExt;
+use spread::{AsyncMailbox, Batch, Error, Message, Outgoing, Service};
+use spread_wire::{Frame, Request};
 
 on_each_transport!(a_batch_arrives_in_its_order);
 

@@ -1,13 +1,11 @@
 //! A mailbox is a descriptor among those of the process: how it is left.
 
-mod support;
-
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
+use crate::support::{TestDaemon, block_on, on_each_transport};
 use mio::{Interest, Poll, Token};
 use spread::AsyncMailbox;
-use support::{TestDaemon, block_on, on_each_transport};
 
 on_each_transport!(
     no_other_program_inherits_a_mailbox,

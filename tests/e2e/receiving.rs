@@ -1,19 +1,17 @@
 //! Every way to receive, and every way to end one.
 
-mod support;
-
 use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::peer::{self, Peer};
+use crate::support::{
+    Expect, PATIENCE, TestDaemon, Transport, builder, on_each_transport, over_each_transport, poll,
+    set_receive_buffer, unique, wait_full, wait_readable,
+};
 use spread::{Error, Mailbox, Message, MessageBuffer, MessageRef, Service};
 use spread_wire::{
     ByteOrder, Cause, Delivery, GroupId, Groups, MembershipBody, Name, Regular, Reject, ServiceType,
-};
-use support::peer::{self, Peer};
-use support::{
-    Expect, PATIENCE, TestDaemon, Transport, on_each_transport, over_each_transport, poll,
-    set_receive_buffer, unique, wait_full, wait_readable,
 };
 
 on_each_transport!(
@@ -231,7 +229,7 @@ fn buffers_grow_for_groups_and_a_body_at_once(transport: Transport) {
         client.send(&peer::message_to(&sent, body))?;
         client.send(&peer::message(b"after"))
     });
-    let mut alice = Mailbox::connect(peer.address()).unwrap();
+    let mut alice = builder(peer.address()).connect().unwrap();
     let message = alice.next_regular();
     assert_eq!((message.groups(), message.payload()), (&groups[..], &[7; 50_000][..]));
     assert_eq!(alice.next_regular().payload(), b"after");
@@ -239,7 +237,7 @@ fn buffers_grow_for_groups_and_a_body_at_once(transport: Transport) {
 
 fn an_interrupt_leaves_a_message_that_is_there_alone(transport: Transport) {
     let peer = Peer::start(transport, |client| client.send(&peer::message(b"first")));
-    let mut alice = Mailbox::connect(peer.address()).unwrap();
+    let mut alice = builder(peer.address()).connect().unwrap();
     let interrupter = alice.interrupter().unwrap();
     wait_readable(&alice);
     interrupter.interrupt();
@@ -269,7 +267,7 @@ fn parts() -> Vec<(usize, usize)> {
 
 fn a_part_of_a_message_is_not_received(transport: Transport) {
     let peer = in_two_parts(transport, parts());
-    let mut alice = Mailbox::connect(peer.address()).unwrap();
+    let mut alice = builder(peer.address()).connect().unwrap();
     for (len, _) in parts() {
         wait_readable(&alice);
         for _ in 0..100 {
@@ -291,7 +289,7 @@ fn the_rest_of_a_message_is_never_waited_for(transport: Transport) {
         }
         Ok(())
     });
-    let mut alice = Mailbox::connect(peer.address()).unwrap();
+    let mut alice = builder(peer.address()).connect().unwrap();
     for _ in 1..pieces {
         wait_readable(&alice);
         let begin = Instant::now();
@@ -322,7 +320,7 @@ fn a_message_that_has_begun_is_received_in_any_way(transport: Transport) {
     ];
     for receive in receives {
         let peer = in_two_parts(transport, parts());
-        let mut alice = Mailbox::connect(peer.address()).unwrap();
+        let mut alice = builder(peer.address()).connect().unwrap();
         for (len, _) in parts() {
             wait_readable(&alice);
             assert_eq!(alice.try_receive().unwrap(), None);
@@ -354,7 +352,7 @@ fn messages_of_all_kinds_come_in_parts(transport: Transport) {
             }
             Ok(())
         });
-        let mut alice = Mailbox::connect(peer.address()).unwrap();
+        let mut alice = builder(peer.address()).connect().unwrap();
         for _ in 0..count {
             let whole = alice.next();
             wait_readable(&alice);
@@ -406,7 +404,7 @@ fn a_message_comes_through_a_small_window(transport: Transport) {
             }
             Ok(())
         });
-        let mut alice = Mailbox::connect(peer.address()).unwrap();
+        let mut alice = builder(peer.address()).connect().unwrap();
         set_receive_buffer(&alice, 4096);
         for len in SIZES {
             let message = loop {
@@ -431,7 +429,7 @@ fn what_is_wrong_shows_though_it_comes_in_parts(transport: Transport) {
             client.wait()?;
             client.send(&message[40..])
         });
-        let mut alice = Mailbox::connect(peer.address()).unwrap();
+        let mut alice = builder(peer.address()).connect().unwrap();
         wait_readable(&alice);
         assert_eq!(alice.try_receive().unwrap(), None);
         peer.go_on();
@@ -449,7 +447,7 @@ fn a_daemon_that_stops_in_the_middle_of_a_message_is_gone(transport: Transport) 
             client.wait()?;
             client.end()
         });
-        let mut alice = Mailbox::connect(peer.address()).unwrap();
+        let mut alice = builder(peer.address()).connect().unwrap();
         wait_readable(&alice);
         assert_eq!(alice.try_receive().unwrap(), None);
         peer.go_on();
@@ -470,7 +468,7 @@ fn name(text: &str) -> Name {
 
 fn a_part_of_a_message_is_not_waited_for_beyond_the_deadline(transport: Transport) {
     let peer = in_two_parts(transport, parts());
-    let mut alice = Mailbox::connect(peer.address()).unwrap();
+    let mut alice = builder(peer.address()).connect().unwrap();
     for (len, _) in parts() {
         wait_readable(&alice);
         let timeout = Duration::from_millis(20);
@@ -482,7 +480,7 @@ fn a_part_of_a_message_is_not_waited_for_beyond_the_deadline(transport: Transpor
 
 fn an_interrupt_ends_a_receive_in_the_middle_of_a_message(transport: Transport) {
     let peer = in_two_parts(transport, parts());
-    let mut alice = Mailbox::connect(peer.address()).unwrap();
+    let mut alice = builder(peer.address()).connect().unwrap();
     let interrupter = alice.interrupter().unwrap();
     for (len, _) in parts() {
         wait_readable(&alice);
@@ -499,7 +497,7 @@ fn an_interrupt_ends_a_receive_in_the_middle_of_a_message(transport: Transport) 
 fn shutting_down_ends_a_receive_in_the_middle_of_a_message(transport: Transport) {
     for part in parts() {
         let peer = in_two_parts(transport, vec![part]);
-        let (sender, mut receiver) = Mailbox::connect(peer.address()).unwrap().split();
+        let (sender, mut receiver) = builder(peer.address()).connect().unwrap().split();
         wait_readable(&receiver);
         let waiting = thread::spawn(move || receiver.receive());
         sender.shut_down();
@@ -511,7 +509,7 @@ fn shutting_down_ends_a_receive_in_the_middle_of_a_message(transport: Transport)
 fn shutting_down_ends_a_send(transport: Transport) {
     for len in [100, 140_000] {
         let peer = Peer::start(transport, |client| client.wait());
-        let (sender, receiver) = Mailbox::connect(peer.address()).unwrap().split();
+        let (sender, receiver) = builder(peer.address()).connect().unwrap().split();
         // One waits for room, and one for its turn.
         let senders = [sender.clone(), sender].map(|sender| {
             thread::spawn(move || {

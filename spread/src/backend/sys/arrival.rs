@@ -1,22 +1,21 @@
 //! Receiving without waiting, not even for the rest of a message.
 //!
-//! `SP_receive` waits for all of a message once it has seen a part of it. The bundled
-//! library tells whether it would, and so does its `SP_poll` where it is the one that is
-//! installed. Over the C library what comes in parts is taken off the socket here, and
-//! read by [`spread_wire`]; the library receives messages that are whole when they are
-//! first seen, of which it has taken nothing.
+//! `SP_receive` waits for all of a message once it has seen a part of it. The `SP_poll` of
+//! this project's library tells whether it would. Over the C library what comes in parts is
+//! taken off the socket here, and read by [`spread_wire`]; the library receives messages
+//! that are whole when they are first seen, of which it has taken nothing.
 
 use std::ffi::c_int;
 use std::io;
 
-use spread_wire::limits::NAME_FIELD;
 use spread_wire::{
-    Begun, ByteOrder, ErrorCode, Frame, FrameError, HEADER_LEN, Limits, Name, ServiceType,
-    native_body,
+    Begun, ByteOrder, ErrorCode, Frame, FrameError, HEADER_LEN, Limits, ServiceType,
 };
 
-use super::socket::is_transient;
-use super::{Buffers, Code, RawMailbox, ReceiveError, Received};
+use super::receive::ReceiveError;
+use super::{Code, RawMailbox};
+use crate::ProtocolError;
+use crate::backend::{Buffers, Received};
 
 /// Bytes that are taken off the socket at once.
 const CHUNK: usize = 16 * 1024;
@@ -59,25 +58,12 @@ impl RawMailbox {
         Ok(if queued >= lacking { Arrival::Message } else { Arrival::Part(queued) })
     }
 
-    /// Whether a receive would wait, as far as that can be told without a look at what is
-    /// in the socket: for a large queue that takes long.
-    pub(crate) fn would_wait(&self) -> Result<bool, ReceiveError> {
-        match spread_sys::message_ready(self.mbox) {
-            Some(ready) => Ok(!ready),
-            // While there is a message the queue is not empty, whoever reads ahead.
-            None => Ok(self.queued()? == 0),
-        }
-    }
-
     /// What the library knows of its own. `None` if it has read nothing of the next
     /// message, of which at least a part is in the socket.
     fn told_by_library(&self) -> Result<Option<Arrival>, ReceiveError> {
-        if let Some(ready) = spread_sys::message_ready(self.mbox) {
-            return Ok(Some(if ready { Arrival::Message } else { Arrival::Nothing }));
-        }
-        // The library that is installed may be that of this project, which reads ahead and
-        // counts, besides what is in the socket, what it holds of whole messages. The
-        // C library counts what is in the socket.
+        // The library may be that of this project, which reads ahead and counts, besides what
+        // is in the socket, what it holds of whole messages. The C library counts what is in
+        // the socket.
         loop {
             let queued = self.queued()?;
             // SAFETY: takes a number only.
@@ -102,7 +88,7 @@ impl RawMailbox {
 
     /// Whether there is a message to be received, or the end. What there is of a message
     /// that is not whole goes to `begun`; the last of it stays in the socket.
-    pub(crate) fn has_message(&self, begun: &mut Begun) -> Result<bool, ReceiveError> {
+    pub(super) fn has_message(&self, begun: &mut Begun) -> Result<bool, ReceiveError> {
         loop {
             match self.arrival(begun)? {
                 Arrival::Message => return Ok(true),
@@ -113,15 +99,15 @@ impl RawMailbox {
     }
 
     /// Receives the message that has begun, of which all the rest is there.
-    pub(crate) fn receive_begun(
+    pub(super) fn receive_begun(
         &self,
         begun: &mut Begun,
-        me: Name,
         buffers: &mut Buffers,
     ) -> Result<(), ReceiveError> {
         loop {
             if let Some(frame) = begun.take(Limits::FROM_DAEMON)? {
-                return buffers.fill(&frame, me);
+                fill(buffers, &frame);
+                return Ok(());
             }
             let lacking = begun.lacks(&[], Limits::FROM_DAEMON)?;
             self.take(lacking.unwrap_or_else(|| HEADER_LEN - begun.len()), begun)?;
@@ -142,6 +128,12 @@ impl RawMailbox {
         }
     }
 
+    fn recv(&self, buffer: &mut [u8], flags: c_int) -> io::Result<usize> {
+        // SAFETY: `buffer` is writable and has the length given.
+        let len = unsafe { libc::recv(self.mbox, buffer.as_mut_ptr().cast(), buffer.len(), flags) };
+        usize::try_from(len).map_err(|_| io::Error::last_os_error())
+    }
+
     fn queued(&self) -> Result<usize, ReceiveError> {
         let mut queued: c_int = 0;
         // SAFETY: FIONREAD writes one int.
@@ -152,52 +144,32 @@ impl RawMailbox {
     }
 }
 
-impl Buffers {
-    /// Fills them as `SP_receive` does for the client `me`.
-    fn fill(&mut self, frame: &Frame, me: Name) -> Result<(), ReceiveError> {
-        let header = frame.header();
-        let body = native_body(header, frame.body());
-        let body = body.map_err(|_| Code::from(ErrorCode::IllegalMessage))?;
-        self.body.clear();
-        self.body.extend_from_slice(&body);
-        let groups = frame.groups();
-        self.num_groups = groups.len();
-        if self.groups.len() < groups.len() {
-            self.groups.resize(groups.len(), [0; NAME_FIELD]);
-        }
-        for (field, group) in self.groups.iter_mut().zip(groups.iter()) {
-            *field = *group.as_field();
-        }
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
 
-        let (flags, hint) = (header.service_type, header.hint);
-        let is_membership = !flags.is_regular() && !flags.is_reject();
-        let place = || groups.iter().position(|name| name == me);
-        self.received = Received {
-            service_type: frame.old_type().map_or(flags, |old| old | ServiceType::REJECT),
-            sender: header.name,
-            message_type: match is_membership {
-                // The receiver's place among the members.
-                true => place().and_then(|place| place.try_into().ok()).unwrap_or(-1),
-                false => hint.message_type(),
-            },
-            endian_mismatch: !is_membership && hint.sender_order() != ByteOrder::NATIVE,
-        };
-        Ok(())
-    }
+/// Fills the buffers of a caller with a message.
+fn fill(buffers: &mut Buffers, frame: &Frame) {
+    let header = frame.header();
+    let flags = header.service_type;
+    buffers.received = Received {
+        service_type: frame.old_type().map_or(flags, |old| old | ServiceType::REJECT),
+        sender: header.name,
+        message_type: header.hint.message_type(),
+        endian_mismatch: header.hint.sender_order() != ByteOrder::NATIVE,
+        order: header.order,
+    };
+    let groups: Vec<_> = frame.groups().iter().map(|group| *group.as_field()).collect();
+    buffers.set_groups(&groups);
+    buffers.body.clear();
+    buffers.body.extend_from_slice(frame.body());
 }
 
 impl From<FrameError> for ReceiveError {
     fn from(error: FrameError) -> ReceiveError {
-        let len = |len: i32| usize::try_from(len).ok();
-        let too_long = match error {
-            FrameError::Groups { count, .. } => len(count).map(|n| n.saturating_mul(NAME_FIELD)),
-            FrameError::Data { len: data, .. } => len(data),
-            FrameError::Total { len, .. } => Some(len),
-            _ => None,
-        };
-        match too_long {
-            Some(len) => ReceiveError::TooLong(len),
-            None => Code::from(ErrorCode::IllegalMessage).into(),
+        match ProtocolError::from(error) {
+            ProtocolError::TooLong(len) => ReceiveError::TooLong(len),
+            _ => Code::from(ErrorCode::IllegalMessage).into(),
         }
     }
 }
