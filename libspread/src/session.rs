@@ -185,6 +185,8 @@ impl Ending {
         }
         match connection.try_close().ok()? {
             Closing::Wait(ready) => Some(ready),
+            // Between two steps the thread can be cancelled.
+            Closing::Again => Some(Ready::ToRead),
             Closing::Done => None,
         }
     }

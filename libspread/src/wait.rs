@@ -58,6 +58,8 @@ pub(crate) fn events(ready: Ready) -> i16 {
     match ready {
         Ready::ToRead => libc::POLLIN,
         Ready::ToWrite => libc::POLLOUT,
+        // poll(2) tells of it without being asked.
+        Ready::Ended => 0,
     }
 }
 
