@@ -7,7 +7,6 @@
 pub(crate) mod auth;
 pub(crate) mod event;
 pub(crate) mod message;
-pub(crate) mod rust;
 pub(crate) mod view;
 
 use std::ffi::{c_char, c_int};

@@ -106,7 +106,6 @@ pub use api::message::{
     SP_multicast, SP_multigroup_multicast, SP_multigroup_scat_multicast, SP_receive,
     SP_scat_multicast, SP_scat_receive,
 };
-pub use api::rust::{message_ready, multicast_frames};
 pub use api::view::{
     SP_get_memb_info, SP_get_vs_set_members, SP_get_vs_sets_info, SP_scat_get_memb_info,
     SP_scat_get_vs_set_members, SP_scat_get_vs_sets_info,

@@ -115,10 +115,6 @@ impl Session {
         body(&mut inbox, &self.connection).map_err(code_of)
     }
 
-    pub(crate) fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
     /// Lets no call of this process use the session any more, for it has lost its number.
     pub(crate) fn abandon(&self) {
         self.gate.end();

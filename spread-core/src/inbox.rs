@@ -92,7 +92,7 @@ impl<'a> Incoming<'a> {
     /// The type; of a rejected message the one it was sent with, and `REJECT`.
     #[inline]
     pub fn service_type(&self) -> ServiceType {
-        service_type(&self.header, self.head)
+        service_type(self.header, self.head)
     }
 
     /// The names behind the header.
