@@ -26,6 +26,9 @@ suite=$sources/suite.c
 programs=(traps cancel forked races)
 compile shared -DOURS "$suite" $(pkg-config --cflags --libs spread) \
     -Wl,-rpath,"$ours/lib" -lpthread -ldl
+for name in tspread-core spread-core; do
+    compile "$name" -DOURS "$suite" -I"$ours/include" -L"$ours/lib" "-l$name" -lpthread -ldl
+done
 for program in "${programs[@]}"; do
     compile "$program" -DOURS "$sources/$program.c" "$sources/common.c" \
         $(pkg-config --cflags --libs spread) -Wl,-rpath,"$ours/lib" -lpthread

@@ -3,7 +3,9 @@
 #     libspread/install.sh [--prefix DIR] [--destdir DIR]
 # PREFIX/lib/libspread.so, libspread.a and pkgconfig/spread.pc, and
 # PREFIX/include/sp*.h; the prefix is /usr/local unless told otherwise. With a
-# DESTDIR all of it goes below that folder, as packages want it.
+# DESTDIR all of it goes below that folder, as packages want it. Programs that are
+# linked with -ltspread-core or -lspread-core, the original's other names of the
+# client library, get the same one.
 set -eu
 
 prefix=/usr/local
@@ -30,10 +32,10 @@ trap 'rm -rf "$build"' EXIT
 
 # Programs that were linked with Spread's own library ask for this name.
 if [ "$(uname)" = Darwin ]; then
-    so=libspread.3.dylib link=libspread.dylib
+    so=libspread.3.dylib link=libspread.dylib suffixes='dylib 3.dylib a'
     name="-Wl,-install_name,$prefix/lib/$so"
 else
-    so=libspread.so.3 link=libspread.so
+    so=libspread.so.3 link=libspread.so suffixes='so so.3 a'
     name="-Wl,-soname,$so"
 fi
 
@@ -51,6 +53,11 @@ mkdir -p "$lib/pkgconfig" "$include"
 install -m 755 "$build/$so" "$lib/$so"
 ln -sf "$so" "$lib/$link"
 install -m 644 "$build/libspread.a" "$lib/libspread.a"
+for alias in libtspread-core libspread-core; do
+    for suffix in $suffixes; do
+        ln -sf "libspread.$suffix" "$lib/$alias.$suffix"
+    done
+done
 install -m 644 "$here"/include/*.h "$include"
 cat >"$lib/pkgconfig/spread.pc" <<END
 prefix=$prefix

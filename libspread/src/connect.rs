@@ -12,7 +12,7 @@ use spread_wire::handshake::ClientError;
 use crate::auth::{self, Exchange};
 use crate::wait::{Wait, events};
 
-/// A connect, with what it waits for and whom it calls.
+/// A connect, with the descriptors it waits for and the functions it has to call.
 #[derive(Debug)]
 pub(crate) struct Connecting {
     connect: Connect,
@@ -21,14 +21,14 @@ pub(crate) struct Connecting {
     polled: Vec<libc::pollfd>,
 }
 
-/// What has to be done next.
+/// The next thing to do.
 pub(crate) enum Next {
     /// Wait, with the connect held.
     Wait(Wait),
     /// Call the application, with the connect held, and tell
     /// [`answered`](Connecting::answered) of it.
     Call { exchange: Exchange, fd: c_int },
-    /// Nothing.
+    /// Take the connection over.
     Connected(Connection),
 }
 

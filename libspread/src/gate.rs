@@ -1,4 +1,4 @@
-//! Who may take messages off a session.
+//! The state of a session, and the lock that receives take.
 
 #[cfg(loom)]
 use loom::sync::{
@@ -12,24 +12,25 @@ use std::sync::{
     atomic::{AtomicU8, Ordering},
 };
 
-/// The session is open.
+/// Calls may use the session.
 const ACTIVE: u8 = 0;
-/// What has been received ahead is lost, and the stream out of step.
+/// What was received ahead is lost, so the stream is out of step.
 const FAILED: u8 = 1;
-/// The session has been killed, or its disconnect has begun.
+/// The session was killed, or its disconnect has begun.
 const ENDED: u8 = 2;
 
-/// Why nobody may enter.
+/// The reason why a gate does not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shut {
     Failed,
     Ended,
 }
 
-/// The state of a session, and what one thread at a time may use while it is open.
+/// The state of a session, with a value that one thread at a time can use while the session
+/// is active: the messages received ahead.
 ///
-/// Once [`end`](Gate::end) has returned no other thread is inside, and none enters: so what
-/// comes then can be received for nothing, and is not taken for a message.
+/// After [`end`](Gate::end) has returned, no thread is inside and none can enter. A disconnect
+/// can then drain the socket without a receive taking a part of it for a message.
 #[derive(Debug)]
 pub(crate) struct Gate<T> {
     state: AtomicU8,
@@ -37,13 +38,13 @@ pub(crate) struct Gate<T> {
 }
 
 impl<T> Gate<T> {
-    /// An open one.
+    /// Creates a gate that is open.
     pub(crate) fn new(inside: T) -> Gate<T> {
         Gate { state: AtomicU8::new(ACTIVE), inside: Mutex::new(inside) }
     }
 
-    /// One for the child of a fork. It has failed if a thread of the parent, which the child
-    /// does not have, was inside at the fork.
+    /// Creates the gate for the child of a fork and moves the value into it. It has failed if a
+    /// thread of the parent, which the child does not have, was inside at the fork.
     pub(crate) fn in_child(&self) -> Gate<T>
     where
         T: Default,
@@ -57,7 +58,7 @@ impl<T> Gate<T> {
         }
     }
 
-    /// Enters, after the thread that is inside. Nobody waits inside for anything else.
+    /// Locks the value. A thread must not wait for anything while it is inside.
     #[inline]
     pub(crate) fn enter(&self) -> Result<MutexGuard<'_, T>, Shut> {
         self.check()?;
@@ -66,7 +67,7 @@ impl<T> Gate<T> {
         Ok(inside)
     }
 
-    /// Whether the session is open.
+    /// Checks that the session is active.
     #[inline]
     pub(crate) fn check(&self) -> Result<(), Shut> {
         match self.state.load(Ordering::Acquire) {
@@ -76,7 +77,7 @@ impl<T> Gate<T> {
         }
     }
 
-    /// Lets nobody in any more.
+    /// Ends the session: waits for the thread that is inside, and lets no other one enter.
     pub(crate) fn end(&self) {
         let _inside = self.lock();
         self.state.store(ENDED, Ordering::Release);
@@ -110,7 +111,7 @@ mod tests {
     }
 }
 
-/// All orders in which threads can go on. Run by `ci/loom.sh`.
+/// Model checks over all interleavings of the threads. Run by `ci/loom.sh`.
 #[cfg(all(test, loom))]
 mod models {
     use loom::cell::UnsafeCell;
@@ -119,15 +120,15 @@ mod models {
 
     use super::*;
 
-    /// A socket, which does not bear two readers at once.
+    /// A socket: loom reports two concurrent readers.
     struct Socket(UnsafeCell<u32>);
 
-    // SAFETY: that only one thread at a time is at the socket is what the models check.
+    // SAFETY: the models check that only one thread at a time accesses the socket.
     unsafe impl Sync for Socket {}
 
     impl Socket {
         fn take(&self) {
-            // SAFETY: loom fails if another thread is at it, so nothing is read then.
+            // SAFETY: loom panics before the access if another thread has the cell.
             self.0.with_mut(|count| unsafe { *count += 1 });
         }
     }
@@ -148,7 +149,7 @@ mod models {
         }
     }
 
-    /// Two threads receive while a third one ends the session with `end` and drains it.
+    /// Two threads receive while a third one ends the session by `end` and drains the socket.
     fn receivers_and_a_disconnect(end: fn(&Gate<()>)) {
         loom::model(move || {
             let session = session();
@@ -170,14 +171,14 @@ mod models {
         receivers_and_a_disconnect(Gate::end);
     }
 
-    /// The model finds what is wrong with an end that does not wait for who is inside.
+    /// The model detects an end that does not wait for the thread inside.
     #[test]
     #[should_panic(expected = "Causality violation")]
     fn an_end_without_the_lock_is_wrong() {
         receivers_and_a_disconnect(|gate| gate.state.store(ENDED, Ordering::Release));
     }
 
-    /// So is one that looks at the state only before it has the lock.
+    /// The model detects a receive that checks the state only before it takes the lock.
     #[test]
     #[should_panic(expected = "Causality violation")]
     fn a_receive_that_checks_too_early_is_wrong() {

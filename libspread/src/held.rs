@@ -1,13 +1,14 @@
-//! What a thread holds while it waits.
+//! Resources of a call that waits, kept in thread-specific data.
 //!
-//! A session that a thread waits for keeps the number of its descriptor from being used
-//! again; so does a connect under way. Neither may lie in the frame that waits: a thread
-//! that is cancelled there never gets back to drop it. They lie in a value of the thread
-//! instead (`pthread_key_create(3)`), which is dropped when the thread ends, however it
-//! does.
+//! A handle on a session keeps the number of its descriptor from being reused while a thread
+//! waits for it; a connect under way owns sockets. They cannot lie in the frame that waits,
+//! because cancellation unwinds that frame and runs no destructor. So they are moved to a
+//! value of the thread (`pthread_key_create(3)`), whose destructor runs when the thread
+//! ends, also by cancellation. Unlike a `thread_local!` of Rust it can be used in the
+//! destructors of other keys, where C programs disconnect.
 //!
-//! If a signal handler jumps out of a wait (`siglongjmp(3)`), what was held is stale. The
-//! next call of the thread drops it.
+//! If a signal handler jumps out of a wait (`siglongjmp(3)`), the entry is stale. The next
+//! call of the thread that can wait drops it.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -20,7 +21,7 @@ use crate::events::Polled;
 use crate::session::{Ending, Session};
 use crate::wait::guarded;
 
-/// What is held during one wait.
+/// The resources of one call.
 #[derive(Debug)]
 pub(crate) enum Held {
     /// A call waits for the session.
@@ -33,20 +34,20 @@ pub(crate) enum Held {
     Polled(Polled),
 }
 
-/// The innermost call comes last. There are several if an authentication function calls the
-/// library.
+/// The entries of a thread, the innermost call last. There are several if an authentication
+/// function calls the library.
 #[derive(Debug, Default)]
 struct Stack(Vec<Entry>);
 
 #[derive(Debug)]
 struct Entry {
     held: Held,
-    /// Whether a function of the application runs, so that the next call is not one after
-    /// this wait, but within.
+    /// Whether the call is running a function of the application. Calls of the library from
+    /// there must not take the entry for a stale one.
     calls: bool,
 }
 
-/// Holds something for the wait that follows.
+/// Keeps the resources of a call during the wait that follows.
 ///
 /// # Errors
 ///
@@ -69,13 +70,13 @@ pub(crate) fn hold(held: Held) -> Result<(), ErrorCode> {
     Ok(())
 }
 
-/// Takes what was held for the wait that is over; `None` if a call begins.
+/// Takes the resources back after the wait; `None` if the call has not waited yet.
 #[inline]
 pub(crate) fn take() -> Option<Held> {
     with_stack(|stack| stack.pop_if(|entry| !entry.calls)).flatten().map(|entry| entry.held)
 }
 
-/// The descriptors of the wait that begins, which stay where they are until it is over.
+/// Returns the array of descriptors to wait for, which stays in place during the wait.
 pub(crate) fn polled() -> (*mut libc::pollfd, usize) {
     let polled = with_stack(|stack| {
         let fds = match &mut stack.last_mut()?.held {
@@ -88,8 +89,7 @@ pub(crate) fn polled() -> (*mut libc::pollfd, usize) {
     polled.flatten().unwrap_or((ptr::null_mut(), 0))
 }
 
-/// Drops what former calls of the thread have left, because a signal handler jumped out of
-/// them. Every call that waits begins so.
+/// Drops stale entries. To be called at the begin of every call that can wait.
 #[inline]
 pub(crate) fn drop_stale() {
     if with_stack(|stack| stack.last().is_some_and(|entry| !entry.calls)) == Some(true) {
@@ -97,7 +97,7 @@ pub(crate) fn drop_stale() {
     }
 }
 
-/// Keeps the top of what is held while a function of the application runs; returns its depth.
+/// Marks the top entry before a function of the application is called; returns its depth.
 pub(crate) fn call_begins() -> usize {
     guarded(0, || {
         let begin = |stack: &mut Vec<Entry>| {
@@ -110,7 +110,7 @@ pub(crate) fn call_begins() -> usize {
     })
 }
 
-/// The function has returned: what it called has left nothing above `depth` that is used.
+/// Ends what [`call_begins`] began, and drops stale entries above `depth`.
 pub(crate) fn call_ended(depth: usize) {
     guarded((), || {
         let stale = with_stack(|stack| {
@@ -124,8 +124,8 @@ pub(crate) fn call_ended(depth: usize) {
     });
 }
 
-/// Calls `body` with the stack of this thread, if it has one. What is in it must be dropped
-/// outside.
+/// Calls `body` with the entries of this thread, if it has any. `body` must not drop one: a
+/// destructor could get here again.
 #[inline]
 fn with_stack<T>(body: impl FnOnce(&mut Vec<Entry>) -> T) -> Option<T> {
     let stack = of_thread(key()?);

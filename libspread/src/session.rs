@@ -48,7 +48,7 @@ impl Session {
         }
     }
 
-    /// Whether it is another process that it belongs to.
+    /// Whether it belongs to the process that this one was forked from.
     #[inline]
     pub(crate) fn is_of_parent(&self) -> bool {
         self.generation != spread_os::generation()
@@ -99,7 +99,7 @@ impl Session {
         self.connection.try_flush().map_err(code_of)
     }
 
-    /// Calls `body` while no other thread receives, which it must not wait for anything in.
+    /// Calls `body` with the inbox locked; `body` must not wait.
     ///
     /// # Errors
     ///
@@ -115,18 +115,19 @@ impl Session {
         body(&mut inbox, &self.connection).map_err(code_of)
     }
 
-    /// Lets no call of this process use the session any more, for it has lost its number.
+    /// Ends the session for this process and leaves the descriptor alone: its number belongs
+    /// to another session now.
     pub(crate) fn abandon(&self) {
         self.gate.end();
     }
 
-    /// Ends the session, whose handle is that of the table. Calls that wait in it wake up.
+    /// Ends the session, given the table's handle. Calls that wait in it return.
     ///
-    /// If there is none, the socket is closed and not shut down: another process may have
-    /// it as well.
+    /// The socket is shut down only if there are such calls; otherwise it is only closed, and
+    /// another process that has it by a fork can go on.
     pub(crate) fn kill(self: Arc<Session>) {
         self.gate.end();
-        // The table has given out no handle since it gave this one away.
+        // The table gives out no more handles, so a further one is that of a call.
         if Arc::strong_count(&self) > 1 {
             self.connection.shut_down();
         }
@@ -143,7 +144,7 @@ impl Drop for Session {
     }
 }
 
-/// A disconnect under way. When it is dropped the connection is over, in all processes.
+/// A disconnect under way. Dropping it shuts the connection down, for all processes.
 #[derive(Debug)]
 pub(crate) struct Ending {
     session: Arc<Session>,
@@ -152,8 +153,8 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    /// Begins to disconnect a session, whose handle is that of the table. From here on
-    /// nobody receives, so nobody receives a part of what is drained.
+    /// Begins to disconnect a session, given the table's handle. From here on receives return
+    /// an error, so that none takes a part of what is drained.
     pub(crate) fn new(session: Arc<Session>) -> Ending {
         session.gate.end();
         Ending { session, deadline: Instant::now() + LINGER, is_told: false }

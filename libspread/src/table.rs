@@ -31,14 +31,14 @@ struct Page {
 /// The pages, each null until it is needed.
 static TABLE: [AtomicPtr<Page>; PAGES] = [const { AtomicPtr::new(ptr::null_mut()) }; PAGES];
 
-/// A number of the table, locked.
+/// An entry of the table, locked.
 struct Slot {
     session: &'static AtomicPtr<Session>,
     _lock: MutexGuard<'static, ()>,
 }
 
 impl Slot {
-    /// The number of a mailbox; `None` if none has had it.
+    /// Locks the entry of a number; `None` if its page does not exist.
     #[inline]
     fn of(mbox: mailbox) -> Option<Slot> {
         let number = usize::try_from(mbox).ok()?;
@@ -55,7 +55,7 @@ impl Slot {
         Slot { session: &page.sessions[number], _lock: lock }
     }
 
-    /// The session, which is this process's own from here on.
+    /// Returns the session. In the child of a fork, takes it over from the parent first.
     #[inline]
     fn session(&self) -> Option<&Session> {
         let session = self.session.load(Ordering::Acquire);
@@ -63,7 +63,7 @@ impl Slot {
         // this slot is locked.
         let session = unsafe { session.as_ref() }?;
         if session.is_of_parent() {
-            // The handle of the parent's is not dropped.
+            // The handle on the parent's session is not dropped.
             self.put(Arc::new(session.in_child()));
             return self.session();
         }
@@ -74,7 +74,7 @@ impl Slot {
         self.session.store(Arc::into_raw(session).cast_mut(), Ordering::Release);
     }
 
-    /// The table's handle on its session.
+    /// Removes the session and returns the table's handle on it.
     fn take(self) -> Option<Arc<Session>> {
         self.session()?;
         let session = self.session.swap(ptr::null_mut(), Ordering::AcqRel);

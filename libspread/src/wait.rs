@@ -1,10 +1,10 @@
-//! Calls that wait, such that their thread can be cancelled (`pthread_cancel(3)`).
+//! Waiting in a way that allows `pthread_cancel(3)`.
 //!
-//! To cancel a thread is to unwind its stack, which must not find anything of Rust to do
-//! there: no destructor, and no `catch_unwind`, which would abort the process. So a call is
-//! made of attempts that do not wait. While one runs, the thread is not cancelled. Between
-//! them [`complete`] waits, in a frame that holds plain values only. What must not go away
-//! meanwhile is [held](crate::held) for the thread.
+//! Cancellation unwinds the stack of the thread. On the way there must be no destructor and no
+//! `catch_unwind`, which would abort the process (Rust RFC 2945). So each call consists of
+//! attempts that do not wait, during which cancellation is disabled, and of waits in between.
+//! [`complete`] waits in a frame that has plain values only; the resources of the call are
+//! [held](crate::held) in the meantime.
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,9 +18,9 @@ use crate::auth::Exchange;
 use crate::held;
 use crate::types::SP_BUG;
 
-/// What ends a wait: the first of some descriptors to be ready, or a length of time.
+/// The condition that ends a wait: a descriptor is ready, or a time has passed.
 ///
-/// A plain value, so that nothing has to be done for it when the thread is cancelled.
+/// A plain value without a destructor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
     fds: Fds,
@@ -35,19 +35,19 @@ enum Fds {
 }
 
 impl Wait {
-    /// For one descriptor.
+    /// Waits for one descriptor.
     pub(crate) fn descriptor(fd: c_int, ready: Ready, time: Option<Duration>) -> Wait {
         let fds = Fds::One(libc::pollfd { fd, events: events(ready), revents: 0 });
         Wait { fds, time }
     }
 
-    /// For a length of time.
+    /// Waits for a time only.
     pub(crate) fn time(time: Duration) -> Wait {
         // poll(2) skips a negative descriptor.
         Wait { time: Some(time), ..Wait::descriptor(-1, Ready::ToRead, None) }
     }
 
-    /// For the descriptors that are [held](held::polled) when the wait begins.
+    /// Waits for the array that is [held](held::polled) when the wait begins.
     pub(crate) fn held(time: Option<Duration>) -> Wait {
         Wait { fds: Fds::Held, time }
     }
@@ -63,15 +63,14 @@ pub(crate) fn events(ready: Ready) -> i16 {
     }
 }
 
-/// What an attempt has come to.
+/// The result of an attempt.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
     /// The call is over, with this code.
     Done(c_int),
-    /// The next attempt comes after this.
+    /// Wait, then make the next attempt.
     Wait(Wait),
-    /// The next attempt is told what this function of the application has returned. The
-    /// top of what is held for the thread stays until then.
+    /// Call this function of the application, and pass its result to the next attempt.
     Call { exchange: Exchange, fd: c_int },
 }
 
@@ -95,7 +94,8 @@ pub(crate) fn complete(attempt: impl Fn(Option<c_int>) -> Step + Copy) -> c_int 
     }
 }
 
-/// Waits; a signal ends the wait, too. If the thread is cancelled, the call does not return.
+/// Waits until the condition is met or a signal arrives. A cancellation point: then it does
+/// not return.
 pub(crate) fn wait(Wait { fds, time }: Wait) {
     let mut one;
     let (fds, count) = match fds {
@@ -153,9 +153,9 @@ unsafe fn poll(fds: *mut libc::pollfd, count: libc::nfds_t, time: Option<Duratio
     unsafe { poll(fds, count, millis) }
 }
 
-/// Calls `body`, and makes a code of its result. What waits for nothing is done so.
+/// Returns the result of `body` as a code. For functions that do not wait.
 ///
-/// The thread is not cancelled meanwhile, and a panic does not get out.
+/// Cancellation is disabled meanwhile, and a panic becomes `SP_BUG`.
 #[inline]
 pub(crate) fn code(body: impl FnOnce() -> Result<c_int, ErrorCode>) -> c_int {
     guarded(SP_BUG, || body().unwrap_or_else(ErrorCode::code))
@@ -168,7 +168,7 @@ pub(crate) fn attempt(body: impl FnOnce() -> Result<Step, ErrorCode>) -> Step {
     guarded(Step::Done(SP_BUG), body)
 }
 
-/// Calls `body` in a thread that is not cancelled meanwhile; returns `bug` if it panics.
+/// Calls `body` with cancellation disabled; returns `bug` if it panics.
 #[inline]
 pub(crate) fn guarded<T>(bug: T, body: impl FnOnce() -> T) -> T {
     let _uncancelled = Uncancelled::new();
@@ -176,8 +176,8 @@ pub(crate) fn guarded<T>(bug: T, body: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or(bug)
 }
 
-/// As long as it lives, a cancellation of the thread waits: many system calls would act
-/// upon it.
+/// Disables cancellation of the thread until it is dropped: many system calls are cancellation
+/// points.
 struct Uncancelled {
     before: c_int,
 }
