@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Runs libspread/tests/c/suite.c: on our shared and our static library under
-# valgrind, and on an installed Spread if SPREAD_DIR is set. The daemon is that of
-# SPREAD_DAEMON, or one of its own.
+# Runs the programs of libspread/tests/c over our library: suite.c over the shared
+# and the static one, the tests of the others over the shared one, one process each;
+# under valgrind, but for races.c, since valgrind runs one thread at a time. If
+# SPREAD_DIR is set, suite.c and the tests that Spread's own library passes run over
+# that, too. The daemon is that of SPREAD_DAEMON, or one started here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,11 +19,17 @@ libspread/install.sh --destdir "$work"
 ours=$work/usr/local
 export PKG_CONFIG_PATH=$ours/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$work
 compile() { # program, include, library and options
-    "${CC:-cc}" -g -Wall -Wextra -Werror -o "$work/$1" "${@:2}"
+    "${CC:-cc}" -g -O1 -Wall -Wextra -Werror -o "$work/$1" "${@:2}"
 }
-suite=libspread/tests/c/suite.c
+sources=libspread/tests/c
+suite=$sources/suite.c
+programs=(traps cancel forked races)
 compile shared -DOURS "$suite" $(pkg-config --cflags --libs spread) \
     -Wl,-rpath,"$ours/lib" -lpthread -ldl
+for program in "${programs[@]}"; do
+    compile "$program" -DOURS "$sources/$program.c" "$sources/common.c" \
+        $(pkg-config --cflags --libs spread) -Wl,-rpath,"$ours/lib" -lpthread
+done
 compile static -DOURS "$suite" $(pkg-config --cflags spread) "$ours/lib/libspread.a" \
     $(pkg-config --static --libs-only-l spread | sed 's/-lspread//') -lpthread -ldl
 
@@ -37,11 +45,33 @@ if [ -z "${SPREAD_DAEMON-}" ]; then
     done
 fi
 
+run_each() { # program, command before it
+    local test
+    for test in $("$work/$1"); do
+        "${@:2}" "$work/$1" "$SPREAD_DAEMON" "$test" 2>"$work/log" || {
+            echo "$1 $test failed:"
+            cat "$work/log"
+            exit 1
+        } >&2
+    done
+}
+
 check=(valgrind --quiet --error-exitcode=9 --leak-check=full)
 "${check[@]}" "$work/shared" "$SPREAD_DAEMON" "$ours/lib/libspread.so.3"
 "${check[@]}" "$work/static" "$SPREAD_DAEMON" "$work/static"
+for program in traps cancel; do
+    run_each "$program" "${check[@]}"
+done
+# The child of a fork leaves alone what belongs to threads of its parent.
+run_each forked "${check[@]}" --leak-check=no
+run_each races
 if [ -n "${SPREAD_DIR-}" ]; then
-    compile system "$suite" -I"$SPREAD_DIR/include" -L"$SPREAD_DIR/lib" -lspread \
-        -Wl,-rpath,"$SPREAD_DIR/lib" -lpthread -ldl
+    system=(-I"$SPREAD_DIR/include" -L"$SPREAD_DIR/lib" -lspread
+        -Wl,-rpath,"$SPREAD_DIR/lib" -lpthread -ldl)
+    compile system "$suite" "${system[@]}"
     "$work/system" "$SPREAD_DAEMON" "$SPREAD_DIR/lib/libspread.so"
+    for program in traps forked; do
+        compile "$program" "$sources/$program.c" "$sources/common.c" "${system[@]}"
+        run_each "$program"
+    done
 fi

@@ -26,9 +26,10 @@ int SP_set_auth_methods(int num_methods, const char *auth_name[],
                         void *auth_data[]);
 
 /* Connects to the daemon "PORT" (this host) or "PORT@HOST"; null or "" is
- * "4803". A private name has 1 to 10 bytes, or is null or "" to be given one.
- * private_group has room for MAX_GROUP_NAME bytes. Returns ACCEPT_SESSION, and
- * only then sets mbox and private_group. A time_out of (0, 0) is none. */
+ * "4803". A private name has 1 to 10 bytes, and a longer one is cut; null or ""
+ * to be given one. private_group has room for MAX_GROUP_NAME bytes. Returns
+ * ACCEPT_SESSION, and only then sets mbox and private_group. A time_out of (0, 0)
+ * is none. */
 int SP_connect(const char *spread_name, const char *private_name,
                int priority, int group_membership,
                mailbox *mbox, char *private_group);
@@ -38,7 +39,7 @@ int SP_connect_timeout(const char *spread_name, const char *private_name,
                        sp_time time_out);
 
 /* Ends a session; SP_kill does not tell the daemon. Both wake the threads that
- * wait in the session. */
+ * wait in the session. SP_disconnect waits for the daemon, a second at most. */
 int SP_disconnect(mailbox mbox);
 void SP_kill(mailbox mbox);
 

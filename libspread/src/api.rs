@@ -10,19 +10,19 @@ pub(crate) mod message;
 pub(crate) mod view;
 
 use std::ffi::{c_char, c_int};
-use std::io::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
-use spread_wire::handshake::{Connect, Version};
-use spread_wire::{ErrorCode, GroupName, PrivateName};
+use spread_core::{Address, Ready, Request};
+use spread_wire::handshake::Version;
+use spread_wire::{ErrorCode, GroupName, PrivateName, ServiceType};
 
-use crate::address::Address;
-use crate::connect::connect;
-use crate::convert::{c_bytes, deadline, meaning, write_name};
-use crate::session::Session;
+use crate::api::message::send;
+use crate::connect::{Connecting, Next};
+use crate::convert::{c_bytes, deadline, meaning, write_text};
+use crate::held::{self, Held};
+use crate::session::{Ending, Session};
 use crate::table;
-use crate::types::{ACCEPT_SESSION, SP_BUG, group_id, mailbox, sp_time};
+use crate::types::{ACCEPT_SESSION, MAX_PRIVATE_NAME, group_id, mailbox, sp_time};
+use crate::wait::{Step, Wait, attempt, code, complete};
 
 /// The version of Spread that the library stands for; returns 1, or 0 and
 /// nothing else if a pointer is null. See `SP_version(3)`.
@@ -56,7 +56,7 @@ pub unsafe extern "C" fn SP_version(
 ///
 /// As for [`SP_connect_timeout`].
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
-pub unsafe extern "C" fn SP_connect(
+pub unsafe extern "C-unwind" fn SP_connect(
     spread_name: *const c_char,
     private_name: *const c_char,
     priority: c_int,
@@ -84,9 +84,11 @@ pub unsafe extern "C" fn SP_connect(
 ///
 /// - `spread_name`: `PORT` for the unix socket `/tmp/PORT`, `PORT@HOST` for
 ///   TCP, of which all addresses are tried; null or empty for port 4803 of
-///   this host.
-/// - `private_name`: 1 to 10 bytes from `$` to `~`; null or empty to have the
-///   daemon make one up.
+///   this host. White space around it is ignored.
+/// - `private_name`: 1 to 10 bytes from `$` to `~`, of which a longer one is cut; null or
+///   empty if the daemon is to make one up.
+/// - `private_group`: the name that the daemon gave and a zero are written, and nothing
+///   behind them.
 /// - `priority`: no effect. `group_membership`: not 0 to get membership
 ///   messages.
 /// - `time_out`: for all of it, the lookup of the host too. (0, 0) is none.
@@ -108,7 +110,7 @@ pub unsafe extern "C" fn SP_connect(
 /// `private_group` are null or can be written through, `private_group` for
 /// [`MAX_GROUP_NAME`](crate::MAX_GROUP_NAME) bytes.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
-pub unsafe extern "C" fn SP_connect_timeout(
+pub unsafe extern "C-unwind" fn SP_connect_timeout(
     spread_name: *const c_char,
     private_name: *const c_char,
     priority: c_int,
@@ -117,7 +119,7 @@ pub unsafe extern "C" fn SP_connect_timeout(
     private_group: *mut c_char,
     time_out: sp_time,
 ) -> c_int {
-    code(|| {
+    let begin = || {
         let deadline = deadline(time_out)?;
         if mbox.is_null() || private_group.is_null() {
             return Err(ErrorCode::IllegalSession);
@@ -125,34 +127,61 @@ pub unsafe extern "C" fn SP_connect_timeout(
         // SAFETY: both are null or end in a zero.
         let (spread_name, private_name) = unsafe { (c_bytes(spread_name), c_bytes(private_name)) };
         let address = str::from_utf8(spread_name).map_err(|_| ErrorCode::IllegalSpread)?;
-        let address = Address::parse(address)?;
-        let private_name = match private_name {
-            [] => None,
-            name => Some(PrivateName::new(name).map_err(|_| ErrorCode::RejectIllegalName)?),
-        };
-        let request = Connect {
+        let address = Address::parse(address).map_err(|_| ErrorCode::IllegalSpread)?;
+        let request = Request {
             version: Version::CURRENT,
-            private_name,
+            private_name: self::private_name(private_name)?,
             membership: group_membership != 0,
             priority: priority > 0,
         };
-
-        let session = Arc::new(connect(&address, request, deadline)?);
-        let own_name = session.private_group();
-        let number = table::insert(session)?;
-        // SAFETY: neither is null, so they can be written through; a name is
-        // shorter than the array.
-        unsafe {
-            mbox.write(number);
-            write_name(private_group, own_name);
+        Ok(Box::new(Connecting::new(address, request, deadline)))
+    };
+    let go_on = |answer: Option<c_int>| {
+        let mut connecting = match held::take() {
+            Some(Held::Connecting(connecting)) => connecting,
+            _ => begin()?,
+        };
+        if let Some(answer) = answer {
+            connecting.answered(answer)?;
         }
-        Ok(ACCEPT_SESSION)
-    })
+        let step = match connecting.next()? {
+            Next::Connected(connection) => {
+                let session = Session::new(connection);
+                let own_name = session.private_group();
+                let number = table::insert(session)?;
+                // SAFETY: neither is null, so they can be written through; a name is
+                // shorter than the array.
+                unsafe {
+                    mbox.write(number);
+                    write_text(private_group, own_name);
+                }
+                return Ok(Step::Done(ACCEPT_SESSION));
+            }
+            Next::Wait(wait) => Step::Wait(wait),
+            Next::Call { exchange, fd } => Step::Call { exchange, fd },
+        };
+        held::hold(Held::Connecting(connecting))?;
+        Ok(step)
+    };
+    complete(|answer| attempt(|| go_on(answer)))
 }
 
-/// Tells the daemon that the session ends, and kills the mailbox; returns 0.
-/// See `SP_disconnect(3)`. Messages that other threads are sending go first;
-/// [`SP_kill`] does not wait for them.
+/// The private name that a client asks for. A longer one than there is room for is cut, as
+/// programs rely on.
+fn private_name(name: &[u8]) -> Result<Option<PrivateName>, ErrorCode> {
+    let name = &name[..name.len().min(MAX_PRIVATE_NAME as usize)];
+    if name.is_empty() {
+        return Ok(None);
+    }
+    PrivateName::new(name).map(Some).map_err(|_| ErrorCode::RejectIllegalName)
+}
+
+/// Tells the daemon that the session ends, waits for it to end its side, and closes the
+/// mailbox; returns 0. See `SP_disconnect(3)`.
+///
+/// A message that has begun goes first. From the beginning on other calls on the mailbox,
+/// also those that wait, return `ILLEGAL_SESSION`. It takes a second at most, whatever the
+/// daemon does. If another process has the mailbox by a fork, it ends there, too.
 ///
 /// # Errors
 ///
@@ -162,25 +191,36 @@ pub unsafe extern "C" fn SP_connect_timeout(
 ///
 /// Always safe; unsafe to have the type of the C function.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
-pub unsafe extern "C" fn SP_disconnect(mbox: mailbox) -> c_int {
-    with_session(mbox, |session| {
-        // If the daemon cannot be told, it will see the socket close.
-        let _ = session.disconnect();
-        kill(mbox);
-        Ok(0)
-    })
+pub unsafe extern "C-unwind" fn SP_disconnect(mbox: mailbox) -> c_int {
+    let go_on = || {
+        let mut ending = match held::take() {
+            Some(Held::Ending(ending)) => ending,
+            _ => Ending::new(table::remove(mbox)?),
+        };
+        let Some((fd, ready, time)) = ending.next() else {
+            return Ok(Step::Done(0));
+        };
+        held::hold(Held::Ending(ending))?;
+        Ok(Step::Wait(Wait::descriptor(fd, ready, Some(time))))
+    };
+    complete(|_| attempt(go_on))
 }
 
 /// Closes the mailbox without a word to the daemon, which sees it disconnect.
 /// Threads that wait in the mailbox wake up. See `SP_kill(3)`.
+///
+/// If another process has the mailbox by a fork, it goes on there, unless a thread of this
+/// process is inside the mailbox.
 ///
 /// # Safety
 ///
 /// Always safe; unsafe to have the type of the C function.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
 pub unsafe extern "C" fn SP_kill(mbox: mailbox) {
+    // A handle that a jump has left behind is not inside.
+    held::drop_stale();
     code(|| {
-        kill(mbox);
+        table::remove(mbox)?.kill();
         Ok(0)
     });
 }
@@ -198,12 +238,11 @@ pub unsafe extern "C" fn SP_kill(mbox: mailbox) {
 ///
 /// `group` is null or ends in a zero.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
-pub unsafe extern "C" fn SP_join(mbox: mailbox, group: *const c_char) -> c_int {
-    with_session(mbox, |session| {
+pub unsafe extern "C-unwind" fn SP_join(mbox: mailbox, group: *const c_char) -> c_int {
+    send(mbox, |session| {
         // SAFETY: as the caller promises.
-        let group = unsafe { c_bytes(group) };
-        let group = GroupName::new(group).map_err(|_| ErrorCode::IllegalGroup)?;
-        session.join(group).map(|()| 0)
+        let group = unsafe { group_name(group)? };
+        Ok((0, session.send(ServiceType::JOIN, &[group.into()], 0, &[])?))
     })
 }
 
@@ -217,12 +256,11 @@ pub unsafe extern "C" fn SP_join(mbox: mailbox, group: *const c_char) -> c_int {
 ///
 /// `group` is null or ends in a zero.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
-pub unsafe extern "C" fn SP_leave(mbox: mailbox, group: *const c_char) -> c_int {
-    with_session(mbox, |session| {
+pub unsafe extern "C-unwind" fn SP_leave(mbox: mailbox, group: *const c_char) -> c_int {
+    send(mbox, |session| {
         // SAFETY: as the caller promises.
-        let group = unsafe { c_bytes(group) };
-        let group = GroupName::new(group).map_err(|_| ErrorCode::IllegalGroup)?;
-        session.leave(group).map(|()| 0)
+        let group = unsafe { group_name(group)? };
+        Ok((0, session.send(ServiceType::LEAVE, &[group.into()], 0, &[])?))
     })
 }
 
@@ -241,7 +279,10 @@ pub unsafe extern "C" fn SP_leave(mbox: mailbox, group: *const c_char) -> c_int 
 /// Always safe; unsafe to have the type of the C function.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
 pub unsafe extern "C" fn SP_poll(mbox: mailbox) -> c_int {
-    with_session(mbox, |session| Ok(session.poll()?.try_into().unwrap_or(c_int::MAX)))
+    code(|| {
+        let waiting = table::get(mbox)?.receive(|inbox, connection| inbox.waiting(connection))?;
+        Ok(waiting.ok_or(ErrorCode::ConnectionClosed)?.try_into().unwrap_or(c_int::MAX))
+    })
 }
 
 /// Whether two ids name the same view; 1 or 0. See `SP_equal_group_ids(3)`.
@@ -264,7 +305,8 @@ pub unsafe extern "C" fn SP_strerror(error: c_int) -> *const c_char {
     meaning(error).as_ptr()
 }
 
-/// Prints an error code and its meaning to standard output. See `SP_error(3)`.
+/// Prints an error code and its meaning to standard output, through C's `stdout` and in
+/// order with what the program prints there. See `SP_error(3)`.
 ///
 /// # Safety
 ///
@@ -272,30 +314,46 @@ pub unsafe extern "C" fn SP_strerror(error: c_int) -> *const c_char {
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
 pub unsafe extern "C" fn SP_error(error: c_int) {
     code(|| {
-        let text = meaning(error).to_str().unwrap_or_default();
-        // There is no one to tell that this failed.
-        let _ = writeln!(io::stdout(), "SP_error: ({error}) {text}");
+        // SAFETY: the format takes one int and one text that ends in a zero.
+        unsafe { libc::printf(c"SP_error: (%d) %s\n".as_ptr(), error, meaning(error).as_ptr()) };
         Ok(0)
     });
 }
 
-/// Calls `body`, and makes a code of what comes of it.
-#[inline]
-fn code(body: impl FnOnce() -> Result<c_int, ErrorCode>) -> c_int {
-    // What a panic leaves half done is behind locks and atomics.
-    let code = || body().unwrap_or_else(ErrorCode::code);
-    catch_unwind(AssertUnwindSafe(code)).unwrap_or(SP_BUG)
+/// # Safety
+///
+/// `group` is null or ends in a zero.
+unsafe fn group_name(group: *const c_char) -> Result<GroupName, ErrorCode> {
+    // SAFETY: as the caller promises.
+    let group = unsafe { c_bytes(group) };
+    GroupName::new(group).map_err(|_| ErrorCode::IllegalGroup)
 }
 
-/// Calls `body` with the session of a mailbox.
-#[inline]
-fn with_session(mbox: mailbox, body: impl FnOnce(&Session) -> Result<c_int, ErrorCode>) -> c_int {
-    code(|| body(&*table::get(mbox)?))
+/// How far a call on a session has come.
+enum Progress {
+    Done(c_int),
+    Wait(Ready),
 }
 
-/// The descriptor is closed here, or by the last thread that is still in.
-fn kill(mbox: mailbox) {
-    if let Ok(session) = table::remove(mbox) {
-        session.kill();
-    }
+/// Calls `body` with the session of a mailbox until it is done.
+#[inline]
+fn complete_on(
+    mbox: mailbox,
+    body: impl Fn(&Session) -> Result<Progress, ErrorCode> + Copy,
+) -> c_int {
+    let go_on = || {
+        let session = match held::take() {
+            Some(Held::Session(session)) => session,
+            _ => table::get(mbox)?,
+        };
+        match body(&session)? {
+            Progress::Done(code) => Ok(Step::Done(code)),
+            Progress::Wait(ready) => {
+                let wait = Wait::descriptor(session.mailbox(), ready, None);
+                held::hold(Held::Session(session))?;
+                Ok(Step::Wait(wait))
+            }
+        }
+    };
+    complete(|_| attempt(go_on))
 }

@@ -1,23 +1,25 @@
 //! The authentication methods that an application has set for its connects.
 
-use std::ffi::c_void;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ffi::{c_int, c_void};
+use std::mem;
 use std::sync::{Mutex, PoisonError};
 
-use spread_wire::handshake::{AUTH_NAME, AUTH_NULL};
+use spread_wire::handshake::AUTH_NAME;
 
 use crate::types::auth_function;
 
-/// A method, and how the application does its part of it.
+/// A method of the application.
 #[derive(Clone)]
 pub(crate) struct Method {
-    name: String,
-    exchange: Option<Exchange>,
+    pub(crate) name: String,
+    pub(crate) exchange: Exchange,
 }
 
-#[derive(Clone, Copy)]
-struct Exchange {
-    function: auth_function,
+/// How the application does its part of a method.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exchange {
+    /// The thread may be cancelled in it, which unwinds.
+    function: unsafe extern "C-unwind" fn(c_int, *mut c_void) -> c_int,
     data: *mut c_void,
 }
 
@@ -26,7 +28,7 @@ struct Exchange {
 unsafe impl Send for Exchange {}
 
 impl Method {
-    /// A method of the application; `None` if it cannot be one's name.
+    /// Returns `None` if the name cannot be that of a method.
     ///
     /// # Safety
     ///
@@ -38,33 +40,36 @@ impl Method {
         data: *mut c_void,
     ) -> Option<Method> {
         let name = str::from_utf8(name).ok().filter(|name| name.len() < AUTH_NAME)?;
-        Some(Method { name: name.to_owned(), exchange: Some(Exchange { function, data }) })
+        // SAFETY: both are functions in C, with the same arguments; only what the caller
+        // expects of an unwind is different.
+        let function = unsafe {
+            mem::transmute::<
+                unsafe extern "C" fn(c_int, *mut c_void) -> c_int,
+                unsafe extern "C-unwind" fn(c_int, *mut c_void) -> c_int,
+            >(function)
+        };
+        Some(Method { name: name.to_owned(), exchange: Exchange { function, data } })
     }
+}
 
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Does the client's part; `false` if it gives up.
-    pub(crate) fn exchange(&self, fd: BorrowedFd<'_>) -> bool {
-        self.exchange.is_none_or(|Exchange { function, data }| {
-            // SAFETY: the method is set, or was when this connect began.
-            unsafe { function(fd.as_raw_fd(), data) != 0 }
-        })
+impl Exchange {
+    /// Does the client's part of the method; returns 0 if it gives up. Nothing of the caller
+    /// may have a destructor: the thread may be cancelled.
+    pub(crate) fn call(self, fd: c_int) -> c_int {
+        // SAFETY: the method is set, or was when this connect began.
+        unsafe { (self.function)(fd, self.data) }
     }
 }
 
 /// `None` as long as the application has set nothing.
 static METHODS: Mutex<Option<Vec<Method>>> = Mutex::new(None);
 
-/// Has later connects use these methods.
+/// Sets the methods of later connects.
 pub(crate) fn set(methods: Vec<Method>) {
     *METHODS.lock().unwrap_or_else(PoisonError::into_inner) = Some(methods);
 }
 
-/// The methods for a connect that begins now.
-pub(crate) fn methods() -> Vec<Method> {
-    let methods = METHODS.lock().unwrap_or_else(PoisonError::into_inner);
-    let without = || vec![Method { name: AUTH_NULL.to_owned(), exchange: None }];
-    methods.clone().unwrap_or_else(without)
+/// The methods for a connect that begins now; `None` if the application has not set any.
+pub(crate) fn methods() -> Option<Vec<Method>> {
+    METHODS.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }

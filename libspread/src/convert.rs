@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use spread_wire::{ErrorCode, GroupName, Name, PrivateGroup, ServiceType};
 
-use crate::receive::{Outcome, Received};
-use crate::socket::Piece;
+use crate::receive::{Outcome, Piece, Received};
 use crate::types::{MAX_GROUP_NAME, scat_element, scatter, service, sp_time};
 
 /// [`MAX_GROUP_NAME`], for arrays.
@@ -59,6 +58,7 @@ pub(crate) fn results_of(received: &Received) -> (c_int, c_int, c_int) {
             let groups = if groups_cut { -count(groups) } else { count(groups) };
             (code, groups, c_int::from(foreign_sender))
         }
+        Outcome::Illegal => (ErrorCode::IllegalMessage.code(), 0, 0),
     }
 }
 
@@ -202,6 +202,21 @@ pub(crate) unsafe fn room<'a, T>(array: *mut c_void, len: c_int) -> &'a mut [T] 
             unsafe { slice::from_raw_parts_mut(array.cast(), len) }
         }
         _ => &mut [],
+    }
+}
+
+/// Writes a name and a zero behind it, and leaves alone what follows: there are programs
+/// that have less room than they should.
+///
+/// # Safety
+///
+/// `to` can be written through for as many bytes.
+pub(crate) unsafe fn write_text(to: *mut c_char, name: Name) {
+    let text = name.as_bytes();
+    // SAFETY: there is room for the text and a zero, and they do not overlap.
+    unsafe {
+        to.cast::<u8>().copy_from_nonoverlapping(text.as_ptr(), text.len());
+        to.add(text.len()).write(0);
     }
 }
 

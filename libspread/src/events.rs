@@ -16,9 +16,9 @@ mod wake;
 use std::ffi::{c_int, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub(crate) use descriptors::{Callback, Descriptors, Kind, Priority};
-pub(crate) use run::{exit, run};
-pub(crate) use time::{Moment, now, pause, wall_clock};
+pub(crate) use descriptors::{Callback, Descriptors, Kind, Polled, Priority};
+pub(crate) use run::{Action, Round, exit};
+pub(crate) use time::{Moment, now, wall_clock};
 pub(crate) use timers::{Timer, Timers};
 
 /// What the application has asked for.

@@ -1,8 +1,8 @@
 //! A drop-in for `libspread`, the C client library of the [Spread toolkit].
 //!
-//! The functions have the C interface of the original, as described in its
-//! manual pages and in `include/sp.h`; beneath them is
-//! [`spread_wire`] and safe Rust. They are reached in two ways:
+//! The functions have the C interface of the original, as described in its manual pages and
+//! in `include/sp.h`. They are a thin skin over [`spread_core`]: C arguments to Rust values
+//! and back, the table of mailboxes, and the event loop. They are reached in two ways:
 //!
 //! - as Rust functions of this crate, through which `spread-sys` bundles the
 //!   library with a Rust program;
@@ -35,44 +35,65 @@
 //!
 //! # What a caller can rely on
 //!
-//! - A mailbox is a descriptor that polls readable whenever a message can be
-//!   received. The queue of the kernel begins with a whole message or with the
-//!   one that is on its way: a frame leaves it in one piece, and as long as a
-//!   whole message waits in the library, the queue is not empty. So who finds a
-//!   whole frame at the head of the queue can receive without blocking. But do
-//!   not insist on a whole frame if it is large: one of more than some 25 KB can
-//!   be too much for the window of TCP, and comes only as far as it is received.
-//!   Take it off the queue in pieces then, the last one included; the library keeps
-//!   nothing of a message of which it has seen a part.
-//! - Every function may be called from every thread. [`SP_kill`] wakes the
-//!   threads that wait in other functions of the mailbox, and the number of
-//!   its descriptor is not used again before they are out.
-//! - A number that is no mailbox is [`ILLEGAL_SESSION`], and the descriptor
-//!   behind it is left alone.
-//! - After [`CONNECTION_CLOSED`] a mailbox answers [`NET_ERROR_ON_SESSION`]
-//!   until it is killed.
-//! - The child of a `fork` does not own its parent's mailboxes: there they are
-//!   [`ILLEGAL_SESSION`]. It may connect by itself. (A child by `vfork` or by
-//!   a bare `clone` goes unnoticed.)
-//! - No signal is raised and no disposition changed; descriptors do not
-//!   survive `exec`.
-//! - A panic does not cross into C: the call returns [`SP_BUG`].
+//! **Readiness.** A mailbox is a descriptor that polls readable while a message can be
+//! received, although the library reads ahead. While a whole message is undelivered, the
+//! socket's queue is not empty. What has come of a message that is not whole is taken off the
+//! queue, so the descriptor does not poll readable for it again and again. A message that is
+//! too short of memory for the caller stays, and the descriptor readable.
+//!
+//! **Threads.** Every function may be called from every thread.
+//! - No lock is held while a call waits. Several threads may send, receive and poll in one
+//!   mailbox; each message is received whole by one of them.
+//! - [`SP_kill`] and [`SP_disconnect`] end the calls that wait in the mailbox. These and all
+//!   later ones return [`ILLEGAL_SESSION`]. No call receives a message after [`SP_kill`]
+//!   has returned or [`SP_disconnect`] has begun.
+//! - The number of a mailbox is not used again before all calls have left it.
+//! - [`SP_disconnect`] takes one second at most, whatever the daemon does.
+//!
+//! **Cancellation.** A thread may be cancelled (`pthread_cancel(3)`) while it waits in any
+//! function, and in a callback or an authentication function. It ends alone: the mailbox,
+//! the others and the event loop go on, and no descriptor is left open.
+//! - A message whose sending had begun is completed before the next one is sent.
+//! - A cancelled receive loses nothing: the next receive gets the message.
+//! - A cancelled disconnect closes the mailbox at once.
+//!
+//! A signal handler may leave a function by `siglongjmp(3)` while that waits. What the call
+//! held is released by the next call of the thread that can wait, or by [`SP_kill`].
+//!
+//! **Fork.** The child of a `fork` can use its parent's mailboxes, with what was received
+//! ahead; so a program may connect and then become a daemon. Only one of the processes
+//! should go on with a mailbox.
+//! - [`SP_kill`] in the other one only closes the descriptor, unless a thread of that process
+//!   is inside the mailbox: to wake it, the connection is shut down, which ends it for all.
+//! - [`SP_disconnect`] ends it for all.
+//! - A mailbox in which another thread was receiving or sending at the moment of the fork,
+//!   rather than waiting, has failed in the child: [`NET_ERROR_ON_SESSION`].
+//! - A child by `vfork` or by a bare `clone` goes unnoticed.
+//!
+//! **Errors.** A number that is no mailbox is [`ILLEGAL_SESSION`], and the descriptor behind
+//! it is left alone. After [`CONNECTION_CLOSED`] a mailbox returns [`NET_ERROR_ON_SESSION`]
+//! until it is killed or disconnected. A panic does not cross into C: the call returns
+//! [`SP_BUG`].
+//!
+//! **The process.** No signal is raised and no disposition changed; descriptors do not
+//! survive `exec`. To look a host name up a connect starts a thread. What [`SP_error`] prints
+//! goes through C's `stdout`.
 //!
 //! [Spread toolkit]: https://www.spread.org
 
-mod address;
 mod api;
 mod auth;
 mod connect;
 mod convert;
 mod events;
-mod fork;
+mod gate;
+mod held;
 mod membership;
 mod receive;
 mod session;
-mod socket;
 mod table;
 mod types;
+mod wait;
 
 pub use api::auth::{SP_set_auth_method, SP_set_auth_methods};
 pub use api::event::{
@@ -83,7 +104,7 @@ pub use api::event::{
 };
 pub use api::message::{
     SP_multicast, SP_multigroup_multicast, SP_multigroup_scat_multicast, SP_receive,
-    SP_scat_multicast, SP_scat_receive, message_ready, multicast_frames,
+    SP_scat_multicast, SP_scat_receive,
 };
 pub use api::view::{
     SP_get_memb_info, SP_get_vs_set_members, SP_get_vs_sets_info, SP_scat_get_memb_info,

@@ -1,31 +1,18 @@
-//! One session: its state, and what it sends.
+//! One session: a connection, and who may receive from it.
 
 use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, TryLockError};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use spread_core::{Closing, Connection, Error, Inbox, Ready, Sent};
 use spread_wire::limits::{MAX_BODY_AND_GROUPS, MAX_GROUPS, NAME_FIELD};
-use spread_wire::{
-    ByteOrder, ErrorCode, GroupName, HEADER_LEN, Header, Hint, Limits, Name, PrivateGroup,
-    ServiceType,
-};
+use spread_wire::{ErrorCode, Name, ServiceType};
 
-use crate::fork;
-use crate::receive::{Buffers, ReadAhead, Received};
-use crate::socket::Stream;
+use crate::gate::{Gate, Shut};
 use crate::types::mailbox;
 
-const ACTIVE: u8 = 0;
-const FAILED: u8 = 1;
-const KILLED: u8 = 2;
-
-/// Bytes of multicasts from which on the next ones are left for another call:
-/// more than a socket usually takes at once.
-const BATCH: usize = 256 * 1024;
-
-/// How long a disconnect waits for the daemon at most.
+/// How long a disconnect takes at most.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// A session with a daemon.
@@ -34,295 +21,191 @@ const LINGER: Duration = Duration::from_secs(1);
 /// of the mailbox belongs to it for as long as any thread works with it.
 #[derive(Debug)]
 pub(crate) struct Session {
-    stream: Stream,
-    private_group: Name,
+    connection: Connection,
+    gate: Gate<Inbox>,
+    /// The process that it belongs to, as [`spread_os::generation`] counts.
     generation: u32,
-    state: AtomicU8,
-    sending: Mutex<()>,
-    receiving: Mutex<ReadAhead>,
-    /// See [`ReadAhead::held`].
-    held: AtomicUsize,
+    is_inherited: bool,
 }
 
 impl Session {
-    pub(crate) fn new(stream: Stream, private_group: PrivateGroup) -> Session {
+    pub(crate) fn new(connection: Connection) -> Session {
+        let (gate, generation) = (Gate::new(Inbox::default()), spread_os::generation());
+        Session { connection, gate, generation, is_inherited: false }
+    }
+
+    /// Takes the session over in the child of a fork, along with what has been received
+    /// ahead. The session that was the parent's is not to be used or dropped any more.
+    ///
+    /// It has failed in the child if another thread was receiving or sending at the fork;
+    /// not if it was waiting.
+    pub(crate) fn in_child(&self) -> Session {
         Session {
-            stream,
-            private_group: private_group.into(),
-            generation: fork::generation(),
-            state: AtomicU8::new(ACTIVE),
-            sending: Mutex::new(()),
-            receiving: Mutex::new(ReadAhead::default()),
-            held: AtomicUsize::new(0),
+            connection: self.connection.in_child(),
+            gate: self.gate.in_child(),
+            generation: spread_os::generation(),
+            is_inherited: true,
         }
     }
 
+    /// Whether it is another process that it belongs to.
+    #[inline]
+    pub(crate) fn is_of_parent(&self) -> bool {
+        self.generation != spread_os::generation()
+    }
+
     /// The number of its descriptor.
+    #[inline]
     pub(crate) fn mailbox(&self) -> mailbox {
-        self.stream.as_fd().as_raw_fd()
+        self.connection.as_raw_fd()
     }
 
     /// The client's own private group.
     pub(crate) fn private_group(&self) -> Name {
-        self.private_group
+        self.connection.private_group().into()
     }
 
-    /// The process that connected it, as [`fork::generation`] counts.
-    pub(crate) fn generation(&self) -> u32 {
-        self.generation
-    }
-
-    /// Joins a group.
-    pub(crate) fn join(&self, group: GroupName) -> Result<(), ErrorCode> {
-        self.send(ServiceType::JOIN, &[group.into()], 0, &[]).map(drop)
-    }
-
-    /// Leaves a group.
-    pub(crate) fn leave(&self, group: GroupName) -> Result<(), ErrorCode> {
-        self.send(ServiceType::LEAVE, &[group.into()], 0, &[]).map(drop)
-    }
-
-    /// Tells the daemon that the session ends, and waits a moment for it to end
-    /// its side.
-    ///
-    /// To close a TCP connection with messages unread is to reset it, and what
-    /// was sent just before may then never reach the daemon.
-    pub(crate) fn disconnect(&self) -> Result<(), ErrorCode> {
-        self.send(ServiceType::KILL, &[self.private_group], 0, &[])?;
-        self.stream.drain(Instant::now() + LINGER);
-        Ok(())
-    }
-
-    /// Sends a message that lies in any number of pieces; returns its length.
+    /// Sends a message as far as there is room; what has begun is sent by
+    /// [`flush`](Session::flush). A multicast lies in any number of pieces.
     ///
     /// # Errors
     ///
-    /// - `IllegalService`: not exactly one service, with or without
-    ///   `SELF_DISCARD`.
-    /// - `IllegalGroup`: no group.
     /// - `MessageTooLong`: more groups or bytes than real Spread delivers.
-    /// - `NetErrorOnSession`, `ConnectionClosed`: the session has failed.
-    pub(crate) fn multicast(
-        &self,
-        service_type: ServiceType,
-        groups: &[Name],
-        message_type: i16,
-        body: &[IoSlice<'_>],
-    ) -> Result<usize, ErrorCode> {
-        if !is_multicast(service_type) {
-            return Err(ErrorCode::IllegalService);
-        }
-        if groups.is_empty() {
-            return Err(ErrorCode::IllegalGroup);
-        }
-        self.send(service_type, groups, message_type, body)
-    }
-
-    /// Sends multicasts that are encoded one after the other, as many as there is
-    /// room for, but at least one; returns how many bytes they had. The sender's
-    /// name in them is filled in.
-    ///
-    /// # Errors
-    ///
-    /// - `IllegalMessage`: not a whole multicast at the beginning or after another
-    ///   one; nothing has been sent.
-    /// - `NetErrorOnSession`, `ConnectionClosed`: the session has failed.
-    pub(crate) fn multicast_frames(&self, frames: &mut [u8]) -> Result<usize, ErrorCode> {
-        let most = self.sign(frames)?;
-        let frames = &frames[..most];
-        self.check()?;
-        let _sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
-        self.check()?;
-        let failed = |_| self.fail(ErrorCode::ConnectionClosed);
-        let sent = self.stream.send_some(frames).map_err(failed)?;
-        // Most often all of them have gone.
-        let mut end = if sent == frames.len() { sent } else { 0 };
-        while end < sent {
-            end += header_of(&frames[end..]).ok_or(ErrorCode::Bug)?.frame_len();
-        }
-        // Nothing can go between the parts of a message.
-        self.stream.send(&mut [IoSlice::new(&frames[sent..end])]).map_err(failed)?;
-        Ok(end)
-    }
-
-    /// Checks the multicasts that go out with one call and fills in their sender;
-    /// returns how many bytes they have.
-    fn sign(&self, frames: &mut [u8]) -> Result<usize, ErrorCode> {
-        let mut end = 0;
-        while end < frames.len() && end < BATCH {
-            let frame = &mut frames[end..];
-            let header = header_of(frame).filter(|header| header.frame_len() <= frame.len());
-            let header = header.ok_or(ErrorCode::IllegalMessage)?;
-            if header.order != ByteOrder::NATIVE
-                || header.num_groups == 0
-                || !is_multicast(header.service_type)
-            {
-                return Err(ErrorCode::IllegalMessage);
-            }
-            let signed = Header { name: self.private_group, ..header };
-            frame[..HEADER_LEN].copy_from_slice(&signed.encode());
-            end += header.frame_len();
-        }
-        if end == 0 { Err(ErrorCode::IllegalMessage) } else { Ok(end) }
-    }
-
-    /// Receives a message, or says what it takes to receive it.
-    ///
-    /// # Errors
-    ///
-    /// - `IllegalMessage`: what the daemon sent is no message; the session has
-    ///   failed.
-    /// - `NetErrorOnSession`, `ConnectionClosed`: as for
-    ///   [`multicast`](Self::multicast).
+    /// - `NetErrorOnSession`, `ConnectionClosed`, `IllegalSession`: the session has failed or
+    ///   ended.
     #[inline]
-    pub(crate) fn receive(
-        &self,
-        cut: bool,
-        buffers: Buffers<'_, '_>,
-    ) -> Result<Received, ErrorCode> {
-        self.check()?;
-        let mut receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
-        self.check()?;
-        let received = receiving.receive(&self.stream, &self.private_group, cut, buffers);
-        self.held.store(receiving.held(), Ordering::Release);
-        received.map_err(|code| self.fail(code))
-    }
-
-    /// Whether a receive would not wait; it would while another thread receives.
-    ///
-    /// # Errors
-    ///
-    /// As for [`receive`](Self::receive).
-    pub(crate) fn is_ready(&self) -> Result<bool, ErrorCode> {
-        Ok(self.sees_message()?.unwrap_or(false))
-    }
-
-    /// As [`is_ready`](Self::is_ready), but `None` while another thread receives.
-    fn sees_message(&self) -> Result<Option<bool>, ErrorCode> {
-        self.check()?;
-        let mut receiving = match self.receiving.try_lock() {
-            Ok(receiving) => receiving,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(None),
-        };
-        self.check()?;
-        let ready = receiving.is_ready(&self.stream);
-        self.held.store(receiving.held(), Ordering::Release);
-        ready.map(Some).map_err(|code| self.fail(code))
-    }
-
-    /// Bytes that have come and not been received; 0 if they are not a whole message.
-    ///
-    /// # Errors
-    ///
-    /// `ConnectionClosed` if there are none and none will come.
-    pub(crate) fn poll(&self) -> Result<usize, ErrorCode> {
-        if self.sees_message()? == Some(false) {
-            return Ok(0);
-        }
-        loop {
-            let held = self.held.load(Ordering::Acquire);
-            let queued = self.stream.queued().map_err(|_| ErrorCode::ConnectionClosed)?;
-            // A receiver may have come between the two.
-            if self.held.load(Ordering::Acquire) == held {
-                // The last message may have nothing but a header.
-                let last = (held == HEADER_LEN).then_some(0);
-                return Ok(held + queued.or(last).ok_or(ErrorCode::ConnectionClosed)?);
-            }
-        }
-    }
-
-    /// Ends the session: whoever waits in it wakes up.
-    pub(crate) fn kill(&self) {
-        self.state.store(KILLED, Ordering::Release);
-        self.stream.shutdown();
-    }
-
-    fn send(
+    pub(crate) fn send(
         &self,
         service_type: ServiceType,
         groups: &[Name],
         message_type: i16,
         body: &[IoSlice<'_>],
-    ) -> Result<usize, ErrorCode> {
+    ) -> Result<Sent, ErrorCode> {
         let total = body.iter().try_fold(groups.len() * NAME_FIELD, |n, b| n.checked_add(b.len()));
-        let total = total.filter(|&total| total <= MAX_BODY_AND_GROUPS);
-        let total = total.ok_or(ErrorCode::MessageTooLong)?;
-        if groups.len() > MAX_GROUPS {
+        if groups.len() > MAX_GROUPS || total.is_none_or(|total| total > MAX_BODY_AND_GROUPS) {
             return Err(ErrorCode::MessageTooLong);
         }
-
-        let data_len = total - groups.len() * NAME_FIELD;
-        let header = Header {
-            service_type,
-            name: self.private_group,
-            num_groups: groups.len(),
-            hint: Hint::new(message_type, ByteOrder::NATIVE),
-            data_len,
-            order: ByteOrder::NATIVE,
-        };
-        let mut head = [0; HEADER_LEN + MAX_GROUPS * NAME_FIELD];
-        head[..HEADER_LEN].copy_from_slice(&header.encode());
-        let (fields, _) = head[HEADER_LEN..].as_chunks_mut::<NAME_FIELD>();
-        for (field, group) in fields.iter_mut().zip(groups) {
-            *field = *group.as_field();
-        }
-        // Short messages go in one piece, which takes the kernel less time.
-        let mut len = HEADER_LEN + groups.len() * NAME_FIELD;
-        let is_short = len + data_len <= head.len();
-        if is_short {
-            for piece in body {
-                head[len..len + piece.len()].copy_from_slice(piece);
-                len += piece.len();
-            }
-        }
-        let head = &head[..len];
-        let slice = IoSlice::new(head);
-
-        self.check()?;
-        let _sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
-        self.check()?;
-        let sent = match body {
-            _ if is_short => self.stream.send_all(head),
-            [one] => self.stream.send(&mut [slice, *one]),
-            many => self.stream.send(&mut [&[slice], many].concat()),
-        };
-        // Part of a message may have gone, and nothing can follow it.
-        sent.map(|()| data_len).map_err(|_| self.fail(ErrorCode::ConnectionClosed))
+        self.gate.check().map_err(shut)?;
+        self.connection.try_send(service_type, groups, message_type, body).map_err(code_of)
     }
 
-    fn check(&self) -> Result<(), ErrorCode> {
-        match self.state.load(Ordering::Acquire) {
-            ACTIVE => Ok(()),
-            FAILED => Err(ErrorCode::NetErrorOnSession),
-            _ => Err(ErrorCode::IllegalSession),
-        }
+    /// Sends the rest of what has begun as far as there is room; says whether that is all.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Session::send).
+    pub(crate) fn flush(&self) -> Result<bool, ErrorCode> {
+        self.gate.check().map_err(shut)?;
+        self.connection.try_flush().map_err(code_of)
     }
 
-    /// Notes that the session is of no more use, and wakes whoever waits in it.
-    fn fail(&self, code: ErrorCode) -> ErrorCode {
-        let changed =
-            self.state.compare_exchange(ACTIVE, FAILED, Ordering::AcqRel, Ordering::Acquire);
-        match changed {
-            Ok(_) => {
-                self.stream.shutdown();
-                code
-            }
-            // What went wrong is the kill or the failure seen elsewhere.
-            Err(_) => ErrorCode::ConnectionClosed,
+    /// Calls `body` while no other thread receives, which it must not wait for anything in.
+    ///
+    /// # Errors
+    ///
+    /// - `IllegalMessage`: what the daemon sent is no message; the session has failed.
+    /// - `NetErrorOnSession`, `ConnectionClosed`, `IllegalSession`: as for
+    ///   [`send`](Session::send).
+    #[inline]
+    pub(crate) fn receive<T>(
+        &self,
+        body: impl FnOnce(&mut Inbox, &Connection) -> Result<T, Error>,
+    ) -> Result<T, ErrorCode> {
+        let mut inbox = self.gate.enter().map_err(shut)?;
+        body(&mut inbox, &self.connection).map_err(code_of)
+    }
+
+    /// Lets no call of this process use the session any more, for it has lost its number.
+    pub(crate) fn abandon(&self) {
+        self.gate.end();
+    }
+
+    /// Ends the session, whose handle is that of the table. Calls that wait in it wake up.
+    ///
+    /// If there is none, the socket is closed and not shut down: another process may have
+    /// it as well.
+    pub(crate) fn kill(self: Arc<Session>) {
+        self.gate.end();
+        // The table has given out no handle since it gave this one away.
+        if Arc::strong_count(&self) > 1 {
+            self.connection.shut_down();
         }
     }
 }
 
-/// Whether the type is one service, with or without `SELF_DISCARD`.
-fn is_multicast(service_type: ServiceType) -> bool {
-    service_type.service().is_some()
-        && (ServiceType::REGULAR | ServiceType::SELF_DISCARD).contains(service_type)
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.is_inherited {
+            // SAFETY: the descriptor is open, and this was the last handle on it in this
+            // process: those of the parent's sessions are never used or dropped here.
+            drop(unsafe { OwnedFd::from_raw_fd(self.mailbox()) });
+        }
+    }
 }
 
-/// The header of a frame that a client may send.
-fn header_of(frame: &[u8]) -> Option<Header> {
-    let limits =
-        Limits { groups: MAX_GROUPS, data: MAX_BODY_AND_GROUPS, total: MAX_BODY_AND_GROUPS };
-    Header::decode(frame.first_chunk()?, limits).ok()
+/// A disconnect under way. When it is dropped the connection is over, in all processes.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    session: Arc<Session>,
+    deadline: Instant,
+    is_told: bool,
+}
+
+impl Ending {
+    /// Begins to disconnect a session, whose handle is that of the table. From here on
+    /// nobody receives, so nobody receives a part of what is drained.
+    pub(crate) fn new(session: Arc<Session>) -> Ending {
+        session.gate.end();
+        Ending { session, deadline: Instant::now() + LINGER, is_told: false }
+    }
+
+    /// Goes on as far as that is possible without waiting: sends the rest of a message that
+    /// has begun, tells the daemon, and waits until it has ended its side. Returns what to
+    /// wait for, and for how long; `None` if the disconnect is over.
+    pub(crate) fn next(&mut self) -> Option<(mailbox, Ready, Duration)> {
+        let ready = self.advance()?;
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        // The daemon may send for ever.
+        (!left.is_zero()).then(|| (self.session.mailbox(), ready, left))
+    }
+
+    /// If the daemon cannot be told, it sees the socket close.
+    fn advance(&mut self) -> Option<Ready> {
+        let connection = &self.session.connection;
+        if !self.is_told {
+            let own = [self.session.private_group()];
+            if connection.try_send(ServiceType::KILL, &own, 0, &[]).ok()? == Sent::Nothing {
+                return Some(Ready::ToWrite);
+            }
+            self.is_told = true;
+        }
+        match connection.try_close().ok()? {
+            Closing::Wait(ready) => Some(ready),
+            // Between two steps the thread can be cancelled.
+            Closing::Again => Some(Ready::ToRead),
+            Closing::Done => None,
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.session.connection.shut_down();
+    }
+}
+
+fn shut(shut: Shut) -> ErrorCode {
+    match shut {
+        Shut::Failed => ErrorCode::NetErrorOnSession,
+        Shut::Ended => ErrorCode::IllegalSession,
+    }
+}
+
+fn code_of(error: Error) -> ErrorCode {
+    match error {
+        Error::Closed => ErrorCode::ConnectionClosed,
+        Error::Protocol(_) => ErrorCode::IllegalMessage,
+        Error::ShutDown => ErrorCode::IllegalSession,
+        _ => ErrorCode::NetErrorOnSession,
+    }
 }

@@ -1,26 +1,88 @@
 //! Which mailbox number is which session.
 //!
-//! The number of a mailbox is that of its descriptor, so the table is an array
-//! by descriptor. There is no lock over all of it: a slot has its own, held
-//! only to take a handle on the session, and pages of slots come into being
-//! when their first descriptor does, and stay.
+//! The number of a mailbox is that of its descriptor, so the table is an array by
+//! descriptor. There is no lock over all of it: each number has its own, held only to take
+//! a handle on the session, and pages of numbers come into being when their first
+//! descriptor does, and stay.
+//!
+//! The child of a fork has locks of its own, since a thread of the parent may have held one
+//! at the fork, and takes over each session when it first uses it.
 
 use std::array;
-use std::mem;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use spread_os::PerProcess;
 use spread_wire::ErrorCode;
 
-use crate::fork;
 use crate::session::Session;
 use crate::types::mailbox;
 
 const PAGE: usize = 256;
 const PAGES: usize = 4096;
 
-type Slot = Mutex<Option<Arc<Session>>>;
+struct Page {
+    /// A session here is one handle on it, from `Arc::into_raw`. Changed with the lock only.
+    sessions: [AtomicPtr<Session>; PAGE],
+    locks: PerProcess<[Mutex<()>; PAGE]>,
+}
 
-static TABLE: [OnceLock<Box<[Slot; PAGE]>>; PAGES] = [const { OnceLock::new() }; PAGES];
+/// The pages, each null until it is needed.
+static TABLE: [AtomicPtr<Page>; PAGES] = [const { AtomicPtr::new(ptr::null_mut()) }; PAGES];
+
+/// A number of the table, locked.
+struct Slot {
+    session: &'static AtomicPtr<Session>,
+    _lock: MutexGuard<'static, ()>,
+}
+
+impl Slot {
+    /// The number of a mailbox; `None` if none has had it.
+    #[inline]
+    fn of(mbox: mailbox) -> Option<Slot> {
+        let number = usize::try_from(mbox).ok()?;
+        let page = TABLE.get(number / PAGE)?.load(Ordering::Acquire);
+        // SAFETY: it is null or was leaked by `page`.
+        unsafe { page.as_ref() }.map(|page| Slot::lock(page, number))
+    }
+
+    #[inline]
+    fn lock(page: &'static Page, number: usize) -> Slot {
+        let locks = page.locks.get(|| array::from_fn(|_| Mutex::default()));
+        let number = number % PAGE;
+        let lock = locks[number].lock().unwrap_or_else(PoisonError::into_inner);
+        Slot { session: &page.sessions[number], _lock: lock }
+    }
+
+    /// The session, which is this process's own from here on.
+    #[inline]
+    fn session(&self) -> Option<&Session> {
+        let session = self.session.load(Ordering::Acquire);
+        // SAFETY: it is null, or the table has a handle on it, and keeps that for as long as
+        // this slot is locked.
+        let session = unsafe { session.as_ref() }?;
+        if session.is_of_parent() {
+            // The handle of the parent's is not dropped.
+            self.put(Arc::new(session.in_child()));
+            return self.session();
+        }
+        Some(session)
+    }
+
+    fn put(&self, session: Arc<Session>) {
+        self.session.store(Arc::into_raw(session).cast_mut(), Ordering::Release);
+    }
+
+    /// The table's handle on its session.
+    fn take(self) -> Option<Arc<Session>> {
+        self.session()?;
+        let session = self.session.swap(ptr::null_mut(), Ordering::AcqRel);
+        // SAFETY: it is not null, so it is a handle of the table, which does not have it any
+        // more.
+        Some(unsafe { Arc::from_raw(session) })
+    }
+}
 
 /// Enters a session.
 ///
@@ -28,48 +90,66 @@ static TABLE: [OnceLock<Box<[Slot; PAGE]>>; PAGES] = [const { OnceLock::new() };
 ///
 /// `RejectQuota` if its descriptor is beyond the table, which has room for a
 /// million: as many as Linux opens.
-pub(crate) fn insert(session: Arc<Session>) -> Result<mailbox, ErrorCode> {
+pub(crate) fn insert(session: Session) -> Result<mailbox, ErrorCode> {
     let mbox = session.mailbox();
     let number = usize::try_from(mbox).map_err(|_| ErrorCode::Bug)?;
-    let page = TABLE.get(number / PAGE).ok_or(ErrorCode::RejectQuota)?;
-    let page = page.get_or_init(|| Box::new(array::from_fn(|_| Slot::default())));
-    let slot = &page[number % PAGE];
-    let former = slot.lock().unwrap_or_else(PoisonError::into_inner).replace(session);
+    let page = page(TABLE.get(number / PAGE).ok_or(ErrorCode::RejectQuota)?);
+    let slot = Slot::lock(page, number);
     // Someone has closed the descriptor of the former session, and its number
     // now is that of the new one: dropping the former would close the new one.
-    mem::forget(former);
+    let former = slot.session.load(Ordering::Acquire);
+    // SAFETY: it is null, or the table has a handle on it, which is never dropped.
+    if let Some(former) = unsafe { former.as_ref() }
+        && !former.is_of_parent()
+    {
+        former.abandon();
+    }
+    slot.put(Arc::new(session));
     Ok(mbox)
 }
 
-/// The session of a mailbox of this process.
+/// The session of a mailbox.
 ///
 /// # Errors
 ///
 /// `IllegalSession` for any other number.
 #[inline]
 pub(crate) fn get(mbox: mailbox) -> Result<Arc<Session>, ErrorCode> {
-    let slot = slot(mbox)?.lock().unwrap_or_else(PoisonError::into_inner);
-    slot.as_ref().filter(|session| is_ours(session)).cloned().ok_or(ErrorCode::IllegalSession)
+    let slot = Slot::of(mbox).ok_or(ErrorCode::IllegalSession)?;
+    let session = ptr::from_ref(slot.session().ok_or(ErrorCode::IllegalSession)?);
+    // SAFETY: the table has a handle on it, and keeps that until the slot is unlocked; this
+    // makes another one.
+    unsafe {
+        Arc::increment_strong_count(session);
+        Ok(Arc::from_raw(session))
+    }
 }
 
-/// Takes the session of a mailbox out of the table.
+/// Takes the session of a mailbox out of the table: no call gets a handle on it any more.
 ///
 /// # Errors
 ///
 /// `IllegalSession` if there is none.
 pub(crate) fn remove(mbox: mailbox) -> Result<Arc<Session>, ErrorCode> {
-    let mut slot = slot(mbox)?.lock().unwrap_or_else(PoisonError::into_inner);
-    slot.take_if(|session| is_ours(session)).ok_or(ErrorCode::IllegalSession)
+    Slot::of(mbox).and_then(Slot::take).ok_or(ErrorCode::IllegalSession)
 }
 
-fn slot(mbox: mailbox) -> Result<&'static Slot, ErrorCode> {
-    let number = usize::try_from(mbox).map_err(|_| ErrorCode::IllegalSession)?;
-    let page = TABLE.get(number / PAGE).and_then(OnceLock::get);
-    page.map(|page| &page[number % PAGE]).ok_or(ErrorCode::IllegalSession)
-}
-
-/// A session belongs to the process that connected it. In the child of a fork
-/// it must be left alone: the socket is still the parent's.
-fn is_ours(session: &Session) -> bool {
-    session.generation() == fork::generation()
+fn page(page: &'static AtomicPtr<Page>) -> &'static Page {
+    let found = page.load(Ordering::Acquire);
+    // SAFETY: it is null or was leaked below.
+    if let Some(found) = unsafe { found.as_ref() } {
+        return found;
+    }
+    let sessions = array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
+    let new = Box::into_raw(Box::new(Page { sessions, locks: PerProcess::new() }));
+    match page.compare_exchange(found, new, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: it comes from a box, and is never freed from here on.
+        Ok(_) => unsafe { &*new },
+        Err(other) => {
+            // SAFETY: it was not published, so this is its only pointer.
+            drop(unsafe { Box::from_raw(new) });
+            // SAFETY: another thread has leaked it.
+            unsafe { &*other }
+        }
+    }
 }

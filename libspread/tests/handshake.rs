@@ -173,9 +173,22 @@ fn what_names_no_daemon_is_illegal_spread() {
 #[test]
 fn an_illegal_private_name_is_refused_without_a_connection() {
     let nobody = "1@127.0.0.1";
-    for name in ["elevenchars", "al#ce", "al ice", "\u{e9}"] {
+    for name in ["al#ce", "al ice", "\u{e9}", "ten bytes and more"] {
         assert_eq!(Client::connect(nobody, name).unwrap_err(), REJECT_ILLEGAL_NAME, "{name}");
     }
+}
+
+#[test]
+fn a_private_name_that_is_too_long_is_cut() {
+    let daemon = FakeDaemon::raw(Kind::Tcp, |mut stream| {
+        let mut request = [0; 15];
+        stream.read_exact(&mut request).unwrap();
+        assert_eq!(&request, b"\x05\x00\x01\x01\x0aelevenchar");
+        stream.write_all(b"\xfa").unwrap();
+    });
+    let refused = Client::connect(&daemon.address, "elevenchars").unwrap_err();
+    assert_eq!(refused, REJECT_NOT_UNIQUE);
+    daemon.finish();
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn a_number_is_not_used_again_while_someone_is_in() {
         }
         drop(first);
         let second = second_daemon.client();
-        assert_eq!(receiver.finish(), CONNECTION_CLOSED);
+        assert_eq!(receiver.finish(), ILLEGAL_SESSION);
         assert_eq!(second.poll(), 0);
         assert_eq!(second.join("g"), 0);
     }
@@ -188,7 +188,7 @@ fn a_descriptor_closed_by_hand_does_not_close_its_successor() {
 }
 
 #[test]
-fn a_forked_child_is_refused_and_harms_nothing() {
+fn a_forked_child_uses_the_mailbox_and_its_kill_harms_nothing() {
     let _alone = alone();
     let daemon = FakeDaemon::start(Kind::Tcp, |mut stream| stream.wait_for_end());
     let client = daemon.client();
@@ -196,10 +196,11 @@ fn a_forked_child_is_refused_and_harms_nothing() {
     // no other thread holds, and ends without destructors.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        let refused = client.poll() == ILLEGAL_SESSION && client.join("g") == ILLEGAL_SESSION;
+        let is_used = client.poll() == 0 && client.join("g") == 0;
         kill(client.mbox);
+        let is_ended = !is_open(client.mbox) && client.poll() == ILLEGAL_SESSION;
         // SAFETY: ends the child.
-        unsafe { libc::_exit(if refused && is_open(client.mbox) { 0 } else { 1 }) };
+        unsafe { libc::_exit(if is_used && is_ended { 0 } else { 1 }) };
     }
     assert!(child > 0);
     let mut status = -1;

@@ -20,11 +20,16 @@ fn sizes() -> impl Iterator<Item = usize> {
     })
 }
 
+/// Whether a receive would not wait.
+fn is_ready(client: &Client) -> bool {
+    client.poll() != 0
+}
+
 /// Asks for a message of which only a part comes, until the descriptor is not readable.
 fn take_part(client: &Client) {
     let begin = Instant::now();
     while client.is_readable() {
-        assert!(!message_ready(client.mbox));
+        assert!(!is_ready(client));
         assert!(begin.elapsed() < PATIENCE, "the part stays in the socket");
     }
 }
@@ -104,22 +109,21 @@ fn it_tells_whether_a_receive_would_wait() {
         });
         let client = daemon.client();
         for size in SIZES {
-            assert!(!message_ready(client.mbox));
+            assert!(!is_ready(&client));
             for _part in 0..2 {
                 go_on.send(()).unwrap();
                 assert!(client.becomes_readable(PATIENCE));
                 take_part(&client);
             }
             go_on.send(()).unwrap();
-            while !message_ready(client.mbox) {
+            while !is_ready(&client) {
                 assert!(client.becomes_readable(PATIENCE));
             }
             assert!(client.is_readable());
             assert_eq!(client.receive().code, size as i32);
         }
-        assert!(!message_ready(client.mbox));
+        assert!(!is_ready(&client));
     }
-    assert!(message_ready(-1), "the receive tells what is wrong");
 }
 
 #[test]
@@ -180,7 +184,7 @@ fn a_message_of_a_header_alone_is_told_until_it_is_received() {
         let client = daemon.client();
         assert!(client.becomes_readable(PATIENCE));
         for _ in 0..2 {
-            assert!(message_ready(client.mbox));
+            assert!(is_ready(&client));
             assert_eq!(client.poll(), HEADER_LEN as i32);
         }
         let received = client.receive();
@@ -236,7 +240,7 @@ fn an_edge_triggered_caller_that_drains_the_queue_misses_nothing() {
                 // SAFETY: there is room for the one event asked for.
                 let count = unsafe { libc::epoll_wait(epoll, &mut event, 1, patience) };
                 assert_eq!(count, 1, "an edge is missing");
-                while message_ready(client.mbox) {
+                while is_ready(&client) {
                     // Must not block: in_time fails if it does.
                     assert_eq!(Some(client.receive().code as usize), expected.next());
                 }

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use common::*;
 use libspread::*;
 use spread_wire::limits::MAX_BODY_AND_GROUPS;
-use spread_wire::{ByteOrder, Name, Request, Service, ServiceType};
+use spread_wire::{Name, Request, ServiceType};
 
 /// A daemon that hands on what its client asks for.
 fn listening_daemon(kind: Kind) -> (FakeDaemon, Client, mpsc::Receiver<Sent>) {
@@ -184,68 +184,4 @@ fn a_daemon_that_is_gone_is_told_without_a_signal() {
         assert_eq!(client.multicast(FIFO_MESS, &["g"], 0, b"x"), NET_ERROR_ON_SESSION);
         assert_eq!(client.receive().code, NET_ERROR_ON_SESSION);
     }
-}
-
-#[test]
-fn encoded_messages_go_out_together_with_the_name_of_their_sender() {
-    for kind in KINDS {
-        let (_daemon, client, requests) = listening_daemon(kind);
-        let name = |name| Name::new(name).unwrap();
-        let mut frames = BytesMut::new();
-        for body in [&b"one"[..], b"", &[3; 100_000]] {
-            let groups = [name("g1"), name("#bob#fake")];
-            let request = Request::multicast(Service::Safe, &groups, body);
-            request.encode(name("#eve#fake"), ByteOrder::NATIVE, &mut frames);
-        }
-        let mut rest = &mut frames[..];
-        while !rest.is_empty() {
-            let sent = multicast_frames(client.mbox, rest);
-            rest = &mut rest[usize::try_from(sent).unwrap()..];
-        }
-        for body in [&b"one"[..], b"", &[3; 100_000]] {
-            let sent = requests.recv_timeout(PATIENCE).unwrap();
-            assert_eq!(sent.service_type, ServiceType::SAFE);
-            assert_eq!(sent.groups, ["g1", "#bob#fake"]);
-            assert_eq!(sent.body, body);
-        }
-    }
-}
-
-#[test]
-fn what_is_no_multicast_is_not_sent_with_others() {
-    let (_daemon, client, requests) = listening_daemon(Kind::Tcp);
-    let name = |name| Name::new(name).unwrap();
-    let encoded = |request: Request<'_>, order| {
-        let mut frame = BytesMut::new();
-        request.encode(name("#alice#fake"), order, &mut frame);
-        frame
-    };
-    let groups = [name("g1")];
-    let good = encoded(Request::multicast(Service::Fifo, &groups, b"good"), ByteOrder::NATIVE);
-    let many = [name("g1"); 44];
-    let long = vec![0; MAX_BODY_AND_GROUPS - 31];
-    let foreign = match ByteOrder::NATIVE {
-        ByteOrder::Little => ByteOrder::Big,
-        ByteOrder::Big => ByteOrder::Little,
-    };
-    let bad = [
-        encoded(Request::Join(name("g1")), ByteOrder::NATIVE),
-        encoded(Request::Disconnect(name("#alice#fake")), ByteOrder::NATIVE),
-        encoded(Request::multicast(Service::Fifo, &groups, b""), foreign),
-        encoded(Request::multicast(Service::Fifo, &[], b""), ByteOrder::NATIVE),
-        encoded(Request::multicast(Service::Fifo, &many, b""), ByteOrder::NATIVE),
-        encoded(Request::multicast(Service::Fifo, &groups, &long), ByteOrder::NATIVE),
-        BytesMut::from(&good[..good.len() - 1]),
-        BytesMut::from(&good[..7]),
-    ];
-    for bad in bad {
-        let mut frames = [&good[..], &bad].concat();
-        assert_eq!(multicast_frames(client.mbox, &mut frames), ILLEGAL_MESSAGE);
-    }
-    assert_eq!(multicast_frames(client.mbox, &mut []), ILLEGAL_MESSAGE);
-    assert_eq!(multicast_frames(-1, &mut good.clone()), ILLEGAL_SESSION);
-    // The first thing that arrives is what comes now.
-    assert_eq!(multicast_frames(client.mbox, &mut good.clone()), good.len() as i32);
-    assert_eq!(requests.recv_timeout(PATIENCE).unwrap().body, b"good");
-    assert!(requests.try_recv().is_err());
 }

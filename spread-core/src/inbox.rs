@@ -92,12 +92,7 @@ impl<'a> Incoming<'a> {
     /// The type; of a rejected message the one it was sent with, and `REJECT`.
     #[inline]
     pub fn service_type(&self) -> ServiceType {
-        let flags = self.header.service_type;
-        if !flags.is_reject() {
-            return flags;
-        }
-        let old = self.head.first_chunk().map(|bytes| self.header.old_type(*bytes));
-        old.unwrap_or(flags) | ServiceType::REJECT
+        service_type(self.header, self.head)
     }
 
     /// The names behind the header.
@@ -173,6 +168,32 @@ impl Inbox {
         let most = if names == 0 { HEADER_LEN } else { HEAD };
         let known = self.head(most, &connection.stream, Mode::Try);
         Ok(if known.map_err(|e| e.ends(connection))? { self.header } else { None })
+    }
+
+    /// The type of the message whose header [`try_header`](Inbox::try_header) has returned;
+    /// of a rejected message the one it was sent with, and `REJECT`.
+    pub fn service_type(&self, header: &Header) -> ServiceType {
+        let behind = self.bytes[self.next..self.filled].get(HEADER_LEN..);
+        service_type(header, behind.unwrap_or_default())
+    }
+
+    /// Bytes that have come and not been consumed; 0 unless [`is_ready`](Inbox::is_ready),
+    /// and `None` if there are none and none will come.
+    ///
+    /// # Errors
+    ///
+    /// As for [`is_ready`](Inbox::is_ready).
+    pub fn waiting(&mut self, connection: &Connection) -> Result<Option<usize>, Error> {
+        if !self.is_ready(connection)? {
+            return Ok(Some(0));
+        }
+        let queued = connection.stream.queued();
+        let queued = queued.map_err(|_| Failure::Io.ends(connection))?;
+        let held = self.held();
+        // The last message may have nothing but a header. What is there of another one
+        // is lost with its end.
+        let last = (held == HEADER_LEN).then_some(0);
+        Ok(queued.or(last).map(|queued| held + queued))
     }
 
     /// Whether [`try_message`](Inbox::try_message) returns a message or an error. If it does
@@ -406,6 +427,17 @@ impl Inbox {
     fn buffered(&self) -> usize {
         self.filled - self.next
     }
+}
+
+/// The type of a message; of a rejected one the type it was sent with, and `REJECT`.
+#[inline]
+fn service_type(header: &Header, behind: &[u8]) -> ServiceType {
+    let flags = header.service_type;
+    if !flags.is_reject() {
+        return flags;
+    }
+    let old = behind.first_chunk().map(|bytes| header.old_type(*bytes));
+    old.unwrap_or(flags) | ServiceType::REJECT
 }
 
 /// Bytes of a message before its body.

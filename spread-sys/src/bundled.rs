@@ -27,15 +27,3 @@ pub use libspread::{
     REJECT_QUOTA, REJECT_VERSION, RELIABLE_MESS, RESERVED, SAFE_MESS, SELF_DISCARD, SP_BUG,
     SPREAD_VERSION, TRANSITION_MESS, UNRELIABLE_MESS, WRITE_FD,
 };
-
-/// Sends several messages with one call; see `libspread::multicast_frames`. `None`
-/// over a library that cannot.
-pub fn multicast_frames(mbox: mailbox, frames: &mut [u8]) -> Option<std::ffi::c_int> {
-    Some(libspread::multicast_frames(mbox, frames))
-}
-
-/// Whether `SP_receive` would not wait; `None` if the library cannot tell. See
-/// `libspread::message_ready`.
-pub fn message_ready(mbox: mailbox) -> Option<bool> {
-    Some(libspread::message_ready(mbox))
-}

@@ -10,8 +10,6 @@
 //!   found, which takes libclang, and a C compiler checks that sizes and constants
 //!   in it are those that programs have been written to.
 //!
-//! [`BUNDLED`] tells which one it is.
-//!
 //! # Finding the installed library
 //!
 //! These variables are looked at in the environment of the build:
@@ -53,9 +51,6 @@ mod system;
 pub use bundled::*;
 #[cfg(feature = "system")]
 pub use system::*;
-
-/// Whether the library is the bundled one, rather than one that is installed.
-pub const BUNDLED: bool = cfg!(not(feature = "system"));
 
 #[cfg(not(any(feature = "bundled", feature = "system")))]
 compile_error!("spread-sys needs a library to bind to: enable its feature `bundled` or `system`");

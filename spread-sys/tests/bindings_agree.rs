@@ -22,8 +22,10 @@ type FdFunction = unsafe extern "C" fn(c_int, c_int, *mut c_void);
 
 /// Compiles if both have the functions, with these types, in which structs
 /// are each side's own; counts the functions.
+///
+/// An ABI is that of the bundled library; to a caller all functions are those of C.
 macro_rules! functions {
-    ($($name:ident: fn($($argument:ty),*) $(-> $result:ty)?;)*) => {
+    ($($name:ident: $(extern $abi:literal)? fn($($argument:ty),*) $(-> $result:ty)?;)*) => {
         // Generic and never used, so that no C symbol needs to be there.
         mod of_bindings {
             use super::{AuthFunction, FdFunction, TimeFunction, bindings::*};
@@ -40,9 +42,16 @@ macro_rules! functions {
             use spread_sys::*;
             use std::ffi::*;
 
+            #[cfg(feature = "system")]
             #[allow(dead_code, clippy::extra_unused_type_parameters)]
             fn agree<T>() {
                 $(let _: unsafe extern "C" fn($($argument),*) $(-> $result)? = $name;)*
+            }
+
+            #[cfg(not(feature = "system"))]
+            #[allow(dead_code, missing_abi, clippy::extra_unused_type_parameters)]
+            fn agree<T>() {
+                $(let _: unsafe extern $($abi)? fn($($argument),*) $(-> $result)? = $name;)*
             }
         }
 
@@ -52,18 +61,18 @@ macro_rules! functions {
 
 functions! {
     SP_version: fn(*mut c_int, *mut c_int, *mut c_int) -> c_int;
-    SP_connect: fn(*const c_char, *const c_char, c_int, c_int, *mut mailbox, *mut c_char) -> c_int;
+    SP_connect: extern "C-unwind" fn(*const c_char, *const c_char, c_int, c_int, *mut mailbox, *mut c_char) -> c_int;
     SP_connect_timeout:
-        fn(*const c_char, *const c_char, c_int, c_int, *mut mailbox, *mut c_char, sp_time) -> c_int;
-    SP_disconnect: fn(mailbox) -> c_int;
+        extern "C-unwind" fn(*const c_char, *const c_char, c_int, c_int, *mut mailbox, *mut c_char, sp_time) -> c_int;
+    SP_disconnect: extern "C-unwind" fn(mailbox) -> c_int;
     SP_kill: fn(mailbox);
-    SP_join: fn(mailbox, *const c_char) -> c_int;
-    SP_leave: fn(mailbox, *const c_char) -> c_int;
-    SP_multicast: fn(mailbox, service, *const c_char, c_short, c_int, *const c_char) -> c_int;
+    SP_join: extern "C-unwind" fn(mailbox, *const c_char) -> c_int;
+    SP_leave: extern "C-unwind" fn(mailbox, *const c_char) -> c_int;
+    SP_multicast: extern "C-unwind" fn(mailbox, service, *const c_char, c_short, c_int, *const c_char) -> c_int;
     SP_multigroup_multicast:
-        fn(mailbox, service, c_int, *const [c_char; 32], c_short, c_int, *const c_char) -> c_int;
+        extern "C-unwind" fn(mailbox, service, c_int, *const [c_char; 32], c_short, c_int, *const c_char) -> c_int;
     SP_receive:
-        fn(
+        extern "C-unwind" fn(
             mailbox,
             *mut service,
             *mut c_char,
@@ -75,11 +84,11 @@ functions! {
             c_int,
             *mut c_char
         ) -> c_int;
-    SP_scat_multicast: fn(mailbox, service, *const c_char, c_short, *const scatter) -> c_int;
+    SP_scat_multicast: extern "C-unwind" fn(mailbox, service, *const c_char, c_short, *const scatter) -> c_int;
     SP_multigroup_scat_multicast:
-        fn(mailbox, service, c_int, *const [c_char; 32], c_short, *const scatter) -> c_int;
+        extern "C-unwind" fn(mailbox, service, c_int, *const [c_char; 32], c_short, *const scatter) -> c_int;
     SP_scat_receive:
-        fn(
+        extern "C-unwind" fn(
             mailbox,
             *mut service,
             *mut c_char,
@@ -115,7 +124,7 @@ functions! {
     E_queue: fn(Option<TimeFunction>, c_int, *mut c_void, sp_time) -> c_int;
     E_in_queue: fn(Option<TimeFunction>, c_int, *mut c_void) -> c_int;
     E_dequeue: fn(Option<TimeFunction>, c_int, *mut c_void) -> c_int;
-    E_delay: fn(sp_time);
+    E_delay: extern "C-unwind" fn(sp_time);
     E_attach_fd: fn(c_int, c_int, Option<FdFunction>, c_int, *mut c_void, c_int) -> c_int;
     E_detach_fd: fn(c_int, c_int) -> c_int;
     E_detach_fd_priority: fn(c_int, c_int, c_int) -> c_int;
@@ -123,7 +132,7 @@ functions! {
     E_deactivate_fd: fn(c_int, c_int) -> c_int;
     E_set_active_threshold: fn(c_int) -> c_int;
     E_num_active: fn(c_int) -> c_int;
-    E_handle_events: fn();
+    E_handle_events: extern "C-unwind" fn();
     E_exit_events: fn();
     E_exit_events_async_safe: fn();
 }

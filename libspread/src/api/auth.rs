@@ -6,10 +6,10 @@ use std::slice;
 use spread_wire::ErrorCode;
 use spread_wire::handshake::AUTH_METHODS;
 
-use crate::api::code;
 use crate::auth::{self, Method};
 use crate::convert::c_bytes;
 use crate::types::auth_function;
+use crate::wait::code;
 
 /// Has all later connects of the process authenticate with one method. Returns
 /// 1, or 0 and changes nothing if the name is longer than 29 bytes or no text,

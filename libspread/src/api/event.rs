@@ -6,12 +6,13 @@
 
 use std::ffi::{c_int, c_void};
 
-use crate::api::code;
 use crate::events::{
-    Argument, Callback, Kind, Moment, Priority, Timer, Timers, events, exit, now, pause, run,
+    Action, Argument, Callback, Kind, Moment, Priority, Round, Timer, Timers, events, exit, now,
     wall_clock,
 };
+use crate::held;
 use crate::types::{fd_function, sp_time, time_function};
+use crate::wait::{Wait, code, guarded, wait};
 
 /// What the functions return that fail.
 const FAILED: c_int = -1;
@@ -147,8 +148,8 @@ pub unsafe extern "C" fn E_dequeue(
 ///
 /// Always safe; unsafe to have the type of the C function.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
-pub unsafe extern "C" fn E_delay(t: sp_time) {
-    pause(Moment::from(sp_time::default()).until(t.into()));
+pub unsafe extern "C-unwind" fn E_delay(t: sp_time) {
+    wait(Wait::time(Moment::from(sp_time::default()).until(t.into())));
 }
 
 /// Has `func(fd, code, data)` called as often as `fd` is ready for `fd_type`, one
@@ -176,7 +177,7 @@ pub unsafe extern "C" fn E_attach_fd(
     let Some(function) = func.filter(|_| fd >= 0) else {
         return FAILED;
     };
-    let callback = Callback { function, argument: Argument { code, data } };
+    let callback = Callback::new(function, Argument { code, data });
     let attached = events().descriptors.attach(fd, kind, priority, callback);
     attached.map_or(FAILED, c_int::from)
 }
@@ -268,14 +269,29 @@ pub unsafe extern "C" fn E_num_active(priority: c_int) -> c_int {
 ///
 /// # Safety
 ///
-/// What was promised of the callbacks holds, in this thread. They do not unwind
-/// or jump out.
+/// What was promised of the callbacks holds, in this thread. They do not unwind; they may
+/// jump out, and the thread may be cancelled in them.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
-pub unsafe extern "C" fn E_handle_events() {
-    code(|| {
-        run();
-        Ok(0)
-    });
+pub unsafe extern "C-unwind" fn E_handle_events() {
+    held::drop_stale();
+    let Some(mut round) = guarded(None, || Some(Round::first())) else {
+        return;
+    };
+    // Nothing in this frame has a destructor.
+    loop {
+        match guarded(Action::End, || round.next().unwrap_or(Action::End)) {
+            Action::Timer(Timer { function, argument }) => {
+                // SAFETY: whoever queued it promised that it can be called so.
+                unsafe { function(argument.code, argument.data) };
+            }
+            Action::Descriptor(fd, Callback { function, argument }) => {
+                // SAFETY: whoever attached it promised that it can be called so.
+                unsafe { function(fd, argument.code, argument.data) };
+            }
+            Action::Wait(wait_for) => wait(wait_for),
+            Action::End => return,
+        }
+    }
 }
 
 /// Ends [`E_handle_events`] after the callback that is running.
@@ -285,7 +301,7 @@ pub unsafe extern "C" fn E_handle_events() {
 /// Always safe; unsafe to have the type of the C function.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
 pub unsafe extern "C" fn E_exit_events() {
-    exit();
+    guarded((), exit);
 }
 
 /// As [`E_exit_events`], for signal handlers. A loop that is waiting ends.
@@ -295,7 +311,7 @@ pub unsafe extern "C" fn E_exit_events() {
 /// Always safe; unsafe to have the type of the C function.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
 pub unsafe extern "C" fn E_exit_events_async_safe() {
-    exit();
+    guarded((), exit);
 }
 
 fn with_timer(
@@ -304,7 +320,8 @@ fn with_timer(
     data: *mut c_void,
     body: impl FnOnce(Timer) -> c_int,
 ) -> c_int {
-    function.map_or(FAILED, |function| body(Timer { function, argument: Argument { code, data } }))
+    let timer = |function| Timer::new(function, Argument { code, data });
+    function.map_or(FAILED, |function| body(timer(function)))
 }
 
 fn found(found: bool) -> c_int {

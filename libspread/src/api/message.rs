@@ -1,22 +1,22 @@
 //! Sending and receiving, with a message in one piece or in several.
 
+use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_short};
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::slice;
 
+use spread_core::{Ready, Sent};
 use spread_wire::limits::{MAX_GROUPS, NAME_FIELD};
 use spread_wire::{ErrorCode, Name, ServiceType};
 
-use crate::api::with_session;
+use crate::api::{Progress, complete_on};
 use crate::convert::{
     NAME_LEN, body, c_bytes, destination, flags_of, pieces, results_of, room, room_in_pieces,
     write_name,
 };
-use crate::receive::Buffers;
+use crate::receive::{self, Buffers, Piece};
 use crate::session::Session;
-use crate::socket::Piece;
-use crate::table;
 use crate::types::{mailbox, scatter, service};
 
 /// Sends a message to one group; returns `mess_len`. See `SP_multicast(3)` and
@@ -30,7 +30,7 @@ use crate::types::{mailbox, scatter, service};
 ///
 /// `group` is null or ends in a zero; `mess` is null or `mess_len` bytes.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
-pub unsafe extern "C" fn SP_multicast(
+pub unsafe extern "C-unwind" fn SP_multicast(
     mbox: mailbox,
     service_type: service,
     group: *const c_char,
@@ -38,7 +38,7 @@ pub unsafe extern "C" fn SP_multicast(
     mess_len: c_int,
     mess: *const c_char,
 ) -> c_int {
-    with_session(mbox, |session| {
+    send(mbox, |session| {
         // SAFETY: as the caller promises.
         let (group, body) = unsafe { (c_bytes(group), body(mess, mess_len)?) };
         multicast(session, service_type, &[destination(group)?], mess_type, &[body])
@@ -57,14 +57,14 @@ pub unsafe extern "C" fn SP_multicast(
 /// `group` is null or ends in a zero; for `scat_mess` see
 /// [`SP_multigroup_scat_multicast`].
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
-pub unsafe extern "C" fn SP_scat_multicast(
+pub unsafe extern "C-unwind" fn SP_scat_multicast(
     mbox: mailbox,
     service_type: service,
     group: *const c_char,
     mess_type: c_short,
     scat_mess: *const scatter,
 ) -> c_int {
-    with_session(mbox, |session| {
+    send(mbox, |session| {
         // SAFETY: as the caller promises.
         let (group, body) = unsafe { (c_bytes(group), pieces(scat_mess)?) };
         multicast(session, service_type, &[destination(group)?], mess_type, &body)
@@ -91,7 +91,7 @@ pub unsafe extern "C" fn SP_scat_multicast(
 ///
 /// `groups` is null or `num_groups` names; `mess` is null or `mess_len` bytes.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
-pub unsafe extern "C" fn SP_multigroup_multicast(
+pub unsafe extern "C-unwind" fn SP_multigroup_multicast(
     mbox: mailbox,
     service_type: service,
     num_groups: c_int,
@@ -100,7 +100,7 @@ pub unsafe extern "C" fn SP_multigroup_multicast(
     mess_len: c_int,
     mess: *const c_char,
 ) -> c_int {
-    with_session(mbox, |session| {
+    send(mbox, |session| {
         let mut names = [Name::EMPTY; MAX_GROUPS];
         // SAFETY: as the caller promises.
         let (names, body) =
@@ -126,7 +126,7 @@ pub unsafe extern "C" fn SP_multigroup_multicast(
 /// `groups` is null or `num_groups` names; `scat_mess` is null or a scatter with
 /// pieces that are null or as long as told.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
-pub unsafe extern "C" fn SP_multigroup_scat_multicast(
+pub unsafe extern "C-unwind" fn SP_multigroup_scat_multicast(
     mbox: mailbox,
     service_type: service,
     num_groups: c_int,
@@ -134,7 +134,7 @@ pub unsafe extern "C" fn SP_multigroup_scat_multicast(
     mess_type: c_short,
     scat_mess: *const scatter,
 ) -> c_int {
-    with_session(mbox, |session| {
+    send(mbox, |session| {
         let mut names = [Name::EMPTY; MAX_GROUPS];
         // SAFETY: as the caller promises.
         let (names, body) =
@@ -175,7 +175,7 @@ pub unsafe extern "C" fn SP_multigroup_scat_multicast(
 /// [`MAX_GROUP_NAME`](crate::MAX_GROUP_NAME) bytes, `groups` for `max_groups` names, `mess` for
 /// `max_mess_len` bytes; and no two of them overlap.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
-pub unsafe extern "C" fn SP_receive(
+pub unsafe extern "C-unwind" fn SP_receive(
     mbox: mailbox,
     service_type: *mut service,
     sender: *mut c_char,
@@ -187,7 +187,7 @@ pub unsafe extern "C" fn SP_receive(
     max_mess_len: c_int,
     mess: *mut c_char,
 ) -> c_int {
-    with_session(mbox, |session| {
+    complete_on(mbox, |session| {
         let results = Results { service_type, sender, num_groups, mess_type, endian_mismatch };
         // SAFETY: as the caller promises.
         unsafe {
@@ -213,7 +213,7 @@ pub unsafe extern "C" fn SP_receive(
 /// As for [`SP_receive`]; `scat_mess` is null or a scatter with pieces that are
 /// null or can be written through for as long as told, no two of which overlap.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
-pub unsafe extern "C" fn SP_scat_receive(
+pub unsafe extern "C-unwind" fn SP_scat_receive(
     mbox: mailbox,
     service_type: *mut service,
     sender: *mut c_char,
@@ -224,44 +224,13 @@ pub unsafe extern "C" fn SP_scat_receive(
     endian_mismatch: *mut c_int,
     scat_mess: *mut scatter,
 ) -> c_int {
-    with_session(mbox, |session| {
+    complete_on(mbox, |session| {
         let results = Results { service_type, sender, num_groups, mess_type, endian_mismatch };
         // SAFETY: as the caller promises.
         unsafe {
             let mut body = room_in_pieces(scat_mess)?;
             receive(session, &results, room(groups.cast(), max_groups), &mut body)
         }
-    })
-}
-
-/// Whether [`SP_receive`] would not wait: because the next message is all there, none
-/// will come, or the session has an error to tell. For Rust alone, there is no such
-/// function in C.
-///
-/// After `true` the message should be received before the descriptor is polled: all of
-/// it may be off the socket. After `false` the descriptor polls true once more has come.
-pub fn message_ready(mbox: mailbox) -> bool {
-    table::get(mbox).and_then(|session| session.is_ready()).unwrap_or(true)
-}
-
-/// Sends messages that are encoded one after the other, as they go over the wire,
-/// with one system call, or a few: as many as there is room for, but at least one, for
-/// which it waits. Returns how many bytes they had. For Rust alone, there is no such
-/// function in C.
-///
-/// The field of the sender is filled in.
-///
-/// # Errors
-///
-/// - `ILLEGAL_MESSAGE`: what comes first, or after another message, is not a whole
-///   multicast within the limits of [`SP_multigroup_multicast`]; nothing has been
-///   sent.
-/// - `ILLEGAL_SESSION`, `CONNECTION_CLOSED`, `NET_ERROR_ON_SESSION`: as for
-///   [`SP_multigroup_multicast`].
-pub fn multicast_frames(mbox: mailbox, frames: &mut [u8]) -> c_int {
-    with_session(mbox, |session| {
-        let sent = session.multicast_frames(frames)?;
-        c_int::try_from(sent).map_err(|_| ErrorCode::Bug)
     })
 }
 
@@ -289,18 +258,53 @@ unsafe fn destinations(
     Ok(names)
 }
 
+/// Sends a message as far as there is room; returns its length, too.
 fn multicast(
     session: &Session,
     service_type: service,
     groups: &[Name],
     mess_type: c_short,
     body: &[IoSlice<'_>],
-) -> Result<c_int, ErrorCode> {
-    let sent = session.multicast(flags_of(service_type), groups, mess_type, body)?;
-    c_int::try_from(sent).map_err(|_| ErrorCode::Bug)
+) -> Result<(c_int, Sent), ErrorCode> {
+    let service_type = flags_of(service_type);
+    if service_type.service().is_none()
+        || !(ServiceType::REGULAR | ServiceType::SELF_DISCARD).contains(service_type)
+    {
+        return Err(ErrorCode::IllegalService);
+    }
+    let sent = session.send(service_type, groups, mess_type, body)?;
+    let len = body.iter().map(|piece| piece.len()).sum::<usize>();
+    Ok((c_int::try_from(len).map_err(|_| ErrorCode::Bug)?, sent))
+}
+
+/// Calls `body`, which sends a message as far as there is room, until the message has
+/// begun; then sends the rest of it. Returns the code that `body` has returned.
+///
+/// If the thread is cancelled meanwhile, the rest goes before the next message.
+#[inline]
+pub(super) fn send(
+    mbox: mailbox,
+    body: impl Fn(&Session) -> Result<(c_int, Sent), ErrorCode> + Copy,
+) -> c_int {
+    let begun = Cell::new(None);
+    complete_on(mbox, |session| {
+        if let Some(code) = begun.get() {
+            return Ok(match session.flush()? {
+                true => Progress::Done(code),
+                false => Progress::Wait(Ready::ToWrite),
+            });
+        }
+        match body(session)? {
+            (code, Sent::All) => return Ok(Progress::Done(code)),
+            (code, Sent::Begun) => begun.set(Some(code)),
+            (_, Sent::Nothing) => {}
+        }
+        Ok(Progress::Wait(Ready::ToWrite))
+    })
 }
 
 /// Where a receive tells what it received.
+#[derive(Clone, Copy)]
 struct Results {
     service_type: *mut service,
     sender: *mut c_char,
@@ -319,19 +323,24 @@ impl Results {
 /// # Safety
 ///
 /// The results are null or can be written through.
-unsafe fn receive<'a>(
+unsafe fn receive(
     session: &Session,
     results: &Results,
     groups: &mut [[MaybeUninit<u8>; NAME_FIELD]],
-    body: &mut [Piece<'a>],
-) -> Result<c_int, ErrorCode> {
+    body: &mut [Piece<'_>],
+) -> Result<Progress, ErrorCode> {
     if !results.are_there() {
         return Err(ErrorCode::IllegalMessage);
     }
     // SAFETY: not null, so it can be read.
     let flags = unsafe { results.service_type.read() };
     let cut = flags_of(flags).contains(ServiceType::DROP_RECV);
-    let received = session.receive(cut, Buffers { groups, body })?;
+    let buffers = Buffers { groups, body };
+    let received =
+        session.receive(|inbox, connection| receive::receive(inbox, connection, cut, buffers))?;
+    let Some(received) = received else {
+        return Ok(Progress::Wait(Ready::ToRead));
+    };
     let (code, count, mismatch) = results_of(&received);
     // SAFETY: none is null, so each can be written through.
     unsafe {
@@ -341,5 +350,5 @@ unsafe fn receive<'a>(
         results.num_groups.write(count);
         results.endian_mismatch.write(mismatch);
     }
-    Ok(code)
+    Ok(Progress::Done(code))
 }

@@ -10,10 +10,10 @@ use std::slice;
 use spread_wire::limits::NAME_FIELD;
 use spread_wire::{ErrorCode, ServiceType};
 
-use crate::api::code;
 use crate::convert::{NAME_LEN, flags_of};
 use crate::membership::Body;
 use crate::types::{membership_info, scatter, service, vs_set_info};
+use crate::wait::code;
 
 /// Tells which view a membership message is about; returns 1. See
 /// `SP_get_memb_info(3)`.

@@ -1,6 +1,7 @@
 //! Descriptors that wait to be ready.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
+use std::mem;
 
 use super::Argument;
 use crate::types::{
@@ -55,11 +56,26 @@ impl Priority {
     }
 }
 
-/// What is to be called when a descriptor is ready.
+/// What is to be called when a descriptor is ready. The thread may be cancelled in it, which
+/// unwinds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Callback {
-    pub(crate) function: fd_function,
+    pub(crate) function: unsafe extern "C-unwind" fn(c_int, c_int, *mut c_void),
     pub(crate) argument: Argument,
+}
+
+impl Callback {
+    pub(crate) fn new(function: fd_function, argument: Argument) -> Callback {
+        // SAFETY: both are functions in C, with the same arguments; only what the caller
+        // expects of an unwind is different.
+        let function = unsafe {
+            mem::transmute::<
+                unsafe extern "C" fn(c_int, c_int, *mut c_void),
+                unsafe extern "C-unwind" fn(c_int, c_int, *mut c_void),
+            >(function)
+        };
+        Callback { function, argument }
+    }
 }
 
 #[derive(Debug)]
@@ -71,27 +87,16 @@ struct Watch {
     kind: Kind,
     callback: Callback,
     active: bool,
+    /// Whether it was ready when the loop last looked, and has not been called since.
+    ready: bool,
 }
 
-/// What a loop waits for; the entries are those of [`Waiting::polled`].
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    pub(crate) polled: Vec<libc::pollfd>,
-    watches: Vec<(Priority, u64)>,
-}
-
-impl Waiting {
-    /// The watches of a priority whose descriptors are ready.
-    ///
-    /// A descriptor that failed, was hung up or is not open is ready for all:
-    /// its callback finds out.
-    pub(crate) fn ready(&self, priority: Priority) -> Vec<u64> {
-        let watches = self.watches.iter().zip(&self.polled);
-        watches
-            .filter(|((level, _), poll)| *level == priority && poll.revents != 0)
-            .map(|((_, id), _)| *id)
-            .collect()
-    }
+/// What a loop waits for.
+#[derive(Debug, Default)]
+pub(crate) struct Polled {
+    pub(crate) fds: Vec<libc::pollfd>,
+    /// Those of the first entries.
+    watches: Vec<u64>,
 }
 
 /// The descriptors of all priorities, and the least that is waited for.
@@ -132,7 +137,7 @@ impl Descriptors {
     ) -> Option<bool> {
         let watches = &mut self.watches[priority.0];
         self.attached += 1;
-        let watch = Watch { id: self.attached, fd, kind, callback, active: true };
+        let watch = Watch { id: self.attached, fd, kind, callback, active: true, ready: false };
         if let Some(former) = watches.iter_mut().find(|w| w.fd == fd && w.kind == kind) {
             *former = watch;
             return Some(true);
@@ -179,33 +184,49 @@ impl Descriptors {
     }
 
     /// What to wait for.
-    pub(crate) fn waiting(&self) -> Waiting {
-        let mut waiting = Waiting { polled: Vec::new(), watches: Vec::new() };
-        for level in self.threshold.0..LEVELS {
-            for watch in self.watches[level].iter().filter(|w| w.active) {
-                let events = watch.kind.events();
-                waiting.polled.push(libc::pollfd { fd: watch.fd, events, revents: 0 });
-                waiting.watches.push((Priority(level), watch.id));
-            }
+    pub(crate) fn polled(&self) -> Polled {
+        let mut polled = Polled::default();
+        let watches = self.watches[self.threshold.0..].iter().flatten();
+        for watch in watches.filter(|w| w.active) {
+            let events = watch.kind.events();
+            polled.fds.push(libc::pollfd { fd: watch.fd, events, revents: 0 });
+            polled.watches.push(watch.id);
         }
-        waiting
+        polled
     }
 
-    /// The descriptor and the callback of a watch, if it is still to be called.
-    pub(crate) fn callback(&self, priority: Priority, id: u64) -> Option<(c_int, Callback)> {
+    /// Notes which descriptors are ready.
+    ///
+    /// One that failed, was hung up or is not open is ready for all: its callback finds out.
+    pub(crate) fn set_ready(&mut self, polled: &Polled) {
+        let ready = polled.watches.iter().zip(&polled.fds).filter(|(_, fd)| fd.revents != 0);
+        let mut ready: Vec<u64> = ready.map(|(id, _)| *id).collect();
+        ready.sort_unstable();
+        for watch in self.watches.iter_mut().flatten() {
+            watch.ready = ready.binary_search(&watch.id).is_ok();
+        }
+    }
+
+    /// A watch of this priority that is ready, if there is one that is to be called.
+    pub(crate) fn take_ready(&mut self, priority: Priority) -> Option<(c_int, Callback)> {
         if priority < self.threshold {
             return None;
         }
-        let watch = self.watches[priority.0].iter().find(|w| w.id == id && w.active)?;
+        let watch = self.watches[priority.0].iter_mut().find(|w| w.ready && w.active)?;
+        watch.ready = false;
         Some((watch.fd, watch.callback))
     }
 
     /// Of the watches of low priority that are ready, the one whose turn it is:
     /// each has one before any has two.
-    pub(crate) fn take_turn(&mut self, ready: &[u64]) -> Option<(c_int, Callback)> {
-        let after = ready.iter().filter(|&&id| id > self.last_turn).min();
-        let id = *after.or(ready.iter().min())?;
-        self.last_turn = id;
-        self.callback(Priority::LOW, id)
+    pub(crate) fn take_turn(&mut self) -> Option<(c_int, Callback)> {
+        let ready = self.watches[Priority::LOW.0].iter().filter(|w| w.ready).map(|w| w.id);
+        let after = ready.clone().filter(|&id| id > self.last_turn).min();
+        self.last_turn = after.or(ready.min())?;
+        let turn = self.last_turn;
+        let watch = self.watches[Priority::LOW.0].iter_mut().find(|w| w.id == turn)?;
+        watch.ready = false;
+        let is_called = watch.active && Priority::LOW >= self.threshold;
+        is_called.then_some((watch.fd, watch.callback))
     }
 }

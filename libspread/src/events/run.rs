@@ -1,14 +1,17 @@
-//! The loop itself.
+//! The loop itself: what it does next.
 
 use std::ffi::c_int;
-use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use spread_wire::ErrorCode;
+
 use super::descriptors::{Callback, Priority};
-use super::time::{now, poll};
+use super::time::now;
 use super::timers::Timer;
 use super::{events, wake};
+use crate::held::{self, Held};
+use crate::wait::Wait;
 
 /// How long the loop waits when nothing is queued.
 const LONG: Duration = Duration::from_secs(10_000);
@@ -27,7 +30,18 @@ fn is_over() -> bool {
     EXIT.load(Ordering::Acquire)
 }
 
-/// Calls back what is due and what is ready, until [`exit`] is called.
+/// What the frame of the loop does next; a plain value.
+#[derive(Clone, Copy)]
+pub(crate) enum Action {
+    /// Call what is due.
+    Timer(Timer),
+    /// Call what is ready.
+    Descriptor(c_int, Callback),
+    Wait(Wait),
+    End,
+}
+
+/// How far the loop is in its round; a plain value.
 ///
 /// Each round calls, in this order:
 /// - every timer that is due, but in no round before the first in which nothing
@@ -35,80 +49,103 @@ fn is_over() -> bool {
 /// - of the descriptors above low priority all that are ready and have the
 ///   highest priority among these;
 /// - one descriptor of low priority, each in its turn.
-pub(crate) fn run() {
-    EXIT.store(false, Ordering::Release);
-    // Without a pipe the loop goes on, and wakes up as signals make it.
-    let woken_by = wake::prepare().unwrap_or(-1);
-    let mut urgent_first = true;
-    while !is_over() {
-        if !urgent_first && call_due() {
-            return;
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Round {
+    phase: Phase,
+    urgent_first: bool,
+    /// The descriptor that [`exit`] makes readable.
+    woken_by: c_int,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Timers,
+    Wait,
+    /// The wait is over.
+    Woken,
+    /// Descriptors of this priority are called, of the highest one that is ready at first.
+    Urgent(Option<Priority>),
+    Low,
+}
+
+impl Round {
+    /// The first round of a loop that begins.
+    pub(crate) fn first() -> Round {
+        EXIT.store(false, Ordering::Release);
+        // Without a pipe the loop goes on, and wakes up as signals make it.
+        let woken_by = wake::prepare().unwrap_or(-1);
+        Round { phase: Phase::Timers, urgent_first: true, woken_by }
+    }
+
+    /// What comes next.
+    ///
+    /// # Errors
+    ///
+    /// `Bug` if the loop cannot wait; see [`held::hold`].
+    pub(crate) fn next(&mut self) -> Result<Action, ErrorCode> {
+        loop {
+            if is_over() {
+                // What was waited for is dropped.
+                held::take();
+                return Ok(Action::End);
+            }
+            match self.phase {
+                Phase::Timers => {
+                    if !self.urgent_first
+                        && let Some(due) = events().timers.take_due(now())
+                    {
+                        return Ok(Action::Timer(due));
+                    }
+                    self.phase = Phase::Wait;
+                }
+                Phase::Wait => {
+                    self.phase = Phase::Woken;
+                    return self.wait().map(Action::Wait);
+                }
+                Phase::Woken => {
+                    if let Some(Held::Polled(polled)) = held::take() {
+                        events().descriptors.set_ready(&polled);
+                    }
+                    self.phase = Phase::Urgent(None);
+                }
+                Phase::Urgent(priority) => {
+                    if let Some((priority, (fd, callback))) = take_urgent(priority) {
+                        self.phase = Phase::Urgent(Some(priority));
+                        return Ok(Action::Descriptor(fd, callback));
+                    }
+                    self.urgent_first &= priority.is_some();
+                    self.phase = Phase::Low;
+                }
+                Phase::Low => {
+                    self.phase = Phase::Timers;
+                    if let Some((fd, callback)) = events().descriptors.take_turn() {
+                        return Ok(Action::Descriptor(fd, callback));
+                    }
+                }
+            }
         }
-        let (mut waiting, next) = {
+    }
+
+    /// The wait of this round, for which the array is held.
+    fn wait(&self) -> Result<Wait, ErrorCode> {
+        let (mut polled, next) = {
             let events = events();
-            (events.descriptors.waiting(), events.timers.next())
+            (events.descriptors.polled(), events.timers.next())
         };
-        let time = match next {
-            Some(next) => now().until(next).min(LONG),
-            None => LONG,
-        };
+        let time = next.map_or(LONG, |next| now().until(next).min(LONG));
         // poll(2) skips a negative descriptor.
-        waiting.polled.push(libc::pollfd { fd: woken_by, events: libc::POLLIN, revents: 0 });
-        if let Err(error) = poll(&mut waiting.polled, time) {
-            for poll in &mut waiting.polled {
-                poll.revents = 0;
-            }
-            if error.kind() != ErrorKind::Interrupted {
-                // For want of memory: not to spin is all that can be done.
-                super::pause(Duration::from_millis(1));
-            }
-        }
-        if is_over() {
-            return;
-        }
-
-        let mut urgent = false;
-        for priority in Priority::urgent() {
-            for id in waiting.ready(priority) {
-                let found = events().descriptors.callback(priority, id);
-                if let Some((fd, callback)) = found {
-                    call(fd, callback);
-                    urgent = true;
-                }
-                if is_over() {
-                    return;
-                }
-            }
-            if urgent {
-                break;
-            }
-        }
-        urgent_first &= urgent;
-
-        let ready = waiting.ready(Priority::LOW);
-        let turn = events().descriptors.take_turn(&ready);
-        if let Some((fd, callback)) = turn {
-            call(fd, callback);
-        }
+        let exit = libc::pollfd { fd: self.woken_by, events: libc::POLLIN, revents: 0 };
+        polled.fds.push(exit);
+        held::hold(Held::Polled(polled))?;
+        Ok(Wait::held(Some(time)))
     }
 }
 
-/// Calls all timers that are due; `true` if the loop is to end.
-fn call_due() -> bool {
-    loop {
-        let due = events().timers.take_due(now());
-        let Some(Timer { function, argument }) = due else {
-            return false;
-        };
-        // SAFETY: whoever queued it promised that it can be called so.
-        unsafe { function(argument.code, argument.data) };
-        if is_over() {
-            return true;
-        }
+fn take_urgent(priority: Option<Priority>) -> Option<(Priority, (c_int, Callback))> {
+    let mut events = events();
+    let mut take = |priority| Some((priority, events.descriptors.take_ready(priority)?));
+    match priority {
+        Some(priority) => take(priority),
+        None => Priority::urgent().find_map(take),
     }
-}
-
-fn call(fd: c_int, Callback { function, argument }: Callback) {
-    // SAFETY: whoever attached it promised that it can be called so.
-    unsafe { function(fd, argument.code, argument.data) };
 }

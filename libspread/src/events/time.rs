@@ -1,7 +1,6 @@
-//! Times, lengths of time, and waiting for them.
+//! Times and lengths of time.
 
 use std::ffi::c_long;
-use std::io;
 use std::time::Duration;
 
 use crate::types::sp_time;
@@ -66,36 +65,6 @@ fn read(clock: libc::clockid_t) -> Moment {
     // SAFETY: there is room for the time. It fails for no clock that there is.
     unsafe { libc::clock_gettime(clock, &mut time) };
     Moment(i128::from(time.tv_sec) * MICROS + i128::from(time.tv_nsec) / 1000)
-}
-
-/// Waits so long, or until a signal comes.
-pub(crate) fn pause(time: Duration) {
-    // A signal is the only failure there can be.
-    let _ = poll(&mut [], time);
-}
-
-/// Waits until a descriptor is ready, time is over, or a signal comes, which is
-/// an error.
-pub(crate) fn poll(fds: &mut [libc::pollfd], time: Duration) -> io::Result<()> {
-    let count = fds.len() as libc::nfds_t;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let ready = {
-        let time = libc::timespec {
-            tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-            tv_nsec: time.subsec_nanos() as _,
-        };
-        // SAFETY: there are as many descriptors as told; without a set of
-        // signals none is blocked.
-        unsafe { libc::ppoll(fds.as_mut_ptr(), count, &time, std::ptr::null()) }
-    };
-    // Milliseconds only, rounded up so as not to spin through the last one.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let ready = {
-        let millis = time.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(i32::MAX);
-        // SAFETY: there are as many descriptors as told.
-        unsafe { libc::poll(fds.as_mut_ptr(), count, millis) }
-    };
-    if ready < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
 //! Events that wait for their time.
 
 use std::collections::BTreeMap;
+use std::ffi::{c_int, c_void};
+use std::mem;
 
 use super::{Argument, Moment};
 use crate::types::time_function;
 
-/// An event: the same function, code and data make the same one.
+/// An event: the same function, code and data make the same one. The thread may be cancelled
+/// in the function, which unwinds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timer {
-    pub(crate) function: time_function,
+    pub(crate) function: unsafe extern "C-unwind" fn(c_int, *mut c_void),
     pub(crate) argument: Argument,
 }
 
@@ -16,6 +19,18 @@ pub(crate) struct Timer {
 type Key = (usize, Argument);
 
 impl Timer {
+    pub(crate) fn new(function: time_function, argument: Argument) -> Timer {
+        // SAFETY: both are functions in C, with the same arguments; only what the caller
+        // expects of an unwind is different.
+        let function = unsafe {
+            mem::transmute::<
+                unsafe extern "C" fn(c_int, *mut c_void),
+                unsafe extern "C-unwind" fn(c_int, *mut c_void),
+            >(function)
+        };
+        Timer { function, argument }
+    }
+
     fn key(&self) -> Key {
         (self.function as usize, self.argument)
     }
@@ -74,13 +89,12 @@ impl Timers {
 mod tests {
     use super::*;
     use crate::types::sp_time;
-    use std::ffi::{c_int, c_void};
     use std::ptr::null_mut;
 
     unsafe extern "C" fn nothing(_: c_int, _: *mut c_void) {}
 
     fn timer(code: c_int) -> Timer {
-        Timer { function: nothing, argument: Argument { code, data: null_mut() } }
+        Timer::new(nothing, Argument { code, data: null_mut() })
     }
 
     fn at(sec: i32) -> Moment {

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::fork;
+use spread_os::generation;
 
 /// The end of the pipe to write to; -1 as long as there is none.
 static WRITE_END: AtomicI32 = AtomicI32::new(-1);
@@ -24,10 +24,10 @@ static PIPE: Mutex<Option<Pipe>> = Mutex::new(None);
 /// child of a fork gets one of its own.
 pub(super) fn prepare() -> io::Result<RawFd> {
     let mut pipe = PIPE.lock().unwrap_or_else(PoisonError::into_inner);
-    if pipe.as_ref().is_none_or(|pipe| pipe.generation != fork::generation()) {
+    if pipe.as_ref().is_none_or(|pipe| pipe.generation != generation()) {
         let [read_end, write_end] = open()?;
         WRITE_END.store(write_end.as_raw_fd(), Ordering::Release);
-        *pipe = Some(Pipe { read_end, _write_end: write_end, generation: fork::generation() });
+        *pipe = Some(Pipe { read_end, _write_end: write_end, generation: generation() });
     }
     let fd = pipe.as_ref().map_or(-1, |pipe| pipe.read_end.as_raw_fd());
     let mut bytes = [0u8; 16];

@@ -1,0 +1,197 @@
+/* What programs rely on that the manual pages do not tell. */
+
+#include "common.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+static void a_long_private_name_is_cut(void)
+{
+    char own[MAX_GROUP_NAME];
+    mailbox mbox = connected_to(daemon_address, "averylongname", own);
+
+    CHECK(strncmp(own, "#averylongn#", 12) == 0);
+    works(mbox, own);
+    CHECK_IS(SP_disconnect(mbox), 0);
+}
+
+static void only_the_name_is_written(void)
+{
+    struct {
+        char private_group[MAX_GROUP_NAME];
+        char behind[MAX_GROUP_NAME];
+    } memory;
+    size_t i, len;
+    mailbox mbox;
+
+    memset(&memory, 0x55, sizeof memory);
+    mbox = connected_to(daemon_address, "bob", memory.private_group);
+    len = strlen(memory.private_group);
+    CHECK(len > 5 && len < 20);
+    for (i = len + 1; i < sizeof memory; i++)
+        CHECK_IS(((char *)&memory)[i], 0x55);
+    CHECK_IS(SP_join(mbox, "g"), 0);
+    CHECK_IS(SP_disconnect(mbox), 0);
+}
+
+/* As a line of a file has it. */
+static void blanks_around_an_address_are_no_part_of_it(void)
+{
+    static const char *const forms[] = { "%s", "%s\n", " %s", "%s ", "\t%s\r\n" };
+    char own[MAX_GROUP_NAME], address[100];
+    size_t i;
+
+    for (i = 0; i < COUNT(forms); i++) {
+        snprintf(address, sizeof address, forms[i], daemon_address);
+        CHECK_IS(SP_disconnect(connected_to(address, "", own)), 0);
+    }
+}
+
+static void an_address_with_something_else_is_refused(void)
+{
+    static const char *const forms[] = { "%s@", "@%s", "x%s", "%sx y", "-%s" };
+    char own[MAX_GROUP_NAME], address[100];
+    sp_time patience = { 20, 0 };
+    mailbox mbox = -77;
+    size_t i;
+
+    for (i = 0; i < COUNT(forms); i++) {
+        snprintf(address, sizeof address, forms[i], daemon_address);
+        CHECK(SP_connect_timeout(address, "", 0, 1, &mbox, own, patience) < 0);
+        CHECK_IS(mbox, -77);
+    }
+}
+
+/* Through a pipe, where printf does not write at once. */
+static void an_error_is_printed_in_its_place(void)
+{
+    char text[200] = "";
+    size_t len = 0;
+    ssize_t count;
+    int ends[2];
+    pid_t child;
+
+    CHECK(pipe(ends) == 0);
+    child = fork_bounded();
+    if (child == 0) {
+        CHECK(dup2(ends[1], STDOUT_FILENO) == STDOUT_FILENO);
+        printf("before\n");
+        SP_error(COULD_NOT_CONNECT);
+        printf("after\n");
+        fflush(stdout);
+        _exit(0);
+    }
+    close(ends[1]);
+    while ((count = read(ends[0], text + len, sizeof text - 1 - len)) > 0)
+        len += (size_t)count;
+    child_succeeds(child);
+    CHECK(strncmp(text, "before\nSP_error: (-2) ", 22) == 0);
+    CHECK(strcmp(strchr(text + 22, '\n'), "\nafter\n") == 0);
+    close(ends[0]);
+}
+
+#ifdef OURS
+static atomic_int ended;
+
+/* Sends for as long as the client takes it. */
+static void *keeps_sending(void *peer)
+{
+    static char bytes[100000];
+
+    while (!atomic_load(&ended))
+        if (send((int)(ptrdiff_t)peer, bytes, sizeof bytes, MSG_NOSIGNAL) < 0)
+            break;
+    return NULL;
+}
+
+static void a_disconnect_takes_a_second_however_much_comes(void)
+{
+    struct session session = session_with_peer();
+    struct pollfd poll_fd = { session.mbox, POLLIN, 0 };
+    pthread_t senders[4];
+    double begin;
+    size_t i;
+
+    /* More than one, so that the socket of the client is never empty. */
+    for (i = 0; i < COUNT(senders); i++)
+        CHECK(pthread_create(&senders[i], NULL, keeps_sending, (void *)(ptrdiff_t)session.peer)
+              == 0);
+    CHECK(poll(&poll_fd, 1, -1) == 1);
+    begin = now();
+    CHECK_IS(SP_disconnect(session.mbox), 0);
+    begin = now() - begin;
+    atomic_store(&ended, 1);
+    for (i = 0; i < COUNT(senders); i++)
+        CHECK(pthread_join(senders[i], NULL) == 0);
+    until_closed(session.peer);
+    CHECK(begin < 2.0);
+}
+
+static void *fills(void *mbox)
+{
+    static char body[100000];
+
+    while (SP_multicast((mailbox)(ptrdiff_t)mbox, FIFO_MESS, "g", 0, sizeof body, body) > 0)
+        ;
+    return NULL;
+}
+
+static struct waiter waiter;
+
+static void *fills_until_it_waits(void *mbox)
+{
+    about_to_wait(&waiter);
+    return fills(mbox);
+}
+
+static void a_disconnect_takes_a_second_though_nobody_reads(void)
+{
+    struct session session = session_with_peer();
+    double begin;
+
+    start(&waiter, fills_until_it_waits, (void *)(ptrdiff_t)session.mbox);
+    until_it_waits(&waiter);
+    begin = now();
+    CHECK_IS(SP_disconnect(session.mbox), 0);
+    CHECK(pthread_join(waiter.thread, NULL) == 0);
+    begin = now() - begin;
+    CHECK(begin < 2.0);
+    CHECK(!is_open(session.mbox));
+    until_closed(session.peer);
+}
+
+static void what_is_sent_before_a_disconnect_arrives(void)
+{
+    char own[MAX_GROUP_NAME], name[MAX_GROUP_NAME], body[10];
+    mailbox receiver = connected(own);
+    int i;
+
+    for (i = 0; i < 20; i++) {
+        mailbox mbox = connected(name);
+        CHECK_IS(SP_join(mbox, "traps"), 0);
+        CHECK_IS(SP_multicast(mbox, FIFO_MESS, own, (int16)i, 1, "x"), 1);
+        CHECK_IS(SP_disconnect(mbox), 0);
+        CHECK_IS(receive(receiver, body, sizeof body).mess_type, i);
+    }
+    CHECK_IS(SP_disconnect(receiver), 0);
+}
+#endif
+
+int main(int argc, char **argv)
+{
+    static const struct test tests[] = {
+        TEST(a_long_private_name_is_cut),
+        TEST(only_the_name_is_written),
+        TEST(blanks_around_an_address_are_no_part_of_it),
+        TEST(an_address_with_something_else_is_refused),
+        TEST(an_error_is_printed_in_its_place),
+#ifdef OURS
+        TEST(a_disconnect_takes_a_second_however_much_comes),
+        TEST(a_disconnect_takes_a_second_though_nobody_reads),
+        TEST(what_is_sent_before_a_disconnect_arrives),
+#endif
+    };
+
+    return run_test(argc, argv, tests, COUNT(tests));
+}
