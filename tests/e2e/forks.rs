@@ -3,8 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use crate::support::{Expect, TestDaemon, on_each_transport, unique};
-use spread::{Error, Mailbox, Service};
+use crate::support::{
+    Expect, TestDaemon, Transport, block_on, connect_async, on_each_transport, unique,
+};
+use spread::{Error, Mailbox, Message, Service};
 
 on_each_transport!(
     a_child_is_refused_and_its_parent_goes_on,
@@ -63,6 +65,43 @@ fn a_child_does_not_end_what_is_its_parents(daemon: TestDaemon) {
         alice.multicast(Service::Agreed, alice.private_group(), b"still here").unwrap();
         assert_eq!(alice.next_regular().payload(), b"still here");
     }
+}
+
+#[test]
+fn dropping_an_async_mailbox_in_a_child_leaves_the_runtime_of_its_parent_alone() {
+    let daemon = TestDaemon::start(Transport::Unix);
+    block_on(async {
+        let alice = connect_async(daemon.address()).await;
+        let bob = connect_async(daemon.address()).await;
+        let mut alice = Some(alice);
+        let dropped = in_child(|| alice.take().map(drop).is_some().into());
+        assert_eq!(dropped, 1);
+        let mut alice = alice.expect("the parent's mailbox");
+        // The runtime has to be told that this has come.
+        let nothing = tokio::time::timeout(Duration::from_millis(1), alice.receive()).await;
+        assert!(nothing.is_err(), "{nothing:?}");
+        let me = alice.private_group();
+        let (answer, sent) =
+            tokio::join!(alice.receive(), bob.multicast(Service::Fifo, me, b"still here"),);
+        sent.unwrap();
+        let Message::Regular(message) = answer.unwrap() else { panic!("not a message") };
+        assert_eq!(message.payload(), b"still here");
+    });
+}
+
+#[test]
+fn an_interrupt_after_the_end_of_its_mailbox_raises_no_signal() {
+    let daemon = TestDaemon::start(Transport::Unix);
+    let alice = daemon.connect("ali");
+    let interrupter = alice.interrupter().unwrap();
+    alice.kill();
+    let alive = in_child(|| {
+        // SAFETY: the default action needs no handler. It ends the child.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+        interrupter.interrupt();
+        1
+    });
+    assert_eq!(alive, 1);
 }
 
 /// Has a child of this process call `count`; returns what it counted.

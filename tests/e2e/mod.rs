@@ -8,6 +8,7 @@ mod batches;
 mod coalescing;
 mod descriptors;
 mod end_to_end;
+mod ending;
 mod event_loops;
 mod forks;
 mod membership;

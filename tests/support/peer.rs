@@ -149,6 +149,15 @@ impl Client {
         self.stream.write_all(bytes)
     }
 
+    /// Sends the last byte as urgent data (`MSG_OOB`).
+    pub(crate) fn send_urgently(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let (last, rest) = bytes.split_last().expect("some bytes");
+        self.send(rest)?;
+        let sent = socket2::SockRef::from(&self.stream).send_out_of_band(&[*last])?;
+        assert_eq!(sent, 1);
+        Ok(())
+    }
+
     /// Sends no more.
     pub(crate) fn end(&mut self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)
