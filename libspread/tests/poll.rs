@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use common::*;
 use libspread::*;
-use spread_wire::{ByteOrder, Delivery, HEADER_LEN, Name};
+use spread_wire::{ByteOrder, Delivery, GroupId, HEADER_LEN, Name};
 
 /// Sizes of bodies, from tiny to above what is read ahead.
 fn sizes() -> impl Iterator<Item = usize> {
@@ -86,6 +86,25 @@ fn a_message_that_was_too_long_is_still_there() {
         }
         take_part(&client);
         assert_eq!(client.poll(), 0, "a part is nothing to be received");
+    }
+}
+
+#[test]
+fn a_message_without_groups_that_was_too_long_is_still_there() {
+    let group_id = GroupId { proc_id: 1, time: 2, index: 3 };
+    for kind in KINDS {
+        let group = Name::new("g").unwrap();
+        let message = encode(ByteOrder::NATIVE, &Delivery::Transitional { group, group_id });
+        let daemon = FakeDaemon::start(kind, move |mut stream| {
+            stream.write_all(&message).unwrap();
+            stream.wait_for_end();
+        });
+        let client = daemon.client();
+        assert!(client.becomes_readable(PATIENCE));
+        assert_eq!(client.receive_into(0, 10, 11).code, BUFFER_TOO_SHORT);
+        assert!(client.is_readable());
+        assert_eq!(client.receive_into(0, 10, 12).code, 12);
+        assert!(!client.is_readable());
     }
 }
 
