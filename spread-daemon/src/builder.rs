@@ -95,7 +95,7 @@ impl Builder {
         self
     }
 
-    /// Whether to answer `spread-daemon status` at `PORT.status` beside the unix
+    /// Whether to answer `spreadd status` at `PORT.status` beside the unix
     /// socket; only this user may ask. Default: no.
     pub fn status_socket(mut self, wanted: bool) -> Builder {
         self.status_socket = wanted;

@@ -12,7 +12,6 @@ use crate::batch::{Batch, Run};
 use crate::gate::Gate;
 use crate::listener::Door;
 use crate::memory::Memory;
-use crate::moderation::Pace;
 use crate::output::Output;
 use crate::pacing::Patience;
 use crate::stream::Stream;
@@ -70,10 +69,6 @@ pub(crate) struct Connection {
     pub(crate) crowded: Option<Patience>,
     /// It is not read on, because a receiver of its messages is crowded.
     pub(crate) paused: bool,
-    /// How what it sends comes.
-    pub(crate) pace: Pace,
-    /// It is not read for a moment, and no event tells of it.
-    pub(crate) held: bool,
     /// Whole frames are left in `input`, because it was paused.
     pub(crate) has_backlog: bool,
     /// Waits in the list of those to be read.
@@ -108,8 +103,6 @@ impl Connection {
             mute: false,
             crowded: None,
             paused: false,
-            pace: Pace::default(),
-            held: false,
             has_backlog: false,
             to_read: false,
             to_flush: false,

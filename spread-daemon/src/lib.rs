@@ -31,7 +31,6 @@
 
 mod access;
 mod admission;
-mod alarm;
 mod authentication;
 mod batch;
 mod builder;
@@ -47,7 +46,6 @@ mod gate;
 mod inspection;
 mod listener;
 mod memory;
-mod moderation;
 mod output;
 mod pacing;
 mod passwords;

@@ -32,7 +32,7 @@ pub enum PasswordError {
         source: io::Error,
     },
     /// A line of the file is not `USER:HASH`.
-    #[error("{}:{line}: not of the form USER:HASH, as `spread-daemon passwd` writes it", path.display())]
+    #[error("{}:{line}: not of the form USER:HASH, as `spreadd passwd` writes it", path.display())]
     Line {
         /// The file.
         path: PathBuf,
@@ -76,7 +76,7 @@ pub struct Passwords {
 
 impl Passwords {
     /// Reads a file with a line `USER:HASH` for each user, as
-    /// `spread-daemon passwd` writes it; `#` begins a line that is a comment.
+    /// `spreadd passwd` writes it; `#` begins a line that is a comment.
     ///
     /// # Errors
     ///

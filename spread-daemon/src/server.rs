@@ -13,13 +13,11 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use spread_wire::{FrameRef, HEADER_LEN, Header, Limits, Request, ServiceType};
 
 use crate::access::{Access, judge, rejected};
-use crate::alarm::Alarm;
 use crate::cluster::{Deliver, End, SessionId, State};
 use crate::connection::{Connection, Fill, Phase};
 use crate::connections::Connections;
 use crate::control::Control;
 use crate::listener::Listener;
-use crate::moderation::Held;
 use crate::pacing::Paused;
 use crate::settings::Settings;
 use crate::status::Rate;
@@ -30,8 +28,6 @@ use crate::wait::Wait;
 const TURN: usize = 64 * 1024;
 
 const WAKER: Token = Token(usize::MAX);
-
-const ALARM: Token = Token(usize::MAX - 1);
 
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -51,7 +47,6 @@ pub(crate) struct Server {
     pub(crate) handshakes: VecDeque<(Instant, usize, u64)>,
     /// Connections that are not read on for a moment.
     pub(crate) paused: Vec<Paused>,
-    pub(crate) held: Held,
     /// Connections with a gate, and maybe some without.
     pub(crate) gated: Vec<usize>,
     /// Checks passwords, if there are any.
@@ -78,12 +73,6 @@ impl Server {
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(index), Interest::READABLE)?;
         }
-        let alarm = match settings.busy_poll.is_zero() {
-            true => Alarm::new(poll.registry(), ALARM)
-                .inspect_err(|error| tracing::debug!(%error, "streams are not held"))
-                .ok(),
-            false => None,
-        };
         let control = Arc::new(Control::new(waker));
         let now = Instant::now();
         let passwords = settings.authentication.passwords().cloned();
@@ -103,7 +92,6 @@ impl Server {
             to_read: VecDeque::new(),
             handshakes: VecDeque::new(),
             paused: Vec::new(),
-            held: Held::new(alarm),
             gated: Vec::new(),
             guests: 0,
             started: now,
@@ -214,10 +202,8 @@ impl Server {
 
     fn note(&mut self, event: &Event) {
         let Token(number) = event.token();
-        match event.token() {
-            WAKER => return,
-            ALARM => return self.release(),
-            _ => {}
+        if event.token() == WAKER {
+            return;
         }
         let Some(key) = number.checked_sub(self.listeners.len()) else {
             if !self.to_accept.contains(&number) {
@@ -262,7 +248,7 @@ impl Server {
             return;
         };
         connection.to_read = false;
-        if connection.paused || connection.held {
+        if connection.paused {
             return;
         }
         if connection.has_backlog {
@@ -282,17 +268,15 @@ impl Server {
             return;
         }
         match connection.fill(&mut self.scratch) {
-            Fill::Nothing => self.keep_pace(key, 0, 0),
+            Fill::Nothing => {}
             Fill::End => self.connections.close_later(key),
             Fill::Some(len) => {
                 if connection.readable {
                     self.read_later(key);
                 }
-                let before = self.connections.totals.received;
                 let scratch = mem::take(&mut self.scratch);
                 self.take_in(key, &scratch[..len]);
                 self.scratch = scratch;
-                self.keep_pace(key, len, self.connections.totals.received - before);
             }
         }
     }
@@ -433,9 +417,7 @@ impl Server {
         if !connection.phase.is_client() {
             self.guests -= 1;
         }
-        if !connection.held
-            && let Err(error) = self.poll.registry().deregister(&mut connection.stream)
-        {
+        if let Err(error) = self.poll.registry().deregister(&mut connection.stream) {
             tracing::debug!(%error, key, "cannot deregister");
         }
         tracing::info!(key, "closed a connection");

@@ -1,4 +1,4 @@
-//! The spread-daemon program.
+//! `spreadd`: the Spread daemon for a single host as a program.
 
 #![forbid(unsafe_code)]
 
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("spread-daemon: {}", chain(&*error));
+            eprintln!("spreadd: {}", chain(&*error));
             ExitCode::from(code)
         }
     }
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 fn start(run: &Run) -> Outcome<Option<(Daemon, Signals)>> {
     let Plan { name, builder, log_file, log_level, warnings } = plan(run)?;
     if run.check {
-        warnings.iter().for_each(|warning| eprintln!("spread-daemon: warning: {warning}"));
+        warnings.iter().for_each(|warning| eprintln!("spreadd: warning: {warning}"));
         print(format!("the configuration of {name} is fine\n"))?;
         return Ok(None);
     }

@@ -15,15 +15,16 @@ const MAX_BUSY_POLL: u64 = Builder::MAX_BUSY_POLL.as_micros() as u64;
 /// a cluster: for groups across hosts, run Spread itself.
 #[derive(Debug, Parser)]
 #[command(
+    name = "spreadd",
     version,
     args_conflicts_with_subcommands = true,
     after_help = "\
 Examples:
-  spread-daemon                           for clients on this host, at 4803
-  spread-daemon --bind 0.0.0.0            for clients on other hosts, too
-  spread-daemon --port 0 --unix-dir .     a free port and ./PORT, told on stdout
-  spread-daemon -c spread.conf -n host1   as the daemon host1 of a configuration
-  spread-daemon status                    who is connected, in which groups
+  spreadd                           for clients on this host, at 4803
+  spreadd --bind 0.0.0.0            for clients on other hosts, too
+  spreadd --port 0 --unix-dir .     a free port and ./PORT, told on stdout
+  spreadd -c spread.conf -n host1   as the daemon host1 of a configuration
+  spreadd status                    who is connected, in which groups
 
 It tells on stdout when clients can connect, and to the socket in NOTIFY_SOCKET
 that it is READY. It logs to stderr; RUST_LOG sets what: error, warn (the

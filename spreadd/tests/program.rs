@@ -1,6 +1,8 @@
-//! The spread-daemon program, as it is started and stopped.
+//! The program `spreadd`, as it is started and stopped.
 
-mod support;
+#[path = "../../spread-daemon/tests/support/client.rs"]
+#[allow(dead_code, reason = "these tests use a part of it")]
+mod client;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -12,10 +14,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use client::Client;
 use spread_wire::handshake::Connect;
-use support::client::Client;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_spread-daemon");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_spreadd");
 
 /// An empty folder that is removed with what is in it.
 struct Folder(PathBuf);
@@ -24,7 +26,7 @@ impl Folder {
     fn new() -> Folder {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("spread-daemon-test-{}-{number}", std::process::id());
+        let name = format!("spreadd-test-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).unwrap();
         Folder(path)
@@ -391,7 +393,7 @@ fn it_tells_the_service_manager_that_it_is_ready_and_that_it_stops() {
     let folder = Folder::new();
     let path = folder.0.join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(support::client::DEADLINE)).unwrap();
+    manager.set_read_timeout(Some(client::DEADLINE)).unwrap();
     let program = Program::start(folder.command(0).env("NOTIFY_SOCKET", &path));
     let hear = || {
         let mut state = [0; 64];
@@ -427,7 +429,7 @@ fn busy_polling_it_stays_awake_after_a_message_and_then_sleeps() {
         client.multicast("town", b"hello");
         client.receive_body();
         while !sleeps() {
-            assert!(start.elapsed() < support::client::DEADLINE, "it never sleeps");
+            assert!(start.elapsed() < client::DEADLINE, "it never sleeps");
             thread::yield_now();
         }
         assert!(start.elapsed() >= Duration::from_millis(10), "it sleeps at once");
@@ -446,7 +448,7 @@ fn busy_polling_it_stays_awake_after_a_message_and_then_sleeps() {
             now if now == before => break,
             now => before = now,
         }
-        assert!(start.elapsed() < support::client::DEADLINE, "it takes CPU time for nothing");
+        assert!(start.elapsed() < client::DEADLINE, "it takes CPU time for nothing");
     }
 }
 
