@@ -29,39 +29,26 @@
 
 #![forbid(unsafe_code)]
 
-mod access;
-mod admission;
-mod authentication;
-mod batch;
+mod admin;
 mod builder;
 mod cluster;
-mod connection;
-mod connections;
-mod control;
 mod daemon;
 mod emulation;
 mod error;
-mod faults;
-mod gate;
-mod inspection;
-mod listener;
-mod memory;
-mod output;
-mod pacing;
-mod passwords;
-mod server;
+mod net;
+mod session;
 mod settings;
-mod status;
-mod stream;
-mod verifier;
-mod wait;
 
-pub use access::{Access, AccessPolicy, ClientInfo, Sending};
-pub use authentication::{AddressList, AddressListError, Authentication, Method};
+pub use admin::status::{GroupStatus, SessionStatus, Status, Totals};
 pub use builder::Builder;
 pub use daemon::{Daemon, StopHandle};
 pub use emulation::{Cluster, ClusterBuilder};
 pub use error::{ClusterError, StartError};
-pub use passwords::{PasswordError, Passwords};
+pub use session::access::{Access, AccessPolicy, ClientInfo, Sending};
+pub use session::addresses::{AddressList, AddressListError};
+pub use session::authentication::{Authentication, Method};
+#[cfg(feature = "passwords")]
+pub use session::passwords::{PasswordError, Passwords};
 pub use settings::SlowReceivers;
-pub use status::{GroupStatus, SessionStatus, Status, Totals};
+/// The types of the protocol that an [`AccessPolicy`] gets.
+pub use spread_wire::{Groups, Name, PrivateGroup, Service};

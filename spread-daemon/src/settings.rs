@@ -1,12 +1,14 @@
 //! What a daemon grants its clients, and how it serves them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::AccessPolicy;
-use crate::authentication::Authentication;
+use crate::session::access::Policy;
+use crate::session::authentication::Authentication;
 
-/// What becomes of a client that does not read what it is sent.
+/// The longest time for busy polling.
+pub(crate) const MAX_BUSY_POLL: Duration = Duration::from_millis(10);
+
+/// The slow-consumer policy: what is done about a client that does not read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SlowReceivers {
@@ -37,7 +39,7 @@ pub(crate) struct Settings {
     /// What clients must show.
     pub(crate) authentication: Authentication,
     /// What they may do; `None` allows everything.
-    pub(crate) policy: Option<Arc<dyn AccessPolicy>>,
+    pub(crate) policy: Option<Policy>,
     /// How long the loop polls before it sleeps.
     pub(crate) busy_poll: Duration,
 }

@@ -1,12 +1,15 @@
-//! Who may do what: the policy, and how its refusals reach a client.
+//! Who may do what: the access policy, and how its refusals reach a client.
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use spread_wire::{
-    ByteOrder, Cause, Delivery, FrameRef, Groups, Name, PrivateGroup, Reject, Request, Service,
-    ServiceType,
+    ByteOrder, Cause, Delivery, FrameRef, Groups, Multicast, Name, PrivateGroup, Reject, Request,
+    Service, ServiceType,
 };
 
 /// What a policy decides.
@@ -42,18 +45,19 @@ pub struct Sending<'a> {
     pub message_type: i16,
 }
 
-/// Decides what clients may do. What is not overridden is allowed.
+/// Decides what clients may do. Methods that are not overridden allow everything.
 ///
-/// A client that is refused its connection gets `REJECT_AUTH`. Anything else
-/// that is refused comes back to it as a rejected message, and has no other
-/// effect. A client can always disconnect.
+/// A client that is refused its connection gets `REJECT_AUTH`. Any other refused
+/// request comes back to the client as a rejected message, and has no other effect.
+/// A client can always disconnect.
 ///
-/// The methods are called in the daemon's only thread, so that all its clients
-/// wait for the answer: it is to be found without I/O.
+/// The methods are called in the daemon's only thread, so that all its clients wait
+/// for the answer: a method should decide without I/O. A method that panics refuses
+/// the request, and the panic is logged. [`Daemon::status`](crate::Daemon::status)
+/// returns `None` inside a method, because the daemon cannot answer meanwhile.
 ///
 /// ```
 /// use spread_daemon::{Access, AccessPolicy, ClientInfo, Daemon, Sending};
-/// use spread_wire::Name;
 ///
 /// /// Lets only `admin` send to the group `orders`.
 /// #[derive(Debug)]
@@ -105,30 +109,60 @@ pub trait AccessPolicy: Debug + Send + Sync {
     }
 }
 
-/// What a policy says to a request.
-pub(crate) fn judge(
+/// The [`AccessPolicy`] of a daemon; its panics are refusals.
+#[derive(Clone, Debug)]
+pub(crate) struct Policy(Arc<dyn AccessPolicy>);
+
+impl Policy {
+    pub(crate) fn new(policy: impl AccessPolicy + 'static) -> Policy {
+        Policy(Arc::new(policy))
+    }
+
+    /// Whether a client gets its session.
+    pub(crate) fn connect(&self, client: &ClientInfo) -> Access {
+        self.ask(|policy| policy.connect(client))
+    }
+
+    /// Whether a client may do what it asks.
+    pub(crate) fn judge(&self, client: &ClientInfo, request: &Request<'_>) -> Access {
+        self.ask(|policy| match request {
+            Request::Join(group) => policy.join(client, *group),
+            Request::Leave(group) => policy.leave(client, *group),
+            Request::Disconnect(_) => Access::Allowed,
+            Request::Multicast(multicast) => judge_multicast(policy, client, multicast),
+        })
+    }
+
+    fn ask(&self, decide: impl FnOnce(&dyn AccessPolicy) -> Access) -> Access {
+        catch_unwind(AssertUnwindSafe(|| decide(&*self.0))).unwrap_or_else(|panic| {
+            let panic = panic_message(&*panic);
+            tracing::error!(panic, "the access policy panicked, which refuses the request");
+            Access::Refused
+        })
+    }
+}
+
+fn judge_multicast(
     policy: &dyn AccessPolicy,
     client: &ClientInfo,
-    request: &Request<'_>,
+    multicast: &Multicast<'_>,
 ) -> Access {
-    match request {
-        Request::Join(group) => policy.join(client, *group),
-        Request::Leave(group) => policy.leave(client, *group),
-        Request::Disconnect(_) => Access::Allowed,
-        Request::Multicast(m) => {
-            let sending =
-                Sending { groups: m.groups, service: m.service, message_type: m.message_type };
-            let is_private = |group: &Name| group.as_field()[0] == b'#';
-            let private = m.groups.iter().filter(is_private).count();
-            if private > 0 && policy.private_send(client, &sending) == Access::Refused {
-                return Access::Refused;
-            }
-            match m.groups.len() > private {
-                true => policy.multicast(client, &sending),
-                false => Access::Allowed,
-            }
-        }
+    let Multicast { groups, service, message_type, .. } = *multicast;
+    let sending = Sending { groups, service, message_type };
+    let is_private = |group: &Name| group.as_field()[0] == b'#';
+    let private = groups.iter().filter(is_private).count();
+    if private > 0 && policy.private_send(client, &sending) == Access::Refused {
+        return Access::Refused;
     }
+    match groups.len() > private {
+        true => policy.multicast(client, &sending),
+        false => Access::Allowed,
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 /// The rejected message as which a refused request comes back.

@@ -4,18 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use argon2::Argon2;
 use argon2::password_hash::rand_core::OsRng;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use tempfile::NamedTempFile;
 
-/// Bytes of a user's name that the method PWORD carries.
-pub(crate) const USER_LEN: usize = 32;
-
-/// Bytes of a password that the method PWORD carries.
-pub(crate) const PASSWORD_LEN: usize = 8;
+use super::authentication::{PASSWORD_LEN, USER_LEN};
 
 /// Why there are no passwords.
 #[derive(Debug, thiserror::Error)]
@@ -112,20 +108,21 @@ impl Passwords {
     /// [`PasswordError::Io`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), PasswordError> {
         let path = path.as_ref();
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(format!(".{}", std::process::id()));
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let write = || {
-            let mut options = fs::OpenOptions::new();
-            let mut file = options.write(true).create_new(true).mode(0o600).open(&beside)?;
+            // Only its owner may read a file of this kind.
+            let mut file = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
             for (user, hash) in &self.hashes {
                 writeln!(file, "{user}:{hash}")?;
             }
-            file.sync_all()?;
-            fs::rename(&beside, path)
+            file.as_file().sync_all()?;
+            file.persist(path)?;
+            Ok(())
         };
-        write().map_err(|source| {
-            let _ = fs::remove_file(&beside);
-            PasswordError::Io { what: "write", path: path.into(), source }
+        write().map_err(|source: io::Error| PasswordError::Io {
+            what: "write",
+            path: path.into(),
+            source,
         })
     }
 

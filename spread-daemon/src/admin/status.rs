@@ -1,8 +1,10 @@
-//! What goes on inside a daemon, for people and programs.
+//! The status of a daemon, as a table, as JSON and for Prometheus.
 
-use std::collections::VecDeque;
 use std::fmt::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 /// What goes on inside a daemon. [`Display`](fmt::Display) gives a table for
 /// people.
@@ -29,7 +31,7 @@ pub struct Status {
 }
 
 /// One session.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SessionStatus {
     /// Its private group.
@@ -43,7 +45,7 @@ pub struct SessionStatus {
 }
 
 /// One group.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct GroupStatus {
     /// Its name.
@@ -104,32 +106,22 @@ impl Status {
         ]
     }
 
-    /// One JSON object, in one line.
+    /// Returns one JSON object, in one line.
     pub fn to_json(&self) -> String {
-        let mut out = format!("{{\"daemon\":{}", quoted(&self.daemon));
-        for (name, _, value, _) in self.numbers() {
-            let _ = write!(out, ",\"{name}\":{value}");
-        }
-        let _ = write!(out, ",\"received_per_second\":{:.1}", self.received_rate);
-        let _ = write!(out, ",\"delivered_per_second\":{:.1}", self.delivered_rate);
-        let sessions = self.sessions.iter().map(|s| {
-            format!(
-                "{{\"private_group\":{},\"address\":{},\"groups\":{},\"queued\":{}}}",
-                quoted(&s.private_group),
-                quoted(&s.address),
-                s.groups,
-                s.queued
-            )
-        });
-        let groups = self
-            .groups
-            .iter()
-            .map(|g| format!("{{\"name\":{},\"members\":{}}}", quoted(&g.name), g.members));
-        let sessions: Vec<_> = sessions.collect();
-        let groups: Vec<_> = groups.collect();
-        let _ = write!(out, ",\"session_list\":[{}]", sessions.join(","));
-        let _ = write!(out, ",\"group_list\":[{}]}}", groups.join(","));
-        out
+        let tenths = |rate: f64| (rate * 10.0).round() / 10.0;
+        let numbers = self.numbers().map(|(name, _, value, _)| (name.to_owned(), value.into()));
+        let mut object: Map<String, Value> = numbers.into_iter().collect();
+        object.extend(
+            [
+                ("daemon", json!(self.daemon)),
+                ("received_per_second", json!(tenths(self.received_rate))),
+                ("delivered_per_second", json!(tenths(self.delivered_rate))),
+                ("session_list", json!(self.sessions)),
+                ("group_list", json!(self.groups)),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        );
+        Value::Object(object).to_string()
     }
 
     /// The text format of Prometheus.
@@ -142,22 +134,6 @@ impl Status {
         }
         out
     }
-}
-
-/// Text as a JSON string.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }
 
 impl fmt::Display for Status {
@@ -188,41 +164,6 @@ impl fmt::Display for Status {
     }
 }
 
-/// How fast something grows, over the last seconds.
-#[derive(Debug)]
-pub(crate) struct Rate {
-    /// The count at some times, the oldest first.
-    samples: VecDeque<(Instant, u64)>,
-}
-
-impl Rate {
-    const EVERY: Duration = Duration::from_secs(1);
-    const SAMPLES: usize = 10;
-
-    pub(crate) fn new(now: Instant) -> Rate {
-        Rate { samples: VecDeque::from([(now, 0)]) }
-    }
-
-    /// Takes note of the count, if it is time to.
-    pub(crate) fn note(&mut self, now: Instant, count: u64) {
-        if self.samples.back().is_none_or(|(last, _)| now.duration_since(*last) >= Rate::EVERY) {
-            self.samples.push_back((now, count));
-            if self.samples.len() > Rate::SAMPLES {
-                self.samples.pop_front();
-            }
-        }
-    }
-
-    /// By how much it has grown in a second.
-    pub(crate) fn per_second(&self, now: Instant, count: u64) -> f64 {
-        let Some((since, before)) = self.samples.front() else {
-            return 0.0;
-        };
-        let seconds = now.duration_since(*since).as_secs_f64();
-        if seconds > 0.0 { (count - before) as f64 / seconds } else { 0.0 }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,7 +188,7 @@ mod tests {
 
     #[test]
     fn its_json_is_json() {
-        let json: serde_json::Value = serde_json::from_str(&status().to_json()).unwrap();
+        let json: Value = serde_json::from_str(&status().to_json()).unwrap();
         assert_eq!(json["daemon"], "here");
         assert_eq!((&json["queued_messages"], &json["received_total"]), (&3.into(), &5.into()));
         assert_eq!(json["session_list"][0]["private_group"], "#a#here");
@@ -261,17 +202,5 @@ mod tests {
         assert!(text.contains("# TYPE spread_sessions gauge\nspread_sessions 1\n"), "{text}");
         assert!(text.contains("# TYPE spread_delivered_total counter\nspread_delivered_total 9\n"));
         assert_eq!(text.lines().count(), 3 * status().numbers().len());
-    }
-
-    #[test]
-    fn a_rate_is_that_of_the_last_seconds() {
-        let start = Instant::now();
-        let mut rate = Rate::new(start);
-        let at = |seconds| start + Duration::from_secs(seconds);
-        for second in 1..=20 {
-            rate.note(at(second), second * 100);
-        }
-        assert_eq!(rate.per_second(at(20), 2000), 100.0);
-        assert_eq!(rate.per_second(at(29), 2000), 50.0);
     }
 }

@@ -1,9 +1,9 @@
-//! What waits to be written to a client.
+//! The messages that wait to be written to one client.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 
-use crate::batch::{Batch, Kept, Run};
+use super::batch::{Batch, Kept, Run};
 
 /// Runs of messages that go into one system call.
 const SLICES: usize = 64;
@@ -11,18 +11,17 @@ const SLICES: usize = 64;
 /// A queue of messages. Their bytes are shared with the queues of the other
 /// receivers, and so are in the batch of the turn or what was kept of former ones.
 #[derive(Debug, Default)]
-pub(crate) struct Output {
+pub(crate) struct Queue {
     /// What is left of former turns.
     kept: VecDeque<(Kept, Run)>,
     /// What came in this turn.
     runs: VecDeque<Run>,
     messages: usize,
-    bytes: usize,
     /// The stream takes no more; an event will tell when it does.
     blocked: bool,
 }
 
-impl Output {
+impl Queue {
     /// Messages that wait, the one included that has been written in part.
     pub(crate) fn len(&self) -> usize {
         self.messages
@@ -34,13 +33,21 @@ impl Output {
     }
 
     /// Bytes that wait.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
+        self.kept.iter().map(|(_, run)| run).chain(&self.runs).map(Run::len).sum()
+    }
+
+    /// Bytes of memory that this queue keeps in use: those of this turn's messages, and
+    /// its share of the memory of former turns, in which its messages may be a small
+    /// part.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let former = self.kept.iter().map(|(kept, _)| kept.share());
+        former.chain(self.runs.iter().map(Run::len)).sum()
     }
 
     /// Puts messages of this turn's batch behind all others.
     pub(crate) fn push(&mut self, run: Run) {
-        self.bytes += run.len();
         self.messages += run.messages;
         match self.runs.back_mut() {
             Some(last) if last.end == run.start => {
@@ -52,7 +59,7 @@ impl Output {
     }
 
     pub(crate) fn clear(&mut self) {
-        *self = Output::default();
+        *self = Queue::default();
     }
 
     /// The stream may take something again.
@@ -97,7 +104,6 @@ impl Output {
     }
 
     fn advance(&mut self, batch: &Batch, mut written: usize) {
-        self.bytes -= written;
         while let Some((kept, run)) = self.kept.front_mut() {
             self.messages -= run.messages;
             if written < run.len() {
@@ -134,7 +140,7 @@ impl Output {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::Memory;
+    use crate::net::memory::Memory;
 
     /// Takes a few bytes a call.
     struct Narrow {
@@ -155,37 +161,37 @@ mod tests {
     }
 
     /// Ends a turn as all queues do together.
-    fn end_turn(batch: &mut Batch, output: &mut Output) {
-        if let Some(part) = output.unwritten() {
-            output.keep(&batch.keep(part, &Memory::default()));
+    fn end_turn(batch: &mut Batch, queue: &mut Queue) {
+        if let Some(part) = queue.unwritten() {
+            queue.keep(&batch.keep(part, &Memory::default()));
         }
         batch.clear();
     }
 
     #[test]
     fn a_message_that_is_written_in_part_goes_on_where_it_stopped() {
-        let (mut batch, mut output) = (Batch::default(), Output::default());
-        output.push(batch.push(b"hello "));
-        output.push(batch.push(b"world"));
+        let (mut batch, mut queue) = (Batch::default(), Queue::default());
+        queue.push(batch.push(b"hello "));
+        queue.push(batch.push(b"world"));
         let mut stream = Narrow { taken: Vec::new(), width: 7 };
-        output.flush(&batch, &mut stream).unwrap();
-        assert_eq!((&stream.taken[..], output.len()), (&b"hello w"[..], 1));
-        assert_eq!(output.bytes(), 4);
-        end_turn(&mut batch, &mut output);
-        output.push(batch.push(b"!"));
-        output.flush(&batch, &mut stream).unwrap();
-        assert_eq!((stream.taken.len(), output.len()), (7, 2), "it takes no more");
-        while !output.is_empty() {
-            output.unblock();
-            output.flush(&batch, &mut stream).unwrap();
+        queue.flush(&batch, &mut stream).unwrap();
+        assert_eq!((&stream.taken[..], queue.len()), (&b"hello w"[..], 1));
+        assert_eq!(queue.bytes(), 4);
+        end_turn(&mut batch, &mut queue);
+        queue.push(batch.push(b"!"));
+        queue.flush(&batch, &mut stream).unwrap();
+        assert_eq!((stream.taken.len(), queue.len()), (7, 2), "it takes no more");
+        while !queue.is_empty() {
+            queue.unblock();
+            queue.flush(&batch, &mut stream).unwrap();
         }
-        assert_eq!((&stream.taken[..], output.bytes()), (&b"hello world!"[..], 0));
+        assert_eq!((&stream.taken[..], queue.bytes()), (&b"hello world!"[..], 0));
     }
 
     #[test]
     fn however_a_queue_is_written_its_messages_come_in_order_and_count_right() {
         for width in 1..40 {
-            let (mut batch, mut output) = (Batch::default(), Output::default());
+            let (mut batch, mut queue) = (Batch::default(), Queue::default());
             let mut stream = Narrow { taken: Vec::new(), width };
             let (mut wanted, mut ends) = (Vec::new(), Vec::new());
             for turn in 0..10_u8 {
@@ -193,21 +199,21 @@ mod tests {
                     let run = batch.push(&[10 * turn + number; 7]);
                     // The others are for someone else.
                     if number % (1 + turn % 4) == 0 {
-                        output.push(run);
+                        queue.push(run);
                         wanted.extend_from_slice(&[10 * turn + number; 7]);
                         ends.push(wanted.len());
                     }
                 }
-                output.unblock();
-                output.flush(&batch, &mut stream).unwrap();
-                end_turn(&mut batch, &mut output);
+                queue.unblock();
+                queue.flush(&batch, &mut stream).unwrap();
+                end_turn(&mut batch, &mut queue);
                 let waiting = ends.iter().filter(|end| **end > stream.taken.len()).count();
-                assert_eq!(output.len(), waiting);
-                assert_eq!(output.bytes(), wanted.len() - stream.taken.len());
+                assert_eq!(queue.len(), waiting);
+                assert_eq!(queue.bytes(), wanted.len() - stream.taken.len());
             }
-            while !output.is_empty() {
-                output.unblock();
-                output.flush(&batch, &mut stream).unwrap();
+            while !queue.is_empty() {
+                queue.unblock();
+                queue.flush(&batch, &mut stream).unwrap();
             }
             assert_eq!(stream.taken, wanted);
         }
@@ -215,13 +221,13 @@ mod tests {
 
     #[test]
     fn more_runs_than_go_into_one_call_are_all_written() {
-        let (mut batch, mut output) = (Batch::default(), Output::default());
+        let (mut batch, mut queue) = (Batch::default(), Queue::default());
         for _ in 0..3 * SLICES {
             batch.push(b"for someone else");
-            output.push(batch.push(b"x"));
+            queue.push(batch.push(b"x"));
         }
         let mut written = Vec::new();
-        output.flush(&batch, &mut written).unwrap();
+        queue.flush(&batch, &mut written).unwrap();
         assert_eq!(written, vec![b'x'; 3 * SLICES]);
     }
 }

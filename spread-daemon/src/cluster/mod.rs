@@ -28,7 +28,6 @@ use spread_wire::{
     RequestError, ServiceType,
 };
 
-use crate::status::GroupStatus;
 use component::{Component, Event, Held, Message, What};
 use replica::{Local, Member, Replica};
 use route::Route;
@@ -98,8 +97,6 @@ struct Session {
     serial: u64,
     private_group: Name,
     membership: bool,
-    /// Whether the handshake is over and messages can be delivered.
-    established: bool,
     /// The number of the last route that was found and leads here, or is not to.
     route: u64,
     /// Whether it was logged that it sends to too many groups.
@@ -152,17 +149,19 @@ impl State {
         })
     }
 
-    /// Gives a private group to a new session and keeps it for it; a session
-    /// that asks for no name gets one made up.
+    /// Opens a session and returns its private group; a session that asks for no
+    /// name gets one made up.
     ///
-    /// Nothing is delivered to the session until [`State::establish`].
+    /// # Errors
+    ///
+    /// [`NotUnique`] if another session of the daemon has the name.
     pub(crate) fn connect(
         &mut self,
         id: SessionId,
         daemon: DaemonId,
         private_name: Option<PrivateName>,
         membership: bool,
-    ) -> Result<(), NotUnique> {
+    ) -> Result<PrivateGroup, NotUnique> {
         let private_group = match private_name {
             Some(name) => self.free_group(daemon, name),
             None => self.make_up_group(id, daemon),
@@ -174,7 +173,6 @@ impl State {
             serial: self.serial,
             private_group: private_group.into(),
             membership,
-            established: false,
             route: 0,
             warned: false,
         };
@@ -183,7 +181,13 @@ impl State {
             self.sessions.resize_with(id.0 + 1, || None);
         }
         self.sessions[id.0] = Some(session);
-        Ok(())
+        self.route.forget();
+        Ok(private_group)
+    }
+
+    /// Whether no session of a daemon has the name.
+    pub(crate) fn is_free(&self, daemon: DaemonId, name: PrivateName) -> bool {
+        self.free_group(daemon, name).is_some()
     }
 
     fn free_group(&self, daemon: DaemonId, name: PrivateName) -> Option<PrivateGroup> {
@@ -198,15 +202,6 @@ impl State {
             let name = format!("r{}-{}", self.made_up, id.0 % usize::from(NUMBERS));
             self.free_group(daemon, PrivateName::new(name).ok()?)
         })
-    }
-
-    /// Opens a session for deliveries, its handshake being over; returns its
-    /// private group.
-    pub(crate) fn establish(&mut self, id: SessionId) -> Option<PrivateGroup> {
-        self.route.forget();
-        let session = self.session_mut(id)?;
-        session.established = true;
-        PrivateGroup::try_from(session.private_group).ok()
     }
 
     /// The private group of a session.
@@ -227,15 +222,14 @@ impl State {
         joined.map_or(0, BTreeSet::len)
     }
 
-    /// All groups by name. Parts of one that are apart count together.
-    pub(crate) fn groups(&self) -> Vec<GroupStatus> {
+    /// All groups by name, with the number of their members. Parts of a group in
+    /// different components count together.
+    pub(crate) fn groups(&self) -> BTreeMap<Name, usize> {
         let mut members: BTreeMap<Name, usize> = BTreeMap::new();
         for (name, group) in self.daemons.iter().flat_map(|daemon| &daemon.replica.groups) {
             *members.entry(*name).or_default() += group.sessions().count();
         }
-        let status =
-            |(name, members): (Name, usize)| GroupStatus { name: name.to_string(), members };
-        members.into_iter().map(status).collect()
+        members
     }
 
     /// The names of the daemons.

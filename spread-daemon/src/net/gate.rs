@@ -1,9 +1,10 @@
-//! Deliveries that a test has wait: those to a client that is paused or delayed.
+//! Deliveries that a test delays: those to a client that is paused or delayed in a
+//! [`Cluster`](crate::Cluster).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::memory::Charge;
+use super::memory::Charge;
 
 /// What waits in front of a client's queue.
 #[derive(Debug, Default)]
@@ -66,7 +67,7 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::Memory;
+    use crate::net::memory::Memory;
 
     fn push(gate: &mut Gate, message: &[u8], now: Instant) {
         gate.push(message, Memory::default().charge(message.len()), now);

@@ -1,14 +1,14 @@
-//! Several daemons in one process, for tests of programs that must live through
-//! partitions and crashes.
+//! The handle of several daemons in one process.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::cluster::DaemonSet;
-use crate::control::{Control, Running};
+use super::faults;
 use crate::error::{ClusterError, StartError};
-use crate::listener::{Door, Listener};
-use crate::server::Server;
+use crate::net::control::{CallError, Running};
+use crate::net::event_loop::EventLoop;
+use crate::net::identity::{daemon_ids, state};
+use crate::net::listener::{Door, Listener};
 use crate::settings::Settings;
 
 /// Some daemons in this process that behave as a cluster of Spread does, until
@@ -22,7 +22,7 @@ use crate::settings::Settings;
 ///
 /// ```
 /// use spread_daemon::Cluster;
-#[doc = include_str!("emulation/example_client.md")]
+#[doc = include_str!("example_client.md")]
 ///
 /// let cluster = Cluster::builder().daemons(["d1", "d2"]).start()?;
 /// let mut ann = connect(&cluster.address("d1")?, "ann");
@@ -63,7 +63,7 @@ use crate::settings::Settings;
 pub struct Cluster {
     names: Vec<String>,
     addresses: Vec<SocketAddr>,
-    running: Running,
+    running: Running<EventLoop>,
 }
 
 /// Starts a [`Cluster`]; [`Cluster::builder`] makes one.
@@ -99,16 +99,15 @@ impl ClusterBuilder {
     pub fn start(self) -> Result<Cluster, StartError> {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
-        for daemon in crate::builder::daemon_ids(&self.names)? {
+        for daemon in daemon_ids(&self.names)? {
             let (listener, address) =
                 Listener::tcp((Ipv4Addr::LOCALHOST, 0).into(), Door::Clients(daemon))?;
             listeners.push(listener);
             addresses.push(address);
         }
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let cluster = crate::builder::state(&names, &addresses)?;
-        let running = Server::new(listeners, cluster, self.settings)
-            .and_then(Running::start)
+        let cluster = state(&names, &addresses)?;
+        let running = EventLoop::start(listeners, cluster, &self.settings)
             .map_err(|e| StartError::io("start the cluster", e))?;
         Ok(Cluster { names: self.names, addresses, running })
     }
@@ -154,25 +153,7 @@ impl Cluster {
     pub fn partition(&self, parts: &[&[&str]]) -> Result<(), ClusterError> {
         let parts: Vec<Vec<String>> =
             parts.iter().map(|part| part.iter().map(|name| name.to_string()).collect()).collect();
-        self.call(move |server| {
-            let mut rest = server.cluster.all();
-            let mut sets = Vec::new();
-            for part in parts {
-                let mut set = DaemonSet::default();
-                for name in part {
-                    let daemon = server.daemon(&name)?;
-                    if !rest.contains(daemon) {
-                        return Err(ClusterError::NamedTwice { name });
-                    }
-                    rest.remove(daemon);
-                    set.insert(daemon);
-                }
-                sets.push(set);
-            }
-            sets.push(rest);
-            server.partition(sets);
-            Ok(())
-        })
+        self.call(move |this| faults::partition(this, &parts))
     }
 
     /// Lets all daemons see each other again.
@@ -181,8 +162,8 @@ impl Cluster {
     ///
     /// [`ClusterError::Stopped`].
     pub fn merge(&self) -> Result<(), ClusterError> {
-        self.call(|server| {
-            server.partition(vec![server.cluster.all()]);
+        self.call(|this| {
+            faults::merge(this);
             Ok(())
         })
     }
@@ -196,7 +177,7 @@ impl Cluster {
     /// already.
     pub fn crash(&self, daemon: &str) -> Result<(), ClusterError> {
         let name = daemon.to_owned();
-        self.call(move |server| server.crash(&name))
+        self.call(move |this| faults::crash(this, &name))
     }
 
     /// Starts a daemon again that has crashed, at the same address and in the
@@ -208,7 +189,7 @@ impl Cluster {
     /// [`ClusterError::Io`] if its port was lost to another program meanwhile.
     pub fn restart(&self, daemon: &str) -> Result<(), ClusterError> {
         let name = daemon.to_owned();
-        self.call(move |server| server.restart(&name))
+        self.call(move |this| faults::restart(this, &name))
     }
 
     /// Has whatever one daemon sends to another wait.
@@ -218,11 +199,7 @@ impl Cluster {
     /// [`ClusterError::NoSuchDaemon`].
     pub fn hold(&self, from: &str, to: &str) -> Result<(), ClusterError> {
         let (from, to) = (from.to_owned(), to.to_owned());
-        self.call(move |server| {
-            let (from, to) = (server.daemon(&from)?, server.daemon(&to)?);
-            server.cluster.hold(from, to);
-            Ok(())
-        })
+        self.call(move |this| faults::hold(this, &from, &to))
     }
 
     /// Hands over what waits on a link, and has nothing wait on it any more.
@@ -232,11 +209,7 @@ impl Cluster {
     /// [`ClusterError::NoSuchDaemon`].
     pub fn release(&self, from: &str, to: &str) -> Result<(), ClusterError> {
         let (from, to) = (from.to_owned(), to.to_owned());
-        self.call(move |server| {
-            let (from, to) = (server.daemon(&from)?, server.daemon(&to)?);
-            server.cluster.release(from, to, &mut server.connections);
-            Ok(())
-        })
+        self.call(move |this| faults::release(this, &from, &to))
     }
 
     /// Delivers nothing to a client, named by its private group, until
@@ -248,7 +221,7 @@ impl Cluster {
     /// [`ClusterError::NoSuchClient`].
     pub fn pause(&self, client: &str) -> Result<(), ClusterError> {
         let client = client.to_owned();
-        self.call(move |server| server.gate(&client, None))
+        self.call(move |this| faults::set_gate(this, &client, None))
     }
 
     /// Delivers what comes for a client from now on, but each message only after
@@ -259,7 +232,7 @@ impl Cluster {
     /// [`ClusterError::NoSuchClient`].
     pub fn delay(&self, client: &str, time: Duration) -> Result<(), ClusterError> {
         let client = client.to_owned();
-        self.call(move |server| server.gate(&client, Some(time)))
+        self.call(move |this| faults::set_gate(this, &client, Some(time)))
     }
 
     /// Delivers what waits for a client, and whatever comes, at once.
@@ -269,19 +242,21 @@ impl Cluster {
     /// [`ClusterError::NoSuchClient`].
     pub fn resume(&self, client: &str) -> Result<(), ClusterError> {
         let client = client.to_owned();
-        self.call(move |server| server.open_gate(&client))
+        self.call(move |this| faults::open_gate(this, &client))
     }
 
-    /// Has the loop do something, after whatever clients have sent before.
+    /// Does something to the cluster, after whatever clients had sent before.
     fn call(
         &self,
-        act: impl FnOnce(&mut Server) -> Result<(), ClusterError> + Send + 'static,
+        act: impl FnOnce(&mut EventLoop) -> Result<(), ClusterError> + Send + 'static,
     ) -> Result<(), ClusterError> {
-        let control: &Control = self.running.control();
-        let done = control.call(|server| {
-            server.catch_up();
-            act(server)
+        let done = self.running.control().call(|this| {
+            this.catch_up();
+            act(this)
         });
-        done.unwrap_or(Err(ClusterError::Stopped))
+        done.unwrap_or_else(|error| match error {
+            CallError::Stopped => Err(ClusterError::Stopped),
+            CallError::OwnThread => Err(ClusterError::OwnThread),
+        })
     }
 }

@@ -1,12 +1,20 @@
 //! How clients show who they are.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
+use std::net::IpAddr;
 
+use bytes::BytesMut;
 use spread_wire::handshake::{AUTH_IP, AUTH_NULL};
 
-use crate::passwords::Passwords;
+use super::addresses::AddressList;
+#[cfg(feature = "passwords")]
+use super::passwords::Passwords;
+
+/// Bytes of a user's name that the method PWORD carries.
+pub(crate) const USER_LEN: usize = 32;
+
+/// Bytes of a password that the method PWORD carries.
+pub(crate) const PASSWORD_LEN: usize = 8;
 
 /// A way for a client to show that it may connect.
 #[derive(Clone, Debug)]
@@ -18,14 +26,26 @@ pub enum Method {
     Address(AddressList),
     /// `PWORD`: those that know the password of a user. It goes over the wire as
     /// it is, so that whoever can listen to the connection knows it, too.
+    #[cfg(feature = "passwords")]
     Password(Passwords),
 }
 
-/// A method without what it needs to know.
+/// A user and the password that a client gave for it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Login {
+    pub(crate) user: String,
+    pub(crate) password: Vec<u8>,
+}
+
+/// Tells whether the password is that of the user.
+pub(crate) type PasswordCheck = Box<dyn Fn(&Login) -> bool + Send>;
+
+/// A method without its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Anyone,
     Address,
+    #[cfg_attr(not(feature = "passwords"), allow(dead_code, reason = "no method has it"))]
     Password,
 }
 
@@ -35,6 +55,7 @@ impl Method {
         match self {
             Method::Anyone => AUTH_NULL,
             Method::Address(_) => AUTH_IP,
+            #[cfg(feature = "passwords")]
             Method::Password(_) => "PWORD",
         }
     }
@@ -43,6 +64,7 @@ impl Method {
         match self {
             Method::Anyone => Step::Anyone,
             Method::Address(_) => Step::Address,
+            #[cfg(feature = "passwords")]
             Method::Password(_) => Step::Password,
         }
     }
@@ -98,9 +120,17 @@ impl Authentication {
         self.methods.iter().map(Method::name).collect()
     }
 
-    pub(crate) fn passwords(&self) -> Option<&Passwords> {
+    /// Checks the password of a user, if that is a method; it takes tens of
+    /// milliseconds.
+    pub(crate) fn password_check(&self) -> Option<PasswordCheck> {
         self.methods.iter().find_map(|method| match method {
-            Method::Password(passwords) => Some(passwords),
+            #[cfg(feature = "passwords")]
+            Method::Password(passwords) => {
+                let passwords = passwords.clone();
+                let check: PasswordCheck =
+                    Box::new(move |login| passwords.verify(&login.user, &login.password));
+                Some(check)
+            }
             _ => None,
         })
     }
@@ -123,92 +153,66 @@ impl Authentication {
     }
 }
 
-/// Addresses from which clients may connect, as in Spread's `spread.access_ip`.
-///
-/// ```
-/// # use spread_daemon::AddressList;
-/// let list: AddressList = "unix\nlocal\n192.168.1.0/24  # our office".parse()?;
-/// assert!(list.contains(None));
-/// assert!(list.contains(Some([192, 168, 1, 7].into())));
-/// assert!(!list.contains(Some([192, 168, 2, 7].into())));
-/// # Ok::<(), spread_daemon::AddressListError>(())
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AddressList {
-    unix: bool,
-    /// With the number of bits in front that count.
-    networks: Vec<(IpAddr, u8)>,
+/// What one client has still to pass.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    left: VecDeque<Step>,
 }
 
-/// A line of an address list says nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {text:?} is not \"unix\", \"local\", an address or ADDRESS/BITS")]
-pub struct AddressListError {
-    /// The number of the line, from 1.
-    pub line: usize,
-    /// What stands in it.
-    pub text: String,
+/// How far a client has come with its exchange.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It has passed all methods.
+    Passed,
+    /// More bytes must come.
+    Receive,
+    /// The password is to be checked; then [`Exchange::pass`], if it is right.
+    Check(Login),
+    /// The client comes from an address that is not in the list.
+    WrongAddress,
 }
 
-impl AddressList {
-    /// Whether a client may connect from an address; `None` is the unix socket.
-    pub fn contains(&self, address: Option<IpAddr>) -> bool {
-        match address.map(|address| address.to_canonical()) {
-            None => self.unix,
-            Some(address) => self.networks.iter().any(|net| is_in(address, *net)),
-        }
+impl Exchange {
+    /// The methods that a client chose, and then the required ones that it did not.
+    pub(crate) fn new(authentication: &Authentication, chosen: &[String]) -> Exchange {
+        Exchange { left: authentication.steps(chosen) }
     }
-}
 
-/// One entry a line: `unix`, `local` for the host's own loopback addresses, an
-/// address, or a network as `ADDRESS/BITS`. `#` begins a comment.
-impl FromStr for AddressList {
-    type Err = AddressListError;
-
-    fn from_str(text: &str) -> Result<AddressList, AddressListError> {
-        let mut list = AddressList::default();
-        for (number, line) in text.lines().enumerate() {
-            let line = line.split('#').next().unwrap_or_default().trim();
-            match line {
-                "" => {}
-                "unix" => list.unix = true,
-                "local" => list.networks.extend([
-                    (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
-                    (IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
-                ]),
-                line => {
-                    list.networks.push(network(line).ok_or_else(|| AddressListError {
-                        line: number + 1,
-                        text: line.to_owned(),
-                    })?)
+    /// Goes on as far as the bytes that came allow, and takes those that it needs.
+    pub(crate) fn advance(
+        &mut self,
+        authentication: &Authentication,
+        input: &mut BytesMut,
+        address: Option<IpAddr>,
+    ) -> Progress {
+        while let Some(step) = self.left.front() {
+            match step {
+                Step::Anyone => {}
+                Step::Address if authentication.admits(address) => {}
+                Step::Address => return Progress::WrongAddress,
+                Step::Password if input.len() < USER_LEN + PASSWORD_LEN => {
+                    return Progress::Receive;
+                }
+                Step::Password => {
+                    let (user, password) = (input.split_to(USER_LEN), input.split_to(PASSWORD_LEN));
+                    let user = String::from_utf8_lossy(text(&user)).into_owned();
+                    return Progress::Check(Login { user, password: text(&password).to_vec() });
                 }
             }
+            self.pass();
         }
-        Ok(list)
+        Progress::Passed
+    }
+
+    /// The client has passed the method that is next.
+    pub(crate) fn pass(&mut self) {
+        self.left.pop_front();
     }
 }
 
-fn network(text: &str) -> Option<(IpAddr, u8)> {
-    let (address, bits) = match text.split_once('/') {
-        Some((address, bits)) => (address, Some(bits.parse().ok()?)),
-        None => (text, None),
-    };
-    let address: IpAddr = address.parse().ok()?;
-    let all = if address.is_ipv4() { 32 } else { 128 };
-    let bits = bits.unwrap_or(all);
-    (bits <= all).then_some((address, bits))
-}
-
-fn is_in(address: IpAddr, (network, bits): (IpAddr, u8)) -> bool {
-    match (address, network) {
-        (IpAddr::V4(a), IpAddr::V4(n)) => {
-            (a.to_bits() ^ n.to_bits()).leading_zeros() >= u32::from(bits)
-        }
-        (IpAddr::V6(a), IpAddr::V6(n)) => {
-            (a.to_bits() ^ n.to_bits()).leading_zeros() >= u32::from(bits)
-        }
-        _ => false,
-    }
+/// The bytes of a field before its first zero.
+fn text(field: &[u8]) -> &[u8] {
+    field.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -216,34 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_in_a_network_by_its_first_bits() {
-        let list: AddressList = "10.0.0.0/8\n192.168.1.5\nfd00::/16".parse().unwrap();
-        for (address, is_in) in [
-            ("10.255.0.1", true),
-            ("11.0.0.1", false),
-            ("192.168.1.5", true),
-            ("192.168.1.6", false),
-            ("fd00:1::9", true),
-            ("fd01::9", false),
-            ("::ffff:10.1.1.1", true),
-        ] {
-            assert_eq!(list.contains(Some(address.parse().unwrap())), is_in, "{address}");
-        }
-        assert!(!list.contains(None));
-        assert!(!AddressList::default().contains(Some(Ipv4Addr::LOCALHOST.into())));
-        let all: AddressList = "0.0.0.0/0".parse().unwrap();
-        assert!(all.contains(Some([8, 8, 8, 8].into())));
-    }
-
-    #[test]
-    fn a_wrong_line_is_named() {
-        for wrong in ["10.0.0", "10.0.0.0/33", "::/129", "10.0.0.0/", "somewhere"] {
-            let list: Result<AddressList, _> = format!("# all\n\n{wrong}").parse();
-            assert_eq!(list, Err(AddressListError { line: 3, text: wrong.to_owned() }));
-        }
-    }
-
-    #[test]
+    #[cfg(feature = "passwords")]
     fn required_methods_follow_those_that_are_chosen() {
         let authentication = Authentication::default()
             .require(Method::Address(AddressList::default()))

@@ -1,4 +1,4 @@
-//! One client's connection: its stream, what came of it and what goes to it.
+//! One connection: its stream, its phase, what came and what waits to be written.
 
 use std::io::{self, Read};
 use std::net::IpAddr;
@@ -6,28 +6,39 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-use crate::access::ClientInfo;
-use crate::admission::Admission;
-use crate::batch::{Batch, Run};
-use crate::gate::Gate;
-use crate::listener::Door;
-use crate::memory::Memory;
-use crate::output::Output;
-use crate::pacing::Patience;
-use crate::stream::Stream;
+use super::batch::{Batch, Run};
+use super::gate::Gate;
+use super::listener::Door;
+use super::memory::Memory;
+use super::queue::Queue;
+use super::stream::Stream;
+use crate::admin::inspection::Inspection;
+use crate::session::access::ClientInfo;
+use crate::session::flow_control::Congestion;
+use crate::session::handshake::Handshake;
+
+/// A connection: its place among all, and a serial number that tells it from others
+/// that had the place before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionId {
+    pub(crate) key: usize,
+    pub(crate) serial: u64,
+}
 
 /// How far a connection has come.
 #[derive(Debug)]
 pub(crate) enum Phase {
-    /// It tells who it is.
-    Handshake(Admission),
+    /// The client is on its way to a session.
+    Handshake(Box<Handshake>),
+    /// Its password is being checked.
+    Checking(Box<Handshake>),
     /// It has a session.
     Session,
-    /// It has come to look, and is about to say at what.
-    Inspection,
-    /// It got, or is about to get, its rejection or what it asked for. It stays
-    /// until the client has closed its side, because closing with bytes unread
-    /// could take the answer away from it.
+    /// A program asks how the daemon is.
+    Inspection(Inspection),
+    /// The last answer is queued: a rejection or a status. The connection stays until
+    /// the client has closed its side, because closing with bytes unread could take
+    /// the answer away from it.
     Answered,
 }
 
@@ -46,18 +57,18 @@ pub(crate) enum Fill {
 pub(crate) struct Connection {
     pub(crate) stream: Stream,
     pub(crate) phase: Phase,
-    /// Where it came in.
+    /// The door of its listener.
     pub(crate) door: Door,
-    /// Where the client is; `None` for the unix socket.
+    /// The address of the client; `None` for the unix socket.
     pub(crate) address: Option<IpAddr>,
     /// Tells it from others that had its place before.
     pub(crate) serial: u64,
-    /// Who it is, if a policy wants to know.
+    /// Who the client is, if there is an access policy.
     pub(crate) client: Option<ClientInfo>,
-    /// What came and is not a whole frame yet.
+    /// What came and is not a whole frame yet, or was left when it was paused.
     pub(crate) input: BytesMut,
-    pub(crate) output: Output,
-    /// What a test has wait before it is queued.
+    pub(crate) queue: Queue,
+    /// Deliveries that a test delays before they are queued.
     pub(crate) gate: Option<Gate>,
     /// More can be read, though no event will say so.
     pub(crate) readable: bool,
@@ -65,25 +76,20 @@ pub(crate) struct Connection {
     pub(crate) hung_up: bool,
     /// Nothing more is written: the stream is broken, or about to be closed.
     mute: bool,
-    /// Since its queue was crowded: for how long those who crowd it wait.
-    pub(crate) crowded: Option<Patience>,
-    /// It is not read on, because a receiver of its messages is crowded.
+    /// Whether its queue is behind.
+    pub(crate) congestion: Congestion,
+    /// It is not read, because a receiver of its messages is behind.
     pub(crate) paused: bool,
-    /// Whole frames are left in `input`, because it was paused.
+    /// Whole frames may be left in `input`, because it was paused.
     pub(crate) has_backlog: bool,
-    /// Waits in the list of those to be read.
+    /// Bytes that were read of it while the loop catches up.
+    pub(crate) caught_up: usize,
+    /// It is in the list of those to be read.
     pub(crate) to_read: bool,
-    /// Waits in the list of those to be flushed.
+    /// It is in the list of those to be flushed.
     pub(crate) to_flush: bool,
-    /// Waits in the list of those to be closed.
+    /// It is in the list of those to be closed.
     pub(crate) to_close: bool,
-}
-
-impl Phase {
-    /// Whether it has a session or wants one.
-    pub(crate) fn is_client(&self) -> bool {
-        matches!(self, Phase::Handshake(_) | Phase::Session)
-    }
 }
 
 impl Connection {
@@ -96,18 +102,23 @@ impl Connection {
             serial,
             client: None,
             input: BytesMut::new(),
-            output: Output::default(),
+            queue: Queue::default(),
             gate: None,
             readable: false,
             hung_up: false,
             mute: false,
-            crowded: None,
+            congestion: Congestion::default(),
             paused: false,
             has_backlog: false,
+            caught_up: 0,
             to_read: false,
             to_flush: false,
             to_close: false,
         }
+    }
+
+    pub(crate) fn has_session(&self) -> bool {
+        matches!(self.phase, Phase::Session)
     }
 
     /// Reads once into `scratch`, as much as it holds.
@@ -136,12 +147,13 @@ impl Connection {
 
     /// Messages that wait to be written.
     pub(crate) fn queued(&self) -> usize {
-        self.output.len() + self.gate.as_ref().map_or(0, Gate::len)
+        self.queue.len() + self.gate.as_ref().map_or(0, Gate::len)
     }
 
-    /// Bytes that wait to be written.
-    pub(crate) fn queued_bytes(&self) -> usize {
-        self.output.bytes() + self.gate.as_ref().map_or(0, Gate::bytes)
+    /// Bytes of memory that the messages that wait keep in use, divided among their
+    /// receivers.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.queue.kept_bytes() + self.gate.as_ref().map_or(0, Gate::bytes)
     }
 
     /// Puts a message of the batch behind those that wait; it is lost if nothing
@@ -154,7 +166,7 @@ impl Connection {
             Some(gate) => {
                 gate.push(batch.bytes(message), memory.charge(message.len()), Instant::now());
             }
-            None => self.output.push(message),
+            None => self.queue.push(message),
         }
     }
 
@@ -162,7 +174,7 @@ impl Connection {
     pub(crate) fn mute(&mut self) {
         self.mute = true;
         self.gate = None;
-        self.output.clear();
+        self.queue.clear();
     }
 
     /// Writes what the stream takes.
@@ -170,11 +182,11 @@ impl Connection {
     /// An error does not end the connection, because the client may have sent
     /// messages before it went; they are still to be read, and then the end.
     pub(crate) fn flush(&mut self, batch: &Batch) {
-        if let Err(error) = self.output.flush(batch, &mut self.stream) {
+        if let Err(error) = self.queue.flush(batch, &mut self.stream) {
             tracing::debug!(%error, "cannot write");
             self.mute();
         }
-        if matches!(self.phase, Phase::Answered) && self.output.is_empty() && !self.mute {
+        if matches!(self.phase, Phase::Answered) && self.queue.is_empty() && !self.mute {
             self.mute = true;
             // It fails only if the client is gone, which reading will tell.
             let _ = self.stream.finish();

@@ -12,7 +12,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::memory::{Charge, Memory};
+use super::memory::{Charge, Memory};
 
 /// Bytes after which a batch is written though the turn is not over, so that
 /// its memory is bounded, and still in the processor's cache.
@@ -130,6 +130,11 @@ impl Batch {
 }
 
 impl Kept {
+    /// The memory that this takes, divided by the number of its copies.
+    pub(crate) fn share(&self) -> usize {
+        self.0.0.capacity() / Arc::strong_count(&self.0)
+    }
+
     pub(crate) fn bytes(&self, run: Run) -> &[u8] {
         self.0.0.bytes(run)
     }

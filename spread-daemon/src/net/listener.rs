@@ -1,19 +1,21 @@
-//! Where clients come in: a TCP port and a unix socket.
+//! A listening socket: a TCP port or a unix socket.
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
-use mio::net::{TcpListener, UnixListener, UnixStream};
+use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token, event};
 use socket2::{Domain, SockRef, TcpKeepalive, Type};
 
-use crate::StartError;
+use super::socket_file::{SocketFile, is_answered, is_socket};
+use super::stream::Stream;
+use crate::admin::inspection::Inspection;
 use crate::cluster::DaemonId;
-use crate::stream::Stream;
+use crate::error::StartError;
 
 /// The address of a listener that is closed for good.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -25,15 +27,13 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Connections that wait for the daemon to take them.
 const BACKLOG: i32 = 1024;
 
-/// Whom a listener lets in.
+/// What a listener is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Door {
     /// Clients of a daemon.
     Clients(DaemonId),
-    /// Those who ask for the status.
-    Status,
-    /// Those who ask for the metrics, by HTTP.
-    Metrics,
+    /// Programs that ask how the daemon is.
+    Inspection(Inspection),
 }
 
 /// A socket that takes connections.
@@ -107,8 +107,27 @@ impl Listener {
         Ok(Listener { door, socket: Socket::Unix(listener), file: Some(file) })
     }
 
-    /// Takes the next connection.
-    pub(crate) fn accept(&self) -> io::Result<Stream> {
+    /// Accepts the next connection; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// What keeps connections from being accepted: most often that no file descriptor
+    /// is free.
+    pub(crate) fn accept(&self) -> io::Result<Option<Stream>> {
+        loop {
+            return match self.accept_once() {
+                Ok(stream) => Ok(Some(stream)),
+                Err(e) => match e.kind() {
+                    ErrorKind::WouldBlock => Ok(None),
+                    // That client is gone; the next one may not be.
+                    ErrorKind::ConnectionAborted | ErrorKind::Interrupted => continue,
+                    _ => Err(e),
+                },
+            };
+        }
+    }
+
+    fn accept_once(&self) -> io::Result<Stream> {
         match &self.socket {
             Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
@@ -213,51 +232,6 @@ impl event::Source for Listener {
     }
 }
 
-/// A socket file of ours; dropping it removes it, unless another daemon has put
-/// its own in the place.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    identity: (u64, u64),
-}
-
-impl SocketFile {
-    fn new(path: &Path) -> Result<SocketFile, StartError> {
-        let identity = identity(path)
-            .map_err(|e| StartError::io(format!("look at the file {}", path.display()), e))?;
-        Ok(SocketFile { path: path.into(), identity })
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|found| found == self.identity)
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::warn!(%error, "cannot remove {}", self.path.display());
-        }
-    }
-}
-
-/// What a file is, whatever its name: the device and the number on it.
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let file = fs::symlink_metadata(path)?;
-    Ok((file.dev(), file.ino()))
-}
-
-fn is_socket(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
-}
-
-/// Whether a daemon listens at the file. One that is too busy to take the
-/// connection is there all the same; only a refusal tells that nobody is.
-fn is_answered(path: &Path) -> bool {
-    match UnixStream::connect(path) {
-        Ok(_) => true,
-        Err(e) => e.kind() != ErrorKind::ConnectionRefused,
-    }
-}
-
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::net::{Ipv4Addr, TcpStream};
@@ -267,12 +241,12 @@ mod tests {
     #[test]
     fn connections_from_the_host_itself_are_not_paced() {
         for host in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
-            let (listener, address) = Listener::tcp((host, 0).into(), Door::Status).unwrap();
+            let (listener, address) =
+                Listener::tcp((host, 0).into(), Door::Inspection(Inspection::Status)).unwrap();
             let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, address.port())).unwrap();
             let accepted = loop {
-                match listener.accept() {
-                    Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-                    accepted => break accepted.unwrap(),
+                if let Some(stream) = listener.accept().unwrap() {
+                    break stream;
                 }
             };
             let Stream::Tcp(stream) = &accepted else { panic!("{accepted:?}") };
