@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use spread_daemon::{Cluster, ClusterError, StartError};
 use spread_wire::handshake::Connect;
-use spread_wire::{Cause, Delivery, Frame, GroupId, Limits, Name, Request, Service, ServiceType};
+use spread_wire::{
+    Cause, Delivery, Frame, GroupId, Groups, Limits, Multicast, Name, Request, Service, ServiceType,
+};
 use support::client::Client;
 use support::transcript::{Side, Transcript};
 
@@ -392,4 +394,49 @@ fn what_cannot_be_done_is_told_apart() {
     }
     let illegal = Cluster::builder().daemons(["fine", "not fine"]).start();
     assert!(matches!(illegal, Err(StartError::IllegalName { name, .. }) if name == "not fine"));
+}
+
+#[test]
+fn a_partition_comes_after_all_that_a_paused_sender_had_sent() {
+    const MESSAGES: u32 = 2000;
+    let cluster =
+        Cluster::builder().daemons(["d1", "d2"]).max_session_messages(20).start().unwrap();
+    let mut ann = connect(&cluster, "d1", "ann");
+    ann.join("team");
+    let mut bob = connect(&cluster, "d2", "bob");
+    bob.join("team");
+    assert_eq!(ann.receive_view().1, Cause::Join);
+    // Long ones, so that they do not all fit into a socket that nobody reads.
+    let mut messages = Vec::new();
+    for number in 0..MESSAGES {
+        let groups = [Name::new("team").unwrap()];
+        let mut body = vec![0; 3000];
+        body[..4].copy_from_slice(&number.to_le_bytes());
+        messages.extend_from_slice(&ann.encode(&Request::Multicast(Multicast {
+            service: Service::Agreed,
+            self_discard: true,
+            message_type: 0,
+            groups: Groups::from(&groups[..]),
+            body: &body,
+        })));
+    }
+    // As much as the system takes is sent before the partition.
+    ann.stream.set_nonblocking(true).unwrap();
+    let mut sent = 0;
+    while sent < messages.len() {
+        match std::io::Write::write(&mut ann.stream, &messages[sent..]) {
+            Ok(len) => sent += len,
+            Err(_) => break,
+        }
+    }
+    ann.stream.set_nonblocking(false).unwrap();
+    cluster.partition(&[&["d1"], &["d2"]]).unwrap();
+    let whole = sent / (messages.len() / MESSAGES as usize);
+    assert!(whole > 20, "{whole} messages were sent");
+    for number in 0..whole as u32 {
+        let body = bob.receive_body();
+        assert_eq!(body[..4], number.to_le_bytes());
+    }
+    assert_eq!(told(&mut bob), "signal");
+    assert_eq!(told(&mut bob), "Network bob (bob)");
 }

@@ -3,7 +3,7 @@
 mod support;
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use spread_daemon::{Daemon, SlowReceivers};
 use spread_wire::handshake::Connect;
@@ -200,4 +200,38 @@ fn busy_is_closed(busy: &mut Client) -> bool {
     let message = Request::multicast(Service::Fifo, &group, &[0; 1000]);
     let bytes = busy.encode(&message).repeat(100);
     busy.stream.write_all(&bytes).is_err()
+}
+
+/// A daemon with backpressure, a client in `group` that does not read, and a sender
+/// to it that is paused.
+fn a_paused_sender(daemon: &Daemon) -> (Client, Client) {
+    let mut slow = Client::connect(daemon.socket_addr(), "slow");
+    slow.join("group");
+    let mut sender = Client::connect(daemon.socket_addr(), "sender");
+    sender.join("watched");
+    let groups = [Name::new("group").unwrap()];
+    let message = sender.encode(&Request::multicast(Service::Agreed, &groups, &[7; 50_000]));
+    sender.stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    // Until the daemon reads no more.
+    while std::io::Write::write_all(&mut sender.stream, &message).is_ok() {}
+    (slow, sender)
+}
+
+#[test]
+fn a_paused_sender_that_is_killed_is_gone_within_a_second() {
+    let daemon = Daemon::builder()
+        .max_session_messages(10)
+        .slow_receivers(SlowReceivers::Backpressure)
+        .start()
+        .unwrap();
+    let mut watcher = Client::connect(daemon.socket_addr(), "watcher");
+    watcher.join("watched");
+    let (slow, sender) = a_paused_sender(&daemon);
+    assert_eq!(watcher.receive_view(), ("watched".to_owned(), Cause::Join));
+    let start = Instant::now();
+    drop(sender);
+    assert_eq!(watcher.receive_view(), ("watched".to_owned(), Cause::Disconnect));
+    assert!(start.elapsed() < Duration::from_secs(1), "it took {:?}", start.elapsed());
+    Client::connect(daemon.socket_addr(), "sender").join("watched");
+    drop(slow);
 }

@@ -4,16 +4,14 @@
 
 mod ask;
 mod conf;
+mod log;
 mod notify;
 mod options;
 mod plan;
 
 use std::error::Error;
-use std::fs::OpenOptions;
-use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -21,15 +19,18 @@ use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use spread_daemon::Daemon;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+use log::Log;
 use notify::notify;
-use options::{Command, LogFormat, Options, Run};
+use options::{Command, Options, Run};
 use plan::{Outcome, Plan, plan};
 
 /// How long clients may take to read what is queued for them at the end.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// File descriptors beside those of the sessions: connections without a session,
+/// listeners, files.
+const OTHER_DESCRIPTORS: u64 = 1200;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -41,32 +42,50 @@ fn main() -> ExitCode {
         Some(Command::Passwd { file, user }) => (ask::set_password(&file, &user), 1),
         None => match start(&options.run) {
             Ok(None) => (Ok(()), 0),
-            Ok(Some((daemon, signals))) => (wait(daemon, signals), 3),
+            Ok(Some(Started { daemon, signals, log })) => {
+                let ended = wait(daemon, signals);
+                log.finish();
+                (ended, 3)
+            }
             Err(error) => (Err(error), 2),
         },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("spreadd: {}", chain(&*error));
+            say(&chain(&*error));
             ExitCode::from(code)
         }
     }
 }
 
+/// A daemon that runs, and what belongs to it.
+struct Started {
+    daemon: Daemon,
+    signals: Signals,
+    log: Log,
+}
+
 /// Starts the daemon, or only checks whether it could be.
-fn start(run: &Run) -> Outcome<Option<(Daemon, Signals)>> {
+fn start(run: &Run) -> Outcome<Option<Started>> {
     let Plan { name, builder, log_file, log_level, warnings } = plan(run)?;
     if run.check {
-        warnings.iter().for_each(|warning| eprintln!("spreadd: warning: {warning}"));
+        warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
         print(format!("the configuration of {name} is fine\n"))?;
         return Ok(None);
     }
-    log(run.log_format, log_file.as_deref(), log_level)?;
+    let log = log::start(run.log_format, log_file.as_deref(), log_level)?;
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     // Before anything that a signal would leave behind.
     let signals = Signals::new([SIGINT, SIGTERM])?;
-    let daemon = builder.start()?;
+    raise_descriptor_limit(run.max_sessions);
+    let daemon = match builder.start() {
+        Ok(daemon) => daemon,
+        Err(error) => {
+            log.finish();
+            return Err(error.into());
+        }
+    };
     let file = daemon.unix_path().unwrap_or("".as_ref()).display();
     // Whoever started it need not listen.
     let _ = writeln!(io::stdout(), "{name} is ready at {} and {file}", daemon.address());
@@ -74,7 +93,7 @@ fn start(run: &Run) -> Outcome<Option<(Daemon, Signals)>> {
         let _ = writeln!(io::stdout(), "metrics are at http://{address}/metrics");
     }
     notify("READY=1");
-    Ok(Some((daemon, signals)))
+    Ok(Some(Started { daemon, signals, log }))
 }
 
 /// Waits until the daemon has ended: gently on the first SIGTERM, at once on any
@@ -97,23 +116,25 @@ fn wait(daemon: Daemon, mut signals: Signals) -> Outcome<()> {
     Ok(ended?)
 }
 
-fn log(format: LogFormat, file: Option<&Path>, level: &str) -> Outcome<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let writer = match file {
-        Some(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            let file = file.map_err(|e| format!("cannot log to {}: {e}", path.display()))?;
-            BoxMakeWriter::new(Mutex::new(file))
+/// Raises the limit of file descriptors to what the sessions need, as far as the
+/// system allows it.
+fn raise_descriptor_limit(sessions: usize) {
+    let wanted = u64::try_from(sessions).unwrap_or(u64::MAX).saturating_add(OTHER_DESCRIPTORS);
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(limit) if limit < wanted => {
+            tracing::warn!(
+                limit,
+                "the limit of file descriptors is too low for {sessions} sessions"
+            );
         }
-        None => BoxMakeWriter::new(io::stderr),
-    };
-    let colours = file.is_none() && io::stderr().is_terminal();
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    match format {
-        LogFormat::Text => subscriber.with_ansi(colours).init(),
-        LogFormat::Json => subscriber.json().init(),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of file descriptors"),
     }
-    Ok(())
+}
+
+/// Tells the user something on stderr, if anyone listens.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "spreadd: {text}");
 }
 
 fn print(text: String) -> Outcome<()> {

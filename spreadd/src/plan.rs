@@ -165,11 +165,7 @@ fn log_file(name: &str) -> PathBuf {
 }
 
 fn hostname() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => std::env::var("HOSTNAME").unwrap_or_else(|_| "localhost".to_owned()),
-        name => name.to_owned(),
-    }
+    gethostname::gethostname().to_string_lossy().into_owned()
 }
 
 /// What Spread's priorities of events are among the levels of the log.

@@ -528,3 +528,63 @@ fn it_serves_a_client_though_others_hold_all_file_descriptors() {
     let said = BufReader::new(stderr).lines().count();
     assert!(said < 100, "{said} lines: it tries again and again");
 }
+
+/// Connects again and again, and gives the daemon something to log each time.
+fn annoy(program: &Program) {
+    for number in 0..50 {
+        let mut client = Client::connect(program.address(), &format!("c{number}"));
+        client.send(&[0xff; 200]);
+        client.wait_for_close();
+    }
+}
+
+#[test]
+fn it_serves_on_when_nobody_reads_its_log() {
+    let folder = Folder::new();
+    let mut program = Program::start(folder.command(0).stderr(Stdio::piped()));
+    drop(program.child.stderr.take());
+    annoy(&program);
+    Client::connect(program.address(), "me").join("town");
+    assert_eq!(program.signal("-TERM").code(), Some(0));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn it_serves_on_when_there_is_no_room_for_its_log() {
+    let folder = Folder::new();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let program = Program::start(folder.command(0).stderr(full));
+    annoy(&program);
+    Client::connect(program.address(), "me").join("town");
+    assert_eq!(program.signal("-TERM").code(), Some(0));
+}
+
+#[test]
+fn it_serves_on_while_the_reader_of_its_log_is_stopped_and_tells_what_was_lost() {
+    use std::io::Write;
+    use std::os::fd::OwnedFd;
+    let folder = Folder::new();
+    let (mut reader, mut stderr) = UnixStream::pair().unwrap();
+    stderr.set_nonblocking(true).unwrap();
+    let mut filling = 0;
+    while let Ok(len) = stderr.write(&[b'x'; 4096]) {
+        filling += len;
+    }
+    stderr.set_nonblocking(false).unwrap();
+    let stderr = OwnedFd::from(stderr);
+    let program = Program::start(folder.command(0).env("RUST_LOG", "debug").stderr(stderr));
+    // Several lines each, so more than may wait.
+    (0..10).for_each(|_| annoy(&program));
+    Client::connect(program.address(), "me").join("town");
+
+    reader.read_exact(&mut vec![0; filling]).unwrap();
+    let mut lines = BufReader::new(reader).lines();
+    let told = lines.find(|line| {
+        // Lines come only while something is logged.
+        let _client = Client::connect(program.address(), "other");
+        line.as_ref().unwrap().contains("log lines were lost")
+    });
+    assert!(told.is_some());
+    drop(lines);
+    assert_eq!(program.signal("-TERM").code(), Some(0));
+}

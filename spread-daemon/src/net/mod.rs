@@ -9,7 +9,7 @@
 //! | [`sessions`] | what clients with a session ask, and flow control |
 //! | [`connections`] | all connections, and how messages get into their queues |
 //! | [`connection`], [`listeners`] | one connection; the listeners |
-//! | [`queue`], [`gate`], [`batch`], [`memory`], [`stream`], [`listener`] | their parts |
+//! | [`queue`], [`gate`], [`batch`], [`memory`], [`stream`], [`listener`], [`peers`] | their parts |
 //!
 //! [`control`] reaches the loop from other threads, [`verifier`] checks passwords in
 //! one of them, and [`wait`] chooses between sleeping and busy polling.
@@ -24,6 +24,7 @@ pub(crate) mod identity;
 pub(crate) mod listener;
 pub(crate) mod listeners;
 pub(crate) mod memory;
+pub(crate) mod peers;
 pub(crate) mod queue;
 pub(crate) mod server;
 pub(crate) mod sessions;

@@ -10,9 +10,14 @@ use spread_wire::{FrameRef, HEADER_LEN, Header, Limits, Name, Request, ServiceTy
 use super::connection::{Connection, ConnectionId};
 use super::connections::Connections;
 use super::gate::Gate;
+use super::peers;
 use crate::cluster::{Deliver, End, SessionId, State};
 use crate::session::access::{Access, Policy, rejected};
 use crate::settings::Settings;
+
+/// How often it is looked for senders that were closed while they are paused for a
+/// time without end.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// The groups, the connections, and what stands between them.
 #[derive(Debug)]
@@ -23,6 +28,8 @@ pub(crate) struct Sessions {
     /// Groups that one session may join.
     max_groups: usize,
     paused: Vec<Paused>,
+    /// When to look next for senders that were closed while they are paused.
+    next_look: Option<Instant>,
     /// Connections with a gate, and maybe some without.
     gated: Vec<usize>,
 }
@@ -44,6 +51,7 @@ impl Sessions {
             policy: settings.policy.clone(),
             max_groups: settings.session_groups,
             paused: Vec::new(),
+            next_look: None,
             gated: Vec::new(),
         }
     }
@@ -185,6 +193,9 @@ impl Sessions {
         sender.has_backlog = true;
         let sender = ConnectionId { key, serial: sender.serial };
         self.paused.push(Paused { sender, receiver, until });
+        if until.is_none() {
+            self.next_look.get_or_insert_with(|| Instant::now() + LOOK);
+        }
         true
     }
 
@@ -192,9 +203,14 @@ impl Sessions {
     /// that cannot be paused any more.
     pub(crate) fn resume(&mut self) {
         if self.paused.is_empty() {
+            self.next_look = None;
             return;
         }
         let now = Instant::now();
+        if self.next_look.is_some_and(|at| at <= now) {
+            self.look_for_closed_senders();
+            self.next_look = Some(now + LOOK);
+        }
         for paused in mem::take(&mut self.paused) {
             let receiver = self.connections.find(paused.receiver);
             let is_behind = receiver.is_some_and(|receiver| receiver.congestion.is_behind());
@@ -212,9 +228,22 @@ impl Sessions {
         }
     }
 
-    /// When a sender is read on even if nothing happens until then.
+    /// Notes which paused senders have closed their side behind data that is not read.
+    fn look_for_closed_senders(&mut self) {
+        let Sessions { connections, paused, .. } = self;
+        let endless = paused.iter().filter(|paused| paused.until.is_none());
+        let addresses = endless.filter_map(|Paused { sender, .. }| {
+            Some((*sender, connections.find(*sender)?.stream.addresses()?))
+        });
+        let addresses: Vec<_> = addresses.collect();
+        for id in peers::closed(&addresses) {
+            connections.find(id).into_iter().for_each(|sender| sender.hung_up = true);
+        }
+    }
+
+    /// When paused senders are to be looked after even if nothing happens until then.
     pub(crate) fn next_resume(&self) -> Option<Instant> {
-        self.paused.iter().filter_map(|paused| paused.until).min()
+        self.paused.iter().filter_map(|paused| paused.until).chain(self.next_look).min()
     }
 
     /// The client with this private group.

@@ -1,7 +1,7 @@
 //! The two kinds of stream that clients come by, as one type.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
 
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token, event};
@@ -22,6 +22,15 @@ impl Stream {
                 let address = stream.peer_addr().map(|address| address.ip());
                 Some(address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()))
             }
+            Stream::Unix(_) => None,
+        }
+    }
+
+    /// The daemon's address and the client's; `None` for the unix socket, and once the
+    /// connection is gone.
+    pub(crate) fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
+        match self {
+            Stream::Tcp(stream) => stream.local_addr().ok().zip(stream.peer_addr().ok()),
             Stream::Unix(_) => None,
         }
     }

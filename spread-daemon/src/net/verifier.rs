@@ -11,7 +11,7 @@ use super::connection::ConnectionId;
 use crate::session::authentication::{Login, PasswordCheck};
 
 /// Passwords that may wait to be checked.
-const WAITING: usize = 1024;
+const WAITING: usize = 512;
 
 /// What a connection gave, to be checked.
 type Claim = (ConnectionId, Login);
