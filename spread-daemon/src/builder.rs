@@ -13,7 +13,8 @@ use crate::net::identity::state;
 use crate::net::listener::{Door, Listener};
 use crate::session::access::{AccessPolicy, Policy};
 use crate::session::authentication::Authentication;
-use crate::settings::{self, Settings, SlowReceivers};
+use crate::session::flow_control::SlowReceivers;
+use crate::settings::{self, Settings};
 
 /// Starts a [`Daemon`]; [`Daemon::builder`] makes one.
 ///

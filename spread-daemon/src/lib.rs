@@ -47,8 +47,8 @@ pub use error::{ClusterError, StartError};
 pub use session::access::{Access, AccessPolicy, ClientInfo, Sending};
 pub use session::addresses::{AddressList, AddressListError};
 pub use session::authentication::{Authentication, Method};
+pub use session::flow_control::SlowReceivers;
 #[cfg(feature = "passwords")]
 pub use session::passwords::{PasswordError, Passwords};
-pub use settings::SlowReceivers;
 /// The types of the protocol that an [`AccessPolicy`] gets.
 pub use spread_wire::{Groups, Name, PrivateGroup, Service};

@@ -4,23 +4,10 @@ use std::time::Duration;
 
 use crate::session::access::Policy;
 use crate::session::authentication::Authentication;
+use crate::session::flow_control::SlowReceivers;
 
 /// The longest time for busy polling.
 pub(crate) const MAX_BUSY_POLL: Duration = Duration::from_millis(10);
-
-/// The slow-consumer policy: what is done about a client that does not read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum SlowReceivers {
-    /// It is disconnected once too many messages wait for it, as by Spread's own
-    /// daemon. Its senders are slowed down only for a moment before.
-    #[default]
-    Disconnect,
-    /// Whoever sends to it is not read on until it has caught up, however long
-    /// that takes: a client that does not read at all holds them for good, and a
-    /// client that sends to itself and does not read holds itself.
-    Backpressure,
-}
 
 /// What a daemon grants its clients, and how it serves them.
 #[derive(Clone, Debug)]

@@ -235,3 +235,37 @@ fn a_paused_sender_that_is_killed_is_gone_within_a_second() {
     Client::connect(daemon.socket_addr(), "sender").join("watched");
     drop(slow);
 }
+
+#[test]
+fn draining_comes_after_all_that_a_paused_sender_had_sent() {
+    let daemon = Daemon::builder()
+        .max_session_messages(20)
+        .slow_receivers(SlowReceivers::Backpressure)
+        .start()
+        .unwrap();
+    let mut slow = Client::connect(daemon.socket_addr(), "slow");
+    slow.join("group");
+    let mut sender = Client::connect(daemon.socket_addr(), "sender");
+    let groups = [Name::new("group").unwrap()];
+    let message = |number: usize| {
+        let body = number.to_le_bytes().repeat(500);
+        sender.encode(&Request::multicast(Service::Agreed, &groups, &body))
+    };
+    let messages: Vec<_> = (0..2000).map(message).collect();
+    let len = messages[0].len();
+    sender.stream.set_nonblocking(true).unwrap();
+    let (mut sent, messages) = (0, messages.concat());
+    while let Ok(more) = std::io::Write::write(&mut sender.stream, &messages[sent..]) {
+        sent += more;
+        if sent == messages.len() {
+            break;
+        }
+    }
+    daemon.stop_handle().drain(Duration::from_secs(20));
+    assert!(sent / len > 20, "{} messages were sent", sent / len);
+    for number in 0..sent / len {
+        assert_eq!(slow.receive_body()[..8], number.to_le_bytes());
+    }
+    slow.wait_for_close();
+    daemon.wait().unwrap();
+}

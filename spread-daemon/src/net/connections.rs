@@ -315,3 +315,58 @@ impl Deliver for Connections {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use mio::net::UnixStream;
+
+    use super::*;
+    use crate::cluster::DaemonId;
+    use crate::net::connection::Phase;
+    use crate::net::listener::Door;
+    use crate::net::stream::Stream;
+
+    /// Connects a client whose socket takes nothing more.
+    fn connect_full(connections: &mut Connections) -> (usize, UnixStream) {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        while ours.write(&[0; 1024]).is_ok() {}
+        let door = Door::Clients(DaemonId::FIRST);
+        let connection = Connection::new(Stream::Unix(ours), Phase::Session, door, 0);
+        (connections.insert(connection).key, theirs)
+    }
+
+    fn read_all(connections: &mut Connections, key: usize, client: &mut UnixStream) {
+        let mut buffer = vec![0; 1 << 16];
+        while connections.get(key).unwrap().queued() > 0 {
+            while client.read(&mut buffer).is_ok() {}
+            connections.get_mut(key).unwrap().queue.unblock();
+            connections.flush_later(key);
+            connections.flush();
+        }
+        while client.read(&mut buffer).is_ok() {}
+        while connections.get_mut(key).unwrap().stream.write(&[0; 1024]).is_ok() {}
+    }
+
+    #[test]
+    fn the_receiver_that_keeps_most_memory_in_use_is_disconnected() {
+        let settings = Settings { queued_bytes: 600_000, ..Settings::default() };
+        let mut connections = Connections::new(&settings);
+        let (small, _small) = connect_full(&mut connections);
+        let (reads, mut reader) = connect_full(&mut connections);
+        let (large, _large) = connect_full(&mut connections);
+        connections.deliver([SessionId(large)], &[1; 150_000]);
+        connections.flush();
+        for _ in 0..3 {
+            // Of each turn a hundred bytes wait, and keep the memory of the others.
+            connections.deliver([SessionId(small)], &[2; 100]);
+            connections.deliver([SessionId(reads)], &[3; 200_000]);
+            connections.flush();
+            read_all(&mut connections, reads, &mut reader);
+        }
+        assert_eq!(connections.next_to_close(), Some(small));
+        assert_eq!((connections.next_to_close(), connections.totals.cut_off), (None, 1));
+        assert!(connections.queued_bytes() < 400_000, "{}", connections.queued_bytes());
+    }
+}

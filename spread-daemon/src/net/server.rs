@@ -17,8 +17,9 @@ use crate::admin::rate::Rate;
 use crate::admin::status::{GroupStatus, SessionStatus, Status};
 use crate::cluster::{DaemonId, SessionId, State};
 use crate::session::access::{Access, ClientInfo, Policy};
-use crate::session::authentication::{Authentication, Login};
+use crate::session::authentication::Authentication;
 use crate::session::handshake::{Action, Applicant, Handshake};
+use crate::session::login::Login;
 use crate::settings::Settings;
 
 /// Connections without a session: those on their way to one, those that were rejected,

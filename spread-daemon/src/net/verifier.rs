@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use super::connection::ConnectionId;
-use crate::session::authentication::{Login, PasswordCheck};
+use crate::session::authentication::PasswordCheck;
+use crate::session::login::Login;
 
 /// Passwords that may wait to be checked.
 const WAITING: usize = 512;
@@ -112,5 +113,45 @@ fn verify(check: &PasswordCheck, claims: &Receiver<Claim>, done: &impl Fn(Checke
             tracing::warn!(?user, "rejected a client: unknown user or wrong password");
         }
         done(Checked { id, user, is_right });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    fn id(key: usize) -> ConnectionId {
+        ConnectionId { key, serial: 0 }
+    }
+
+    fn login(number: usize) -> Login {
+        Login { user: number.to_string(), password: Vec::new() }
+    }
+
+    #[test]
+    fn claims_are_checked_in_their_order_and_too_many_are_refused() {
+        let (go_on, may_check) = sync_channel::<()>(WAITING + 2);
+        let (done, checked) = channel();
+        let check = Box::new(move |login: &Login| {
+            may_check.recv().unwrap();
+            login.user != "3"
+        });
+        let mut verifier = Verifier::start(check, move |c| done.send(c).unwrap()).unwrap();
+        for number in 0..=WAITING {
+            assert_eq!(verifier.submit(id(number), login(number)), Ok(()), "{number}");
+        }
+        assert_eq!(verifier.submit(id(0), login(0)), Err(TooMany));
+        // A connection that was closed frees its place.
+        verifier.retain(|id| id.key != 2);
+        assert_eq!(verifier.submit(id(2), login(2)), Ok(()));
+        let order = [0, 1].into_iter().chain(3..=WAITING).chain([2]);
+        for number in order {
+            go_on.send(()).unwrap();
+            let Checked { id, user, is_right } = checked.recv().unwrap();
+            assert_eq!((id.key, user, is_right), (number, number.to_string(), number != 3));
+            verifier.go_on();
+        }
     }
 }

@@ -7,14 +7,9 @@ use bytes::BytesMut;
 use spread_wire::handshake::{AUTH_IP, AUTH_NULL};
 
 use super::addresses::AddressList;
+use super::login::Login;
 #[cfg(feature = "passwords")]
 use super::passwords::Passwords;
-
-/// Bytes of a user's name that the method PWORD carries.
-pub(crate) const USER_LEN: usize = 32;
-
-/// Bytes of a password that the method PWORD carries.
-pub(crate) const PASSWORD_LEN: usize = 8;
 
 /// A way for a client to show that it may connect.
 #[derive(Clone, Debug)]
@@ -28,13 +23,6 @@ pub enum Method {
     /// it is, so that whoever can listen to the connection knows it, too.
     #[cfg(feature = "passwords")]
     Password(Passwords),
-}
-
-/// A user and the password that a client gave for it.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Login {
-    pub(crate) user: String,
-    pub(crate) password: Vec<u8>,
 }
 
 /// Tells whether the password is that of the user.
@@ -190,13 +178,8 @@ impl Exchange {
                 Step::Anyone => {}
                 Step::Address if authentication.admits(address) => {}
                 Step::Address => return Progress::WrongAddress,
-                Step::Password if input.len() < USER_LEN + PASSWORD_LEN => {
-                    return Progress::Receive;
-                }
                 Step::Password => {
-                    let (user, password) = (input.split_to(USER_LEN), input.split_to(PASSWORD_LEN));
-                    let user = String::from_utf8_lossy(text(&user)).into_owned();
-                    return Progress::Check(Login { user, password: text(&password).to_vec() });
+                    return Login::decode(input).map_or(Progress::Receive, Progress::Check);
                 }
             }
             self.pass();
@@ -208,11 +191,6 @@ impl Exchange {
     pub(crate) fn pass(&mut self) {
         self.left.pop_front();
     }
-}
-
-/// The bytes of a field before its first zero.
-fn text(field: &[u8]) -> &[u8] {
-    field.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -11,7 +11,22 @@
 
 use std::time::{Duration, Instant};
 
-use crate::settings::SlowReceivers;
+/// The slow-consumer policy: what is done about a client that does not read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SlowReceivers {
+    /// It is disconnected when too many messages wait for it, as by Spread's own
+    /// daemon. Its senders are paused for a tenth of a second at most before.
+    #[default]
+    Disconnect,
+    /// Its senders are paused until it has caught up, however long that takes: a client
+    /// that never reads pauses them for good, and a client that sends to itself and
+    /// does not read pauses itself.
+    ///
+    /// A paused sender that ends is noticed within a second if it is on this host. TCP
+    /// does not tell the end of a client on another host before its data has been read.
+    Backpressure,
+}
 
 /// How long a receiver may take to catch up before its senders go on.
 const GRACE: Duration = Duration::from_millis(100);

@@ -6,7 +6,8 @@ use bytes::BytesMut;
 use spread_wire::handshake::{Daemon, DaemonStep};
 use spread_wire::{ErrorCode, PrivateGroup, PrivateName};
 
-use super::authentication::{Authentication, Exchange, Login, Progress};
+use super::authentication::{Authentication, Exchange, Progress};
+use super::login::Login;
 
 /// How far a client has come on its way to a session.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 //! | file | what it decides |
 //! |---|---|
 //! | [`handshake`] | the next step of a connection until it has a session |
-//! | [`authentication`], [`addresses`], `passwords` | which methods a client must pass |
+//! | [`authentication`], [`addresses`], [`login`], `passwords` | which methods a client must pass |
 //! | [`access`] | whether a client may do what it asks |
 //! | [`flow_control`] | whether a receiver gets one more message, and who waits for it |
 
@@ -15,5 +15,6 @@ pub(crate) mod addresses;
 pub(crate) mod authentication;
 pub(crate) mod flow_control;
 pub(crate) mod handshake;
+pub(crate) mod login;
 #[cfg(feature = "passwords")]
 pub(crate) mod passwords;

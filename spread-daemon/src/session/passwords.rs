@@ -11,7 +11,7 @@ use argon2::password_hash::rand_core::OsRng;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use tempfile::NamedTempFile;
 
-use super::authentication::{PASSWORD_LEN, USER_LEN};
+use super::login::{PASSWORD_LEN, USER_LEN};
 
 /// Why there are no passwords.
 #[derive(Debug, thiserror::Error)]
