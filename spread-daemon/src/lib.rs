@@ -18,12 +18,18 @@
 //! | to … | see |
 //! |---|---|
 //! | test how a program lives through partitions and crashes | [`Cluster`] |
-//! | ask clients for passwords, or look where they come from | [`Authentication`] |
+//! | authenticate clients by password or address | [`Authentication`] |
 //! | decide what each client may do | [`AccessPolicy`] |
-//! | see who is connected, in which groups, and what waits for whom | [`Status`] |
-//! | choose what becomes of those who do not read | [`SlowReceivers`] |
+//! | see sessions, groups, queues and rates | [`Status`] |
+//! | choose the slow-consumer policy | [`SlowReceivers`] |
 //!
-//! What it logs goes through [`tracing`].
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `passwords` | `Method::Password` and `Passwords`: authentication by user and password |
+//!
+//! Log lines go through [`tracing`]. The program `spreadd` is a crate of its own.
 //!
 //! [Spread toolkit]: https://www.spread.org
 
