@@ -17,7 +17,7 @@ use crate::settings::Settings;
 
 /// How often it is looked for senders that were closed while they are paused for a
 /// time without end.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(250);
 
 /// The groups, the connections, and what stands between them.
 #[derive(Debug)]
