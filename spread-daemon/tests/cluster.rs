@@ -440,3 +440,62 @@ fn a_partition_comes_after_all_that_a_paused_sender_had_sent() {
     assert_eq!(told(&mut bob), "signal");
     assert_eq!(told(&mut bob), "Network bob (bob)");
 }
+
+#[test]
+fn when_a_cluster_has_settled_everything_has_come() {
+    let cluster = three();
+    let [mut ann, mut bob, mut cat] = team(&cluster);
+    for number in 0..100 {
+        send(&mut ann, Service::Agreed, &number.to_string());
+    }
+    cluster.settle().unwrap();
+    for client in [&mut ann, &mut bob, &mut cat] {
+        for number in 0..100 {
+            assert_eq!(told(client), number.to_string());
+        }
+    }
+}
+
+#[test]
+fn a_cluster_settles_only_when_a_slow_client_has_taken_its_messages() {
+    const MESSAGES: usize = 100;
+    let cluster = three();
+    let mut ann = connect(&cluster, "d1", "ann");
+    let mut bob = connect(&cluster, "d2", "bob");
+    bob.join("team");
+    // More than the sockets hold.
+    let body = "x".repeat(140_000);
+    (0..MESSAGES).for_each(|_| send(&mut ann, Service::Agreed, &body));
+    std::thread::scope(|scope| {
+        let settling = scope.spawn(|| cluster.settle());
+        for number in 0..MESSAGES {
+            if number == MESSAGES / 4 {
+                assert!(!settling.is_finished(), "three quarters do not fit into a socket");
+            }
+            assert_eq!(told(&mut bob).len(), body.len());
+        }
+        settling.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_severed_client_is_told_nothing_and_nothing_of_it_comes_until_it_is_disconnected() {
+    let cluster = three();
+    let [mut ann, mut bob, mut cat] = team(&cluster);
+    cluster.sever("#bob#d2").unwrap();
+    send(&mut bob, Service::Agreed, "lost");
+    send(&mut ann, Service::Agreed, "one");
+    bob.finish();
+    cluster.settle().unwrap();
+    send(&mut ann, Service::Agreed, "two");
+    for client in [&mut ann, &mut cat] {
+        assert_eq!([told(client), told(client)], ["one", "two"]);
+    }
+    cluster.settle().unwrap();
+    assert!(!bob.has_input());
+    cluster.disconnect("#bob#d2").unwrap();
+    assert_eq!(told(&mut ann), "Disconnect ann cat (bob)");
+    assert!(bob.receive().is_none());
+    let gone = cluster.disconnect("#bob#d2").unwrap_err();
+    assert!(matches!(gone, ClusterError::NoSuchClient { .. }));
+}

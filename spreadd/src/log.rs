@@ -122,8 +122,10 @@ fn write_entries(
                     lost.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            // Who asked may have given up.
-            Entry::End(done) => drop(done.try_send(())),
+            Entry::End(done) => {
+                // Who asked may have given up.
+                let _ = done.try_send(());
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The handle of several daemons in one process.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use super::faults;
@@ -243,6 +244,47 @@ impl Cluster {
     pub fn resume(&self, client: &str) -> Result<(), ClusterError> {
         let client = client.to_owned();
         self.call(move |this| faults::open_gate(this, &client))
+    }
+
+    /// Waits until all daemons have delivered everything that clients had sent before
+    /// the call, and the clients' sockets have taken it. Messages that wait on a held
+    /// link or for a paused client are left out; a client that does not read can make
+    /// this wait for good.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::Stopped`].
+    pub fn settle(&self) -> Result<(), ClusterError> {
+        let (done, settled) = sync_channel(1);
+        self.call(move |this| {
+            this.settle(done);
+            Ok(())
+        })?;
+        settled.recv().map_err(|_| ClusterError::Stopped)
+    }
+
+    /// Cuts the connection of a client, named by its private group: whatever comes from
+    /// the client or is sent to it is lost, and neither side is told. The daemon keeps
+    /// its session, even when the client closes its side, until [`Cluster::disconnect`]
+    /// or [`Cluster::crash`].
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::NoSuchClient`].
+    pub fn sever(&self, client: &str) -> Result<(), ClusterError> {
+        let client = client.to_owned();
+        self.call(move |this| faults::sever(this, &client))
+    }
+
+    /// Closes the connection of a client, named by its private group; its session leaves
+    /// its groups with the cause disconnect.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::NoSuchClient`].
+    pub fn disconnect(&self, client: &str) -> Result<(), ClusterError> {
+        let client = client.to_owned();
+        self.call(move |this| faults::disconnect(this, &client))
     }
 
     /// Does something to the cluster, after whatever clients had sent before.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::cluster::{DaemonId, DaemonSet};
 use crate::error::ClusterError;
+use crate::net::connection::Connection;
 use crate::net::event_loop::EventLoop;
 use crate::net::identity::unix_time;
 use crate::net::listener::Door;
@@ -100,6 +101,22 @@ pub(super) fn set_gate(
 pub(super) fn open_gate(this: &mut EventLoop, client: &str) -> Result<(), ClusterError> {
     let key = key(this, client)?;
     this.server.sessions.open_gate(key);
+    Ok(())
+}
+
+/// Cuts a client's connection in both directions, without an end.
+pub(super) fn sever(this: &mut EventLoop, client: &str) -> Result<(), ClusterError> {
+    let key = key(this, client)?;
+    let connection = this.server.sessions.connections.get_mut(key);
+    connection.into_iter().for_each(Connection::sever);
+    Ok(())
+}
+
+/// Closes a client's connection.
+pub(super) fn disconnect(this: &mut EventLoop, client: &str) -> Result<(), ClusterError> {
+    let key = key(this, client)?;
+    this.server.sessions.connections.close_later(key);
+    this.close();
     Ok(())
 }
 

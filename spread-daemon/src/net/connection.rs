@@ -76,6 +76,8 @@ pub(crate) struct Connection {
     pub(crate) hung_up: bool,
     /// Nothing more is written: the stream is broken, or about to be closed.
     mute: bool,
+    /// A test has cut the connection: what comes is dropped, also its end.
+    pub(crate) severed: bool,
     /// Whether its queue is behind.
     pub(crate) congestion: Congestion,
     /// It is not read, because a receiver of its messages is behind.
@@ -107,6 +109,7 @@ impl Connection {
             readable: false,
             hung_up: false,
             mute: false,
+            severed: false,
             congestion: Congestion::default(),
             paused: false,
             has_backlog: false,
@@ -175,6 +178,13 @@ impl Connection {
         self.mute = true;
         self.gate = None;
         self.queue.clear();
+    }
+
+    /// Drops what comes and what is queued from now on, and tells the client nothing.
+    pub(crate) fn sever(&mut self) {
+        self.mute();
+        self.input.clear();
+        self.severed = true;
     }
 
     /// Writes what the stream takes.

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
@@ -44,6 +45,8 @@ pub(crate) struct EventLoop {
     drains: bool,
     /// When it ends even if something is still queued.
     drain_until: Option<Instant>,
+    /// Who waits until nothing is queued.
+    settling: Vec<SyncSender<()>>,
     scratch: Box<[u8]>,
 }
 
@@ -79,6 +82,7 @@ impl EventLoop {
             catches_up: false,
             drains: false,
             drain_until: None,
+            settling: Vec::new(),
             scratch: vec![0; TURN].into_boxed_slice(),
         };
         Running::start(event_loop, control, EventLoop::run)
@@ -109,8 +113,24 @@ impl EventLoop {
                 tasks = self.control.take();
             }
             self.flush();
+            self.tell_settled();
         }
         Ok(())
+    }
+
+    /// Sends to `done` when the clients' sockets have taken all that is queued.
+    pub(crate) fn settle(&mut self, done: SyncSender<()>) {
+        self.settling.push(done);
+    }
+
+    fn tell_settled(&mut self) {
+        let mut connections = self.server.sessions.connections.iter();
+        if !self.settling.is_empty() && connections.all(|(_, c)| c.queue.is_empty()) {
+            for done in self.settling.drain(..) {
+                // Who asked may have given up.
+                let _ = done.try_send(());
+            }
+        }
     }
 
     /// Does what the events and the clocks say.
@@ -205,6 +225,7 @@ impl EventLoop {
     /// came.
     fn read(&mut self, key: usize) {
         if !self.server.is_read(key) {
+            self.server.close_if_gone(key);
             return;
         }
         let connections = &mut self.server.sessions.connections;
@@ -224,13 +245,17 @@ impl EventLoop {
         }
         match connection.fill(&mut self.scratch) {
             Fill::Nothing => {}
+            Fill::End if connection.severed => {}
             Fill::End => connections.close_later(key),
             Fill::Some(len) => {
                 connection.caught_up += len;
+                let is_severed = connection.severed;
                 if connection.readable {
                     connections.read_later(key);
                 }
-                self.server.take_in(key, &self.scratch[..len]);
+                if !is_severed {
+                    self.server.take_in(key, &self.scratch[..len]);
+                }
             }
         }
     }

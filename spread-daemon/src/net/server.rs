@@ -184,6 +184,14 @@ impl Server {
         })
     }
 
+    /// Closes a connection whose client has gone while its password waits to be checked.
+    pub(crate) fn close_if_gone(&mut self, key: usize) {
+        let connection = self.sessions.connections.get(key);
+        if connection.is_some_and(|c| c.hung_up && matches!(c.phase, Phase::Checking(_))) {
+            self.sessions.connections.close_later(key);
+        }
+    }
+
     /// Goes on with a handshake as far as the bytes that came allow.
     fn shake_hands(&mut self, key: usize) {
         while let Some(connection) = self.sessions.connections.get_mut(key)
