@@ -236,6 +236,9 @@ impl Sessions {
             Some((*sender, connections.find(*sender)?.stream.addresses()?))
         });
         let addresses: Vec<_> = addresses.collect();
+        if addresses.is_empty() {
+            return;
+        }
         for id in peers::closed(&addresses) {
             connections.find(id).into_iter().for_each(|sender| sender.hung_up = true);
         }
