@@ -122,8 +122,9 @@ impl Builder {
         self
     }
 
-    /// How many clients may be connected; more get `REJECT_QUOTA`. Each needs a
-    /// file descriptor of the process. Default: 1000.
+    /// Sets how many sessions may be open; more clients get `REJECT_QUOTA`. Each needs a
+    /// file descriptor of the process. Beside them 1,024 connections may be without a
+    /// session; one more closes the oldest of them. Default: 1000.
     pub fn max_sessions(mut self, sessions: usize) -> Builder {
         self.settings.sessions = sessions;
         self
@@ -138,8 +139,7 @@ impl Builder {
         self
     }
 
-    /// What becomes of a client that does not read what it is sent. Default: it is
-    /// disconnected.
+    /// Sets the slow-consumer policy. Default: the client is disconnected.
     pub fn slow_receivers(mut self, slow_receivers: SlowReceivers) -> Builder {
         self.settings.slow_receivers = slow_receivers;
         self
@@ -147,8 +147,8 @@ impl Builder {
 
     /// How many bytes of messages may wait for clients, beyond what their sockets
     /// hold, of all clients together; a message that waits for several of them
-    /// counts once. With more, those for whom most waits are disconnected.
-    /// Default: 512 MiB.
+    /// counts once. With more, the clients that keep most memory in use are
+    /// disconnected. Default: 512 MiB.
     ///
     /// This bounds the daemon's memory: beside it there are about half a MiB for
     /// each client that is in the middle of sending a long message, 500 bytes for
@@ -165,8 +165,8 @@ impl Builder {
         self
     }
 
-    /// How long a client may take to connect before it is disconnected. Default:
-    /// 10 seconds.
+    /// Sets how long a client may take to connect before it is disconnected; the time
+    /// in which its password waits to be checked does not count. Default: 10 seconds.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Builder {
         self.settings.handshake = timeout;
         self

@@ -113,7 +113,7 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) remove_stale_socket: bool,
 
-    /// Clients that may be connected; more are rejected
+    /// Sessions that may be open; more clients are rejected
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) max_sessions: usize,
 
@@ -122,8 +122,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N")]
     pub(crate) max_session_messages: Option<usize>,
 
-    /// What becomes of a client that does not read: disconnect it, or slow down
-    /// those who send to it
+    /// Slow-consumer policy: disconnect a client that does not read, or slow down its
+    /// senders
     #[arg(long, value_enum, default_value_t = Slow::Disconnect)]
     pub(crate) slow_receivers: Slow,
 
