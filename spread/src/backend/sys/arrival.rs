@@ -61,13 +61,18 @@ impl RawMailbox {
     /// What the library knows of its own. `None` if it has read nothing of the next
     /// message, of which at least a part is in the socket.
     fn told_by_library(&self) -> Result<Option<Arrival>, ReceiveError> {
-        // The library may be that of this project, which reads ahead and counts, besides what
-        // is in the socket, what it holds of whole messages. The C library counts what is in
-        // the socket.
+        if cfg!(not(feature = "system")) {
+            // That of this project counts whole messages only.
+            let arrival = if self.poll() == 0 { Arrival::Nothing } else { Arrival::Message };
+            return Ok(Some(arrival));
+        }
+        // The library that is installed may be that of this project, which then holds a part
+        // of what was in the socket, and counts it as well. The C library holds nothing, and
+        // counts what is in the socket.
+        self.poll();
         loop {
             let queued = self.queued()?;
-            // SAFETY: takes a number only.
-            let counted = unsafe { spread_sys::SP_poll(self.mbox) };
+            let counted = self.poll();
             if self.queued()? != queued {
                 continue;
             }
@@ -84,6 +89,11 @@ impl RawMailbox {
                 _ => return Ok(Some(Arrival::Message)),
             }
         }
+    }
+
+    fn poll(&self) -> c_int {
+        // SAFETY: takes a number only.
+        unsafe { spread_sys::SP_poll(self.mbox) }
     }
 
     /// Whether there is a message to be received, or the end. What there is of a message
