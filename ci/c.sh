@@ -37,10 +37,10 @@ compile static -DOURS "$suite" $(pkg-config --cflags spread) "$ours/lib/libsprea
     $(pkg-config --static --libs-only-l spread | sed 's/-lspread//') -lpthread -ldl
 
 if [ -z "${SPREAD_DAEMON-}" ]; then
-    cargo build --package spread-daemon
+    cargo build --package spreadd
     target=$(cargo metadata --format-version 1 --no-deps |
         sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
-    "$target/debug/spread-daemon" --port 0 >"$work/daemon" 2>&1 &
+    "$target/debug/spreadd" --port 0 >"$work/daemon" 2>&1 &
     daemon_pid=$!
     until SPREAD_DAEMON=$(grep -aoE '[0-9]+@[^ ]+' "$work/daemon" | head -n 1) &&
         [ -n "$SPREAD_DAEMON" ]; do

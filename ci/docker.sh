@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The daemon in a container passes the tests, from outside. SPREAD_IMAGE tests
 # another image of a Spread daemon that listens at 4803. `ci/docker.sh image`
-# only builds the image spread-daemon, and leaves it.
+# only builds the image spreadd, and leaves it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,21 +15,21 @@ build() {
     local context target=x86_64-unknown-linux-gnu folder=${CARGO_TARGET_DIR:-target}
     [ "$(uname -m)" = aarch64 ] && target=aarch64-unknown-linux-gnu
     RUSTFLAGS=-Ctarget-feature=+crt-static \
-        cargo build --release --target "$target" -p spread-daemon --bin spread-daemon
+        cargo build --release --target "$target" -p spreadd
     context=$(mktemp -d)
     mkdir -p "$context/root/tmp"
     chmod 1777 "$context/root/tmp"
-    cp "$folder/$target/release/spread-daemon" "$context/root"
+    cp "$folder/$target/release/spreadd" "$context/root"
     docker build --quiet --tag "$1" --file ci/Dockerfile "$context" || return
     rm -r "$context"
 }
 
 if [ "${1-}" = image ]; then
-    build spread-daemon
+    build spreadd
     exit
 fi
 
-container=spread-daemon-test-$$
+container=spreadd-test-$$
 built=
 clean_up() {
     local code=$?

@@ -1,21 +1,20 @@
 //! What can be chosen about a daemon.
 
-use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::AccessPolicy;
-use crate::authentication::Authentication;
-use crate::cluster::{Configuration, DaemonId, MAX_DAEMONS, State};
-use crate::control::Running;
-use crate::faults::now;
-use crate::listener::{Door, Listener};
-use crate::server::Server;
-use crate::settings::{Settings, SlowReceivers};
-use crate::{Daemon, StartError};
+use crate::admin::inspection::Inspection;
+use crate::cluster::DaemonId;
+use crate::daemon::Daemon;
+use crate::error::StartError;
+use crate::net::event_loop::EventLoop;
+use crate::net::identity::state;
+use crate::net::listener::{Door, Listener};
+use crate::session::access::{AccessPolicy, Policy};
+use crate::session::authentication::Authentication;
+use crate::session::flow_control::SlowReceivers;
+use crate::settings::{self, Settings};
 
 /// Starts a [`Daemon`]; [`Daemon::builder`] makes one.
 ///
@@ -56,9 +55,16 @@ impl Default for Builder {
     }
 }
 
+impl Daemon {
+    /// Chooses how to start a daemon.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
+
 impl Builder {
     /// The longest time for [`Builder::busy_poll`]: 10 milliseconds.
-    pub const MAX_BUSY_POLL: Duration = Duration::from_millis(10);
+    pub const MAX_BUSY_POLL: Duration = settings::MAX_BUSY_POLL;
 
     /// The name of the daemon, the last part of its clients' private groups: 1 to
     /// 19 bytes from `$` to `~`. Default: `localhost`.
@@ -95,7 +101,7 @@ impl Builder {
         self
     }
 
-    /// Whether to answer `spread-daemon status` at `PORT.status` beside the unix
+    /// Whether to answer `spreadd status` at `PORT.status` beside the unix
     /// socket; only this user may ask. Default: no.
     pub fn status_socket(mut self, wanted: bool) -> Builder {
         self.status_socket = wanted;
@@ -116,8 +122,9 @@ impl Builder {
         self
     }
 
-    /// How many clients may be connected; more get `REJECT_QUOTA`. Each needs a
-    /// file descriptor of the process. Default: 1000.
+    /// Sets how many sessions may be open; more clients get `REJECT_QUOTA`. Each needs a
+    /// file descriptor of the process. Beside them 1,024 connections may be without a
+    /// session; one more closes the oldest of them. Default: 1000.
     pub fn max_sessions(mut self, sessions: usize) -> Builder {
         self.settings.sessions = sessions;
         self
@@ -132,8 +139,7 @@ impl Builder {
         self
     }
 
-    /// What becomes of a client that does not read what it is sent. Default: it is
-    /// disconnected.
+    /// Sets the slow-consumer policy. Default: the client is disconnected.
     pub fn slow_receivers(mut self, slow_receivers: SlowReceivers) -> Builder {
         self.settings.slow_receivers = slow_receivers;
         self
@@ -141,8 +147,8 @@ impl Builder {
 
     /// How many bytes of messages may wait for clients, beyond what their sockets
     /// hold, of all clients together; a message that waits for several of them
-    /// counts once. With more, those for whom most waits are disconnected.
-    /// Default: 512 MiB.
+    /// counts once. With more, the clients that keep most memory in use are
+    /// disconnected. Default: 512 MiB.
     ///
     /// This bounds the daemon's memory: beside it there are about half a MiB for
     /// each client that is in the middle of sending a long message, 500 bytes for
@@ -159,8 +165,8 @@ impl Builder {
         self
     }
 
-    /// How long a client may take to connect before it is disconnected. Default:
-    /// 10 seconds.
+    /// Sets how long a client may take to connect before it is disconnected; the time
+    /// in which its password waits to be checked does not count. Default: 10 seconds.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Builder {
         self.settings.handshake = timeout;
         self
@@ -174,7 +180,7 @@ impl Builder {
 
     /// Decides what clients may do. Default: everything.
     pub fn access_policy(mut self, policy: impl AccessPolicy + 'static) -> Builder {
-        self.settings.policy = Some(Arc::new(policy));
+        self.settings.policy = Some(Policy::new(policy));
         self
     }
 
@@ -225,35 +231,17 @@ impl Builder {
             if self.status_socket {
                 // Whoever has the port has this name, too; a file there is stale.
                 let path = path.with_extension("status");
-                listeners.push(Listener::unix(&path, Door::Status, true)?);
+                listeners.push(Listener::unix(&path, Door::Inspection(Inspection::Status), true)?);
             }
         }
-        let metrics = self.metrics.map(|at| Listener::tcp(at, Door::Metrics)).transpose()?;
+        let metrics = self
+            .metrics
+            .map(|at| Listener::tcp(at, Door::Inspection(Inspection::Metrics)))
+            .transpose()?;
         let metrics_addr = metrics.as_ref().map(|(_, address)| *address);
         listeners.extend(metrics.map(|(listener, _)| listener));
-        let running = Server::new(listeners, cluster, self.settings)
-            .and_then(Running::start)
+        let running = EventLoop::start(listeners, cluster, &self.settings)
             .map_err(|e| StartError::io("start the daemon", e))?;
         Ok(Daemon::new(address, unix_path, metrics_addr, running))
     }
-}
-
-/// The daemons of these names, if they can be those of a cluster.
-pub(crate) fn daemon_ids(names: &[String]) -> Result<Vec<DaemonId>, StartError> {
-    let different = names.iter().collect::<BTreeSet<_>>().len();
-    match names.len() {
-        count @ 1..=MAX_DAEMONS if different == count => Ok((0..count).map(DaemonId).collect()),
-        count => Err(StartError::Daemons { count, names: different }),
-    }
-}
-
-/// The groups of the named daemons, without any member yet.
-///
-/// The ids of their views tell them from those of any other daemons: that run
-/// beside them, or ran at their addresses before.
-pub(crate) fn state(names: &[&str], addresses: &[SocketAddr]) -> Result<State, StartError> {
-    let mut hasher = DefaultHasher::new();
-    (names, addresses, std::process::id()).hash(&mut hasher);
-    let identity = Configuration { proc_id: hasher.finish() as i32, time: now() };
-    State::new(names, identity).map_err(|(name, source)| StartError::IllegalName { name, source })
 }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Builder;
-use crate::control::{Control, Running};
-use crate::status::Status;
+use crate::admin::status::Status;
+use crate::net::control::{Control, Running};
+use crate::net::event_loop::EventLoop;
 
 /// A daemon that runs in a thread of this process, until it is stopped or
 /// dropped. Any number of them can run side by side.
@@ -25,20 +25,15 @@ pub struct Daemon {
     socket_addr: SocketAddr,
     unix_path: Option<PathBuf>,
     metrics_addr: Option<SocketAddr>,
-    running: Running,
+    running: Running<EventLoop>,
 }
 
 impl Daemon {
-    /// Chooses how to start a daemon.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     pub(crate) fn new(
         socket_addr: SocketAddr,
         unix_path: Option<PathBuf>,
         metrics_addr: Option<SocketAddr>,
-        running: Running,
+        running: Running<EventLoop>,
     ) -> Daemon {
         Daemon { socket_addr, unix_path, metrics_addr, running }
     }
@@ -75,9 +70,10 @@ impl Daemon {
         self.metrics_addr
     }
 
-    /// What goes on inside; `None` if the daemon has failed.
+    /// Returns the daemon's status; `None` if the daemon has failed, and inside its own
+    /// [`AccessPolicy`](crate::AccessPolicy), where it cannot answer.
     pub fn status(&self) -> Option<Status> {
-        self.control().call(|server| server.status()).ok()
+        self.control().call(|this| this.server.status()).ok()
     }
 
     /// Stops the daemon from another thread, for example one that waits for a
@@ -86,7 +82,7 @@ impl Daemon {
         StopHandle(Arc::clone(self.control()))
     }
 
-    pub(crate) fn control(&self) -> &Arc<Control> {
+    pub(crate) fn control(&self) -> &Arc<Control<EventLoop>> {
         self.running.control()
     }
 
@@ -109,16 +105,17 @@ impl Daemon {
 
 /// Stops a [`Daemon`] that is owned elsewhere.
 #[derive(Clone, Debug)]
-pub struct StopHandle(Arc<Control>);
+pub struct StopHandle(Arc<Control<EventLoop>>);
 
 impl StopHandle {
-    /// Has the daemon take nothing new, and end when its clients have read what is
-    /// queued for them, or after the given time; does not wait for it.
+    /// Ends the daemon gently: it does all that clients had sent before, takes nothing
+    /// new, and ends when its clients have read what is queued for them, or after the
+    /// given time. Returns at once.
     pub fn drain(&self, time: Duration) {
-        self.0.post(move |server| server.drain(time));
+        self.0.post(move |this| this.drain(time));
     }
 
-    /// Has the daemon disconnect its clients and end; does not wait for it.
+    /// Ends the daemon and disconnects its clients. Returns at once.
     pub fn stop(&self) {
         self.0.stop();
     }

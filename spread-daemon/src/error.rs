@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use spread_wire::NameError;
 
-use crate::Builder;
+use crate::settings::MAX_BUSY_POLL;
 
 /// Why a daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +30,7 @@ pub enum StartError {
         names: usize,
     },
     /// The daemon was to poll for too long before it sleeps.
-    #[error("cannot busy-poll for {time:?}, but for {:?} at most", Builder::MAX_BUSY_POLL)]
+    #[error("cannot busy-poll for {time:?}, but for {:?} at most", MAX_BUSY_POLL)]
     BusyPoll {
         /// How long.
         time: Duration,
@@ -116,6 +116,10 @@ pub enum ClusterError {
         /// How it failed.
         source: io::Error,
     },
+    /// The call comes from the cluster's own thread, for example from a subscriber of
+    /// its log, so that the cluster cannot serve it.
+    #[error("the cluster's own thread cannot wait for the cluster")]
+    OwnThread,
     /// The cluster has failed and serves nobody any more.
     #[error("the cluster has stopped")]
     Stopped,

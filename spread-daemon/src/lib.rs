@@ -18,52 +18,43 @@
 //! | to … | see |
 //! |---|---|
 //! | test how a program lives through partitions and crashes | [`Cluster`] |
-//! | ask clients for passwords, or look where they come from | [`Authentication`] |
+//! | authenticate clients by password or address | [`Authentication`] |
 //! | decide what each client may do | [`AccessPolicy`] |
-//! | see who is connected, in which groups, and what waits for whom | [`Status`] |
-//! | choose what becomes of those who do not read | [`SlowReceivers`] |
+//! | see sessions, groups, queues and rates | [`Status`] |
+//! | choose the slow-consumer policy | [`SlowReceivers`] |
 //!
-//! What it logs goes through [`tracing`].
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `passwords` | `Method::Password` and `Passwords`: authentication by user and password |
+//!
+//! Log lines go through [`tracing`]. The program `spreadd` is a crate of its own.
 //!
 //! [Spread toolkit]: https://www.spread.org
 
 #![forbid(unsafe_code)]
 
-mod access;
-mod admission;
-mod alarm;
-mod authentication;
-mod batch;
+mod admin;
 mod builder;
 mod cluster;
-mod connection;
-mod connections;
-mod control;
 mod daemon;
 mod emulation;
 mod error;
-mod faults;
-mod gate;
-mod inspection;
-mod listener;
-mod memory;
-mod moderation;
-mod output;
-mod pacing;
-mod passwords;
-mod server;
+mod net;
+mod session;
 mod settings;
-mod status;
-mod stream;
-mod verifier;
-mod wait;
 
-pub use access::{Access, AccessPolicy, ClientInfo, Sending};
-pub use authentication::{AddressList, AddressListError, Authentication, Method};
+pub use admin::status::{GroupStatus, SessionStatus, Status, Totals};
 pub use builder::Builder;
 pub use daemon::{Daemon, StopHandle};
 pub use emulation::{Cluster, ClusterBuilder};
 pub use error::{ClusterError, StartError};
-pub use passwords::{PasswordError, Passwords};
-pub use settings::SlowReceivers;
-pub use status::{GroupStatus, SessionStatus, Status, Totals};
+pub use session::access::{Access, AccessPolicy, ClientInfo, Sending};
+pub use session::addresses::{AddressList, AddressListError};
+pub use session::authentication::{Authentication, Method};
+pub use session::flow_control::SlowReceivers;
+#[cfg(feature = "passwords")]
+pub use session::passwords::{PasswordError, Passwords};
+/// The types of the protocol that an [`AccessPolicy`] gets.
+pub use spread_wire::{Groups, Name, PrivateGroup, Service};

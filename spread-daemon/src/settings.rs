@@ -1,24 +1,13 @@
 //! What a daemon grants its clients, and how it serves them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::AccessPolicy;
-use crate::authentication::Authentication;
+use crate::session::access::Policy;
+use crate::session::authentication::Authentication;
+use crate::session::flow_control::SlowReceivers;
 
-/// What becomes of a client that does not read what it is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum SlowReceivers {
-    /// It is disconnected once too many messages wait for it, as by Spread's own
-    /// daemon. Its senders are slowed down only for a moment before.
-    #[default]
-    Disconnect,
-    /// Whoever sends to it is not read on until it has caught up, however long
-    /// that takes: a client that does not read at all holds them for good, and a
-    /// client that sends to itself and does not read holds itself.
-    Backpressure,
-}
+/// The longest time for busy polling.
+pub(crate) const MAX_BUSY_POLL: Duration = Duration::from_millis(10);
 
 /// What a daemon grants its clients, and how it serves them.
 #[derive(Clone, Debug)]
@@ -37,7 +26,7 @@ pub(crate) struct Settings {
     /// What clients must show.
     pub(crate) authentication: Authentication,
     /// What they may do; `None` allows everything.
-    pub(crate) policy: Option<Arc<dyn AccessPolicy>>,
+    pub(crate) policy: Option<Policy>,
     /// How long the loop polls before it sleeps.
     pub(crate) busy_poll: Duration,
 }

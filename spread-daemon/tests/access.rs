@@ -3,6 +3,8 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use spread_daemon::{
     Access, AccessPolicy, AddressList, Authentication, ClientInfo, Daemon, Method, Passwords,
@@ -136,6 +138,91 @@ fn a_list_of_addresses_lets_in_who_is_on_it() {
         let client = Client::try_authenticate(address, named("ann"), methods, &[]);
         assert_eq!(rejected(client), ErrorCode::RejectAuth, "{methods:?}");
     }
+}
+
+#[test]
+fn waiting_for_the_check_of_a_password_is_not_held_against_a_client() {
+    const CLIENTS: usize = 60;
+    let mut passwords = Passwords::default();
+    passwords.set("ann", "secret").unwrap();
+    let authentication = Authentication::none().allow(Method::Password(passwords));
+    // Far less than all checks take, and more than one.
+    let patience = Duration::from_millis(400);
+    let daemon =
+        Daemon::builder().authentication(authentication).handshake_timeout(patience).start();
+    let daemon = daemon.unwrap();
+    let mut clients: Vec<Client> = (0..CLIENTS)
+        .map(|number| {
+            let mut client = Client::bare(daemon.socket_addr());
+            client.send(&named(&format!("c{number}")).encode());
+            let mut choice = b"PWORD".to_vec();
+            choice.resize(90, 0);
+            client.send(&choice);
+            client.send(&secret("ann", "secret"));
+            client
+        })
+        .collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        let answer = client.receive_up_to(9);
+        assert_eq!(answer, b"\x06PWORD \x01\x01", "client {number}");
+    }
+    let status = daemon.status().unwrap();
+    assert_eq!((status.totals.connected, status.totals.rejected), (CLIENTS as u64, 0));
+}
+
+#[test]
+fn a_client_that_has_not_authenticated_reserves_no_name() {
+    let daemon = with_passwords();
+    let mut stranger = Client::bare(daemon.socket_addr());
+    stranger.send(&named("ann").encode());
+    assert_eq!(stranger.receive_up_to(7), b"\x06PWORD ");
+    let mut ann = log_in(daemon.socket_addr(), "ann", "secret").unwrap();
+    let mut choice = b"PWORD".to_vec();
+    choice.resize(90, 0);
+    stranger.send(&choice);
+    stranger.send(&secret("ann", "secret"));
+    let not_unique = [1, ErrorCode::RejectNotUnique.byte()];
+    assert_eq!(stranger.receive_up_to(2), not_unique);
+    ann.join("group");
+}
+
+/// Panics for whatever concerns `bad`, and asks its daemon how it is.
+#[derive(Debug)]
+struct Fragile(Arc<OnceLock<Daemon>>);
+
+impl AccessPolicy for Fragile {
+    fn connect(&self, client: &ClientInfo) -> Access {
+        let status = self.0.get().map(Daemon::status);
+        assert!(matches!(status, Some(None)), "it cannot answer: {status:?}");
+        assert_ne!(client.private_group.private_name(), "bad");
+        Access::Allowed
+    }
+
+    fn join(&self, _: &ClientInfo, group: Name) -> Access {
+        assert_ne!(group, "bad");
+        Access::Allowed
+    }
+
+    fn multicast(&self, _: &ClientInfo, message: &Sending<'_>) -> Access {
+        assert!(message.groups.iter().all(|group| group != "bad"));
+        Access::Allowed
+    }
+}
+
+#[test]
+fn a_policy_that_panics_refuses_the_request() {
+    let own = Arc::new(OnceLock::new());
+    let daemon = Daemon::builder().access_policy(Fragile(Arc::clone(&own))).start().unwrap();
+    let address = daemon.socket_addr();
+    own.set(daemon).unwrap();
+    assert_eq!(rejected(Client::try_connect(address, named("bad"))), ErrorCode::RejectAuth);
+    let mut ann = Client::connect(address, "ann");
+    ann.request(&Request::Join(Name::new("bad").unwrap()));
+    assert_eq!(rejection(&mut ann).0, Cause::Join.flag());
+    ann.multicast("bad", b"to nobody");
+    assert_eq!(rejection(&mut ann).2, b"to nobody");
+    ann.join("good");
+    assert_eq!(own.get().unwrap().status().unwrap().totals.refused, 2);
 }
 
 /// Lets bob do nothing with what is forbidden.

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use spread_daemon::Daemon;
 use spread_wire::handshake::{ClientError, Connect};
-use spread_wire::{ByteOrder, Cause, ErrorCode, Name, Request, Service};
+use spread_wire::{ByteOrder, Cause, ErrorCode, Name, Request, Service, ServiceType};
 use support::client::{Client, connect_request};
 
 const HEADER_TYPE: usize = 0;
@@ -282,4 +282,42 @@ proptest! {
         stranger.wait_for_close();
         town.assert_unharmed();
     }
+}
+
+#[test]
+fn a_join_or_leave_of_several_groups_is_of_the_first() {
+    let daemon = Daemon::builder().start().unwrap();
+    let mut client = Client::connect(daemon.socket_addr(), "perl");
+    let ask = |client: &mut Client, kind: ServiceType, groups: &[Name]| {
+        let multicast = Request::multicast(Service::Agreed, groups, b"");
+        let mut header = multicast.header(client.private_group, ByteOrder::NATIVE);
+        header.service_type = kind;
+        let mut frame = header.encode().to_vec();
+        groups.iter().for_each(|group| frame.extend_from_slice(group.as_field()));
+        client.send(&frame);
+    };
+    let groups = ["pa", "pb"].map(|name| Name::new(name).unwrap());
+    ask(&mut client, ServiceType::JOIN, &groups);
+    assert_eq!(client.receive_view(), ("pa".to_owned(), Cause::Join));
+    client.multicast("pa", b"to pa");
+    assert_eq!(client.receive_body(), b"to pa");
+    ask(&mut client, ServiceType::LEAVE, &groups);
+    assert!(client.receive().unwrap().header().service_type.is_self_leave());
+    // Without a group it is the group without a name.
+    ask(&mut client, ServiceType::JOIN, &[]);
+    assert_eq!(client.receive_view(), (String::new(), Cause::Join));
+}
+
+#[test]
+fn clients_that_say_nothing_keep_nobody_out() {
+    let daemon = Daemon::builder().start().unwrap();
+    // As many as there are file descriptors for, both ends of each.
+    let limit = rlimit::increase_nofile_limit(4000).unwrap() as usize;
+    let count = limit.saturating_sub(200).min(2400) / 2;
+    let silent: Vec<Client> = (0..count).map(|_| Client::bare(daemon.socket_addr())).collect();
+    let mut clients: Vec<Client> = (0..10)
+        .map(|number| Client::connect(daemon.socket_addr(), &format!("c{number}")))
+        .collect();
+    clients.iter_mut().for_each(|client| client.join("group"));
+    drop(silent);
 }

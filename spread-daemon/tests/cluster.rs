@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use spread_daemon::{Cluster, ClusterError, StartError};
 use spread_wire::handshake::Connect;
-use spread_wire::{Cause, Delivery, Frame, GroupId, Limits, Name, Request, Service, ServiceType};
+use spread_wire::{
+    Cause, Delivery, Frame, GroupId, Groups, Limits, Multicast, Name, Request, Service, ServiceType,
+};
 use support::client::Client;
 use support::transcript::{Side, Transcript};
 
@@ -392,4 +394,108 @@ fn what_cannot_be_done_is_told_apart() {
     }
     let illegal = Cluster::builder().daemons(["fine", "not fine"]).start();
     assert!(matches!(illegal, Err(StartError::IllegalName { name, .. }) if name == "not fine"));
+}
+
+#[test]
+fn a_partition_comes_after_all_that_a_paused_sender_had_sent() {
+    const MESSAGES: u32 = 2000;
+    let cluster =
+        Cluster::builder().daemons(["d1", "d2"]).max_session_messages(20).start().unwrap();
+    let mut ann = connect(&cluster, "d1", "ann");
+    ann.join("team");
+    let mut bob = connect(&cluster, "d2", "bob");
+    bob.join("team");
+    assert_eq!(ann.receive_view().1, Cause::Join);
+    // Long ones, so that they do not all fit into a socket that nobody reads.
+    let mut messages = Vec::new();
+    for number in 0..MESSAGES {
+        let groups = [Name::new("team").unwrap()];
+        let mut body = vec![0; 3000];
+        body[..4].copy_from_slice(&number.to_le_bytes());
+        messages.extend_from_slice(&ann.encode(&Request::Multicast(Multicast {
+            service: Service::Agreed,
+            self_discard: true,
+            message_type: 0,
+            groups: Groups::from(&groups[..]),
+            body: &body,
+        })));
+    }
+    // As much as the system takes is sent before the partition.
+    ann.stream.set_nonblocking(true).unwrap();
+    let mut sent = 0;
+    while sent < messages.len() {
+        match std::io::Write::write(&mut ann.stream, &messages[sent..]) {
+            Ok(len) => sent += len,
+            Err(_) => break,
+        }
+    }
+    ann.stream.set_nonblocking(false).unwrap();
+    cluster.partition(&[&["d1"], &["d2"]]).unwrap();
+    let whole = sent / (messages.len() / MESSAGES as usize);
+    assert!(whole > 20, "{whole} messages were sent");
+    for number in 0..whole as u32 {
+        let body = bob.receive_body();
+        assert_eq!(body[..4], number.to_le_bytes());
+    }
+    assert_eq!(told(&mut bob), "signal");
+    assert_eq!(told(&mut bob), "Network bob (bob)");
+}
+
+#[test]
+fn when_a_cluster_has_settled_everything_has_come() {
+    let cluster = three();
+    let [mut ann, mut bob, mut cat] = team(&cluster);
+    for number in 0..100 {
+        send(&mut ann, Service::Agreed, &number.to_string());
+    }
+    cluster.settle().unwrap();
+    for client in [&mut ann, &mut bob, &mut cat] {
+        for number in 0..100 {
+            assert_eq!(told(client), number.to_string());
+        }
+    }
+}
+
+#[test]
+fn a_cluster_settles_only_when_a_slow_client_has_taken_its_messages() {
+    const MESSAGES: usize = 100;
+    let cluster = three();
+    let mut ann = connect(&cluster, "d1", "ann");
+    let mut bob = connect(&cluster, "d2", "bob");
+    bob.join("team");
+    // More than the sockets hold.
+    let body = "x".repeat(140_000);
+    (0..MESSAGES).for_each(|_| send(&mut ann, Service::Agreed, &body));
+    std::thread::scope(|scope| {
+        let settling = scope.spawn(|| cluster.settle());
+        for number in 0..MESSAGES {
+            if number == MESSAGES / 4 {
+                assert!(!settling.is_finished(), "three quarters do not fit into a socket");
+            }
+            assert_eq!(told(&mut bob).len(), body.len());
+        }
+        settling.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_severed_client_is_told_nothing_and_nothing_of_it_comes_until_it_is_disconnected() {
+    let cluster = three();
+    let [mut ann, mut bob, mut cat] = team(&cluster);
+    cluster.sever("#bob#d2").unwrap();
+    send(&mut bob, Service::Agreed, "lost");
+    send(&mut ann, Service::Agreed, "one");
+    bob.finish();
+    cluster.settle().unwrap();
+    send(&mut ann, Service::Agreed, "two");
+    for client in [&mut ann, &mut cat] {
+        assert_eq!([told(client), told(client)], ["one", "two"]);
+    }
+    cluster.settle().unwrap();
+    assert!(!bob.has_input());
+    cluster.disconnect("#bob#d2").unwrap();
+    assert_eq!(told(&mut ann), "Disconnect ann cat (bob)");
+    assert!(bob.receive().is_none());
+    let gone = cluster.disconnect("#bob#d2").unwrap_err();
+    assert!(matches!(gone, ClusterError::NoSuchClient { .. }));
 }

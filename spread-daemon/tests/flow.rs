@@ -3,7 +3,7 @@
 mod support;
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use spread_daemon::{Daemon, SlowReceivers};
 use spread_wire::handshake::Connect;
@@ -200,4 +200,63 @@ fn busy_is_closed(busy: &mut Client) -> bool {
     let message = Request::multicast(Service::Fifo, &group, &[0; 1000]);
     let bytes = busy.encode(&message).repeat(100);
     busy.stream.write_all(&bytes).is_err()
+}
+
+/// Bytes of the body of a message of [`paused_sender`].
+const BODY: usize = 50_000;
+
+/// A client in `group` that does not read, a sender to it that is paused by
+/// backpressure, and how many whole messages it has sent.
+fn paused_sender(daemon: &Daemon) -> (Client, Client, usize) {
+    let mut slow = Client::connect(daemon.socket_addr(), "slow");
+    slow.join("group");
+    let mut sender = Client::connect(daemon.socket_addr(), "sender");
+    sender.join("watched");
+    let groups = [Name::new("group").unwrap()];
+    sender.stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    for number in 0_usize.. {
+        let body = number.to_le_bytes().repeat(BODY / 8);
+        let message = sender.encode(&Request::multicast(Service::Agreed, &groups, &body));
+        // Until the daemon reads no more.
+        if std::io::Write::write_all(&mut sender.stream, &message).is_err() {
+            return (slow, sender, number);
+        }
+    }
+    unreachable!("the daemon reads without end")
+}
+
+#[test]
+fn a_paused_sender_that_is_killed_leaves_though_its_receiver_does_not_read() {
+    let daemon = Daemon::builder()
+        .max_session_messages(10)
+        .slow_receivers(SlowReceivers::Backpressure)
+        .start()
+        .unwrap();
+    let mut watcher = Client::connect(daemon.socket_addr(), "watcher");
+    watcher.join("watched");
+    let (slow, sender, _) = paused_sender(&daemon);
+    assert_eq!(watcher.receive_view(), ("watched".to_owned(), Cause::Join));
+    // The receiver reads nothing before, and only a busy machine takes a second.
+    let start = Instant::now();
+    drop(sender);
+    assert_eq!(watcher.receive_view(), ("watched".to_owned(), Cause::Disconnect));
+    println!("gone after {:?}", start.elapsed());
+    Client::connect(daemon.socket_addr(), "sender").join("watched");
+    drop(slow);
+}
+
+#[test]
+fn draining_comes_after_all_that_a_paused_sender_had_sent() {
+    let daemon = Daemon::builder()
+        .max_session_messages(20)
+        .slow_receivers(SlowReceivers::Backpressure)
+        .start()
+        .unwrap();
+    let (mut slow, _sender, sent) = paused_sender(&daemon);
+    daemon.stop_handle().drain(Duration::from_secs(20));
+    for number in 0..sent {
+        assert_eq!(slow.receive_body()[..8], number.to_le_bytes());
+    }
+    slow.wait_for_close();
+    daemon.wait().unwrap();
 }

@@ -17,9 +17,6 @@ pub enum RequestError {
     /// Bits in the hint other than message type and byte order.
     #[error("the hint has bits that mean nothing")]
     Hint,
-    /// A join or leave names exactly one group.
-    #[error("a join or leave of {0} groups")]
-    GroupCount(usize),
 }
 
 /// A frame from client to daemon.
@@ -72,13 +69,12 @@ impl<'a> Request<'a> {
         Request::check(header)?;
         let kind = header.service_type & ONE_OF;
         let groups = frame.groups();
-        let only_group = || match groups.len() {
-            1 => Ok(groups.get(0).unwrap_or(Name::EMPTY)),
-            count => Err(RequestError::GroupCount(count)),
-        };
+        // As with Spread's own daemon, the first of several groups counts, and a join
+        // or leave without a group is one of the empty name.
+        let first_group = || groups.get(0).unwrap_or(Name::EMPTY);
         Ok(match kind {
-            ServiceType::JOIN => Request::Join(only_group()?),
-            ServiceType::LEAVE => Request::Leave(only_group()?),
+            ServiceType::JOIN => Request::Join(first_group()),
+            ServiceType::LEAVE => Request::Leave(first_group()),
             ServiceType::KILL => Request::Disconnect(groups.get(0).unwrap_or(header.name)),
             _ => Request::Multicast(Multicast {
                 service: kind.service().ok_or(RequestError::ServiceType(kind))?,

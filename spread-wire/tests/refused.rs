@@ -49,12 +49,11 @@ fn a_hint_has_no_bits_but_type_and_byte_order() {
 }
 
 #[test]
-fn a_join_or_leave_names_one_group() {
-    for kind in [0x1_0000, 0x2_0000] {
-        for count in [0, 2, 100] {
-            let frame = frame(kind, count, HINT, b"");
-            assert_eq!(Request::parse(&frame), Err(RequestError::GroupCount(count)));
-        }
+fn a_join_or_leave_is_of_its_first_group() {
+    for count in [0, 2, 100] {
+        let group = frame(0x10, count, HINT, b"").groups().get(0).unwrap_or(Name::EMPTY);
+        assert_eq!(Request::parse(&frame(0x1_0000, count, HINT, b"")), Ok(Request::Join(group)));
+        assert_eq!(Request::parse(&frame(0x2_0000, count, HINT, b"")), Ok(Request::Leave(group)));
     }
 }
 

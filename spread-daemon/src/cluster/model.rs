@@ -155,8 +155,7 @@ impl World {
         }
         let id = SessionId(client);
         let name = PrivateName::new(format!("c{client}")).unwrap();
-        self.state.connect(id, daemon, Some(name), true).unwrap();
-        let name = self.state.establish(id).unwrap().into();
+        let name = self.state.connect(id, daemon, Some(name), true).unwrap().into();
         self.now[client] = Some(self.lives.len());
         let (told, sent, wanted, due) = Default::default();
         self.lives.push(Life { name, told, sent, wanted, due, survives: true });

@@ -60,7 +60,6 @@ impl Route {
             if let Some(receiver) = &mut sessions[id.0]
                 && receiver.daemon == at
                 && receiver.route != number
-                && receiver.established
             {
                 receiver.route = number;
                 self.receivers.push(id);

@@ -56,7 +56,6 @@ impl World {
         let id = SessionId(number);
         let name = PrivateName::new(name).unwrap();
         self.cluster.connect(id, daemon, Some(name), membership).unwrap();
-        self.cluster.establish(id).unwrap();
         id
     }
 
@@ -280,8 +279,6 @@ fn the_same_groups_lead_to_whoever_is_in_them_now() {
         assert!(others(&mut world).is_empty());
         let c = PrivateName::new("c").unwrap();
         world.cluster.connect(SessionId(3), D1, Some(c), false).unwrap();
-        assert!(others(&mut world).is_empty());
-        world.cluster.establish(SessionId(3)).unwrap();
         assert_eq!(others(&mut world), [3]);
         world.cluster.crash(D1, 9, &mut world.out);
         world.cluster.restart(D1, 10, &mut world.out);
@@ -382,29 +379,17 @@ fn a_message_cannot_pass_for_a_view() {
 }
 
 #[test]
-fn a_name_is_kept_from_the_greeting_on_and_free_after_the_end() {
+fn a_name_is_unique_at_a_daemon_and_free_after_the_end() {
     let mut world = World::new();
     let name = PrivateName::new("a").unwrap();
     let connect = |world: &mut World, number, daemon| {
-        world.cluster.connect(SessionId(number), daemon, Some(name), true)
+        world.cluster.connect(SessionId(number), daemon, Some(name), true).map(|_| ())
     };
     assert_eq!(connect(&mut world, 0, D1), Ok(()));
     assert_eq!(connect(&mut world, 1, D1), Err(NotUnique));
     assert_eq!(connect(&mut world, 1, D2), Ok(()), "each daemon has its own names");
     world.disconnect(SessionId(0));
     assert_eq!(connect(&mut world, 0, D1), Ok(()));
-}
-
-#[test]
-fn nothing_is_delivered_before_the_handshake_is_over() {
-    let mut world = World::new();
-    let a = world.session(0, D1, "a");
-    let late = PrivateName::new("late").unwrap();
-    world.cluster.connect(SessionId(1), D1, Some(late), true).unwrap();
-    world.multicast(a, &["#late#d1"], b"too early");
-    world.cluster.establish(SessionId(1)).unwrap();
-    world.multicast(a, &["#late#d1"], b"now");
-    assert_eq!(world.told(), ["1 gets now"]);
 }
 
 #[test]

@@ -1,0 +1,5 @@
+//! What a daemon tells about itself: status, metrics and health.
+
+pub(crate) mod inspection;
+pub(crate) mod rate;
+pub(crate) mod status;

@@ -1,0 +1,205 @@
+//! One connection: its stream, its phase, what came and what waits to be written.
+
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use super::batch::{Batch, Run};
+use super::gate::Gate;
+use super::listener::Door;
+use super::memory::Memory;
+use super::queue::Queue;
+use super::stream::Stream;
+use crate::admin::inspection::Inspection;
+use crate::session::access::ClientInfo;
+use crate::session::flow_control::Congestion;
+use crate::session::handshake::Handshake;
+
+/// A connection: its place among all, and a serial number that tells it from others
+/// that had the place before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionId {
+    pub(crate) key: usize,
+    pub(crate) serial: u64,
+}
+
+/// How far a connection has come.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// The client is on its way to a session.
+    Handshake(Box<Handshake>),
+    /// Its password is being checked.
+    Checking(Box<Handshake>),
+    /// It has a session.
+    Session,
+    /// A program asks how the daemon is.
+    Inspection(Inspection),
+    /// The last answer is queued: a rejection or a status. The connection stays until
+    /// the client has closed its side, because closing with bytes unread could take
+    /// the answer away from it.
+    Answered,
+}
+
+/// What reading a connection brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fill {
+    /// As many bytes.
+    Some(usize),
+    /// Nothing for now.
+    Nothing,
+    /// The end of the stream, or an error, which ends it as well.
+    End,
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) stream: Stream,
+    pub(crate) phase: Phase,
+    /// The door of its listener.
+    pub(crate) door: Door,
+    /// The address of the client; `None` for the unix socket.
+    pub(crate) address: Option<IpAddr>,
+    /// Tells it from others that had its place before.
+    pub(crate) serial: u64,
+    /// Who the client is, if there is an access policy.
+    pub(crate) client: Option<ClientInfo>,
+    /// What came and is not a whole frame yet, or was left when it was paused.
+    pub(crate) input: BytesMut,
+    pub(crate) queue: Queue,
+    /// Deliveries that a test delays before they are queued.
+    pub(crate) gate: Option<Gate>,
+    /// More can be read, though no event will say so.
+    pub(crate) readable: bool,
+    /// The client has closed its side; all that came before is still to be read.
+    pub(crate) hung_up: bool,
+    /// Nothing more is written: the stream is broken, or about to be closed.
+    mute: bool,
+    /// A test has cut the connection: what comes is dropped, also its end.
+    pub(crate) severed: bool,
+    /// Whether its queue is behind.
+    pub(crate) congestion: Congestion,
+    /// It is not read, because a receiver of its messages is behind.
+    pub(crate) paused: bool,
+    /// Whole frames may be left in `input`, because it was paused.
+    pub(crate) has_backlog: bool,
+    /// Bytes that were read of it while the loop catches up.
+    pub(crate) caught_up: usize,
+    /// It is in the list of those to be read.
+    pub(crate) to_read: bool,
+    /// It is in the list of those to be flushed.
+    pub(crate) to_flush: bool,
+    /// It is in the list of those to be closed.
+    pub(crate) to_close: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: Stream, phase: Phase, door: Door, serial: u64) -> Connection {
+        Connection {
+            address: stream.peer(),
+            stream,
+            phase,
+            door,
+            serial,
+            client: None,
+            input: BytesMut::new(),
+            queue: Queue::default(),
+            gate: None,
+            readable: false,
+            hung_up: false,
+            mute: false,
+            severed: false,
+            congestion: Congestion::default(),
+            paused: false,
+            has_backlog: false,
+            caught_up: 0,
+            to_read: false,
+            to_flush: false,
+            to_close: false,
+        }
+    }
+
+    pub(crate) fn has_session(&self) -> bool {
+        matches!(self.phase, Phase::Session)
+    }
+
+    /// Reads once into `scratch`, as much as it holds.
+    pub(crate) fn fill(&mut self, scratch: &mut [u8]) -> Fill {
+        loop {
+            return match self.stream.read(scratch) {
+                Ok(0) => Fill::End,
+                Ok(len) => {
+                    // A stream that gave less than it could has no more, and
+                    // will report what comes then; unless it reported its end.
+                    self.readable = len == scratch.len() || self.hung_up;
+                    Fill::Some(len)
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    Fill::Nothing
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "cannot read");
+                    Fill::End
+                }
+            };
+        }
+    }
+
+    /// Messages that wait to be written.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len() + self.gate.as_ref().map_or(0, Gate::len)
+    }
+
+    /// Bytes of memory that the messages that wait keep in use, divided among their
+    /// receivers.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.queue.kept_bytes() + self.gate.as_ref().map_or(0, Gate::bytes)
+    }
+
+    /// Puts a message of the batch behind those that wait; it is lost if nothing
+    /// can be written any more.
+    pub(crate) fn queue(&mut self, message: Run, batch: &Batch, memory: &Memory) {
+        if self.mute {
+            return;
+        }
+        match &mut self.gate {
+            Some(gate) => {
+                gate.push(batch.bytes(message), memory.charge(message.len()), Instant::now());
+            }
+            None => self.queue.push(message),
+        }
+    }
+
+    /// Drops what waits, and whatever is queued from now on.
+    pub(crate) fn mute(&mut self) {
+        self.mute = true;
+        self.gate = None;
+        self.queue.clear();
+    }
+
+    /// Drops what comes and what is queued from now on, and tells the client nothing.
+    pub(crate) fn sever(&mut self) {
+        self.mute();
+        self.input.clear();
+        self.severed = true;
+    }
+
+    /// Writes what the stream takes.
+    ///
+    /// An error does not end the connection, because the client may have sent
+    /// messages before it went; they are still to be read, and then the end.
+    pub(crate) fn flush(&mut self, batch: &Batch) {
+        if let Err(error) = self.queue.flush(batch, &mut self.stream) {
+            tracing::debug!(%error, "cannot write");
+            self.mute();
+        }
+        if matches!(self.phase, Phase::Answered) && self.queue.is_empty() && !self.mute {
+            self.mute = true;
+            // It fails only if the client is gone, which reading will tell.
+            let _ = self.stream.finish();
+        }
+    }
+}

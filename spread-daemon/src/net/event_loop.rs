@@ -1,0 +1,364 @@
+//! The loop that serves all connections of a daemon, in one thread.
+
+use std::io::{self, ErrorKind};
+use std::mem;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::connection::{Connection, Fill};
+use super::control::{Control, Running};
+use super::listener::{Door, Listener};
+use super::listeners::{Accepted, Listeners};
+use super::server::Server;
+use super::verifier::Verifier;
+use super::wait::Wait;
+use crate::cluster::State;
+use crate::settings::Settings;
+
+/// Bytes read from one connection before the others have their turn.
+const TURN: usize = 64 * 1024;
+
+/// Connections accepted from one listener before the clients have their turn.
+const ACCEPTS: usize = 64;
+
+/// Bytes of one connection that may be on their way: more than the buffers of both its
+/// sockets hold.
+const IN_FLIGHT: usize = 16 << 20;
+
+const WAKER: Token = Token(usize::MAX);
+
+/// The loop: the poller, and what it serves.
+#[derive(Debug)]
+pub(crate) struct EventLoop {
+    poll: Poll,
+    control: Arc<Control<EventLoop>>,
+    listeners: Listeners,
+    pub(crate) server: Server,
+    busy_poll: Duration,
+    /// Reads all that has been sent, and accepts nothing.
+    catches_up: bool,
+    /// Reads nothing, and ends when what is queued has gone out.
+    drains: bool,
+    /// When it ends even if something is still queued.
+    drain_until: Option<Instant>,
+    /// Who waits until nothing is queued.
+    settling: Vec<SyncSender<()>>,
+    scratch: Box<[u8]>,
+}
+
+impl EventLoop {
+    /// Starts a loop in a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system refuses: a poller, a thread.
+    pub(crate) fn start(
+        listeners: Vec<Listener>,
+        cluster: State,
+        settings: &Settings,
+    ) -> io::Result<Running<EventLoop>> {
+        let poll = Poll::new()?;
+        let control = Arc::new(Control::new(Waker::new(poll.registry(), WAKER)?));
+        let listeners = Listeners::new(listeners, poll.registry())?;
+        let check = settings.authentication.password_check();
+        let start_verifier = |check| {
+            let control: Arc<Control<EventLoop>> = Arc::clone(&control);
+            let post = move |checked| {
+                control.post(|this| this.server.checked(checked));
+            };
+            Verifier::start(check, post)
+        };
+        let verifier = check.map(start_verifier).transpose()?;
+        let event_loop = EventLoop {
+            poll,
+            control: Arc::clone(&control),
+            listeners,
+            server: Server::new(cluster, settings, verifier),
+            busy_poll: settings.busy_poll,
+            catches_up: false,
+            drains: false,
+            drain_until: None,
+            settling: Vec::new(),
+            scratch: vec![0; TURN].into_boxed_slice(),
+        };
+        Running::start(event_loop, control, EventLoop::run)
+    }
+
+    /// Serves until it is stopped.
+    ///
+    /// # Errors
+    ///
+    /// What [`Poll::poll`] returns, which nothing can be done about.
+    fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        let mut wait = Wait::new(self.busy_poll);
+        while !self.control.is_stopped() && !self.is_drained() {
+            let waited = wait.for_events(self.timeout(), |timeout| {
+                self.poll.poll(&mut events, timeout)?;
+                Ok(!events.is_empty())
+            });
+            match waited {
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                waited => waited?,
+            }
+            self.turn(&events);
+            // A task may have taken the event that tells of the next one.
+            let mut tasks = self.control.take();
+            while !tasks.is_empty() {
+                tasks.into_iter().for_each(|task| task(&mut self));
+                tasks = self.control.take();
+            }
+            self.flush();
+            self.tell_settled();
+        }
+        Ok(())
+    }
+
+    /// Sends to `done` when the clients' sockets have taken all that is queued.
+    pub(crate) fn settle(&mut self, done: SyncSender<()>) {
+        self.settling.push(done);
+    }
+
+    fn tell_settled(&mut self) {
+        let mut connections = self.server.sessions.connections.iter();
+        if !self.settling.is_empty() && connections.all(|(_, c)| c.queue.is_empty()) {
+            for done in self.settling.drain(..) {
+                // Who asked may have given up.
+                let _ = done.try_send(());
+            }
+        }
+    }
+
+    /// Does what the events and the clocks say.
+    fn turn(&mut self, events: &Events) {
+        events.iter().for_each(|event| self.note(event));
+        if !self.catches_up {
+            self.accept();
+        }
+        self.server.close_late(Instant::now());
+        self.close();
+        for _ in 0..self.server.sessions.connections.to_read() {
+            if let Some(key) = self.server.sessions.connections.next_to_read() {
+                self.read(key);
+                self.close();
+            }
+        }
+        self.server.sessions.pass_gates();
+        self.flush();
+        self.server.sessions.resume();
+        self.server.note_rates(Instant::now());
+    }
+
+    fn note(&mut self, event: &Event) {
+        if event.token() == WAKER {
+            return;
+        }
+        let Some(key) = event.token().0.checked_sub(self.listeners.len()) else {
+            return self.listeners.note(event.token().0);
+        };
+        let connections = &mut self.server.sessions.connections;
+        let Some(connection) = connections.get_mut(key) else {
+            return;
+        };
+        connection.hung_up |= event.is_read_closed() || event.is_error();
+        let is_over = connection.hung_up;
+        if event.is_writable() || is_over {
+            connection.queue.unblock();
+            if connection.queued() > 0 {
+                connections.flush_later(key);
+            }
+        }
+        if event.is_readable() || is_over {
+            connections.read_later(key);
+        }
+    }
+
+    /// Accepts the connections that wait.
+    fn accept(&mut self) {
+        let now = Instant::now();
+        for place in self.listeners.take_ready(now) {
+            let mut more = true;
+            for _ in 0..ACCEPTS {
+                match self.listeners.accept(place) {
+                    Ok(Some(accepted)) => self.admit(accepted),
+                    Ok(None) => more = false,
+                    Err(error) => {
+                        tracing::error!(%error, "cannot accept a connection");
+                        self.listeners.retry_later(now);
+                        more = false;
+                    }
+                }
+                self.close();
+                if !more {
+                    break;
+                }
+            }
+            if more {
+                self.listeners.note(place);
+            }
+        }
+    }
+
+    fn admit(&mut self, accepted: Accepted) {
+        let Accepted { mut stream, door, is_last } = accepted;
+        if is_last && !self.server.close_oldest_pending() {
+            return self.server.refuse(stream);
+        }
+        let token = self.token(self.server.sessions.connections.vacant_key());
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match self.poll.registry().register(&mut stream, token, interest) {
+            Ok(()) => self.server.admit(stream, door),
+            Err(error) => tracing::error!(%error, "cannot serve a connection"),
+        }
+    }
+
+    /// The token of a connection's events.
+    fn token(&self, key: usize) -> Token {
+        Token(self.listeners.len() + key)
+    }
+
+    /// Does what was kept of a connection's input, then reads it once and does what
+    /// came.
+    fn read(&mut self, key: usize) {
+        if !self.server.is_read(key) {
+            self.server.close_if_gone(key);
+            return;
+        }
+        let connections = &mut self.server.sessions.connections;
+        let backlog = connections.get_mut(key).map(|c| &mut c.has_backlog);
+        if backlog.is_some_and(mem::take) {
+            self.server.serve(key);
+        }
+        if !self.server.is_read(key) || self.drains {
+            return;
+        }
+        let connections = &mut self.server.sessions.connections;
+        let Some(connection) = connections.get_mut(key) else {
+            return;
+        };
+        if self.catches_up && connection.caught_up >= IN_FLIGHT {
+            return;
+        }
+        match connection.fill(&mut self.scratch) {
+            Fill::Nothing => {}
+            Fill::End if connection.severed => {}
+            Fill::End => connections.close_later(key),
+            Fill::Some(len) => {
+                connection.caught_up += len;
+                let is_severed = connection.severed;
+                if connection.readable {
+                    connections.read_later(key);
+                }
+                if !is_severed {
+                    self.server.take_in(key, &self.scratch[..len]);
+                }
+            }
+        }
+    }
+
+    /// Writes what has been queued, and what the end of the sessions brings that are
+    /// closed because too much of it would have to be kept.
+    fn flush(&mut self) {
+        self.server.sessions.connections.flush();
+        while self.server.sessions.connections.has_to_close() {
+            self.close();
+            self.server.sessions.connections.flush();
+        }
+    }
+
+    /// Closes the connections that are at their end.
+    pub(crate) fn close(&mut self) {
+        while let Some(key) = self.server.sessions.connections.next_to_close() {
+            if let Some(Connection { mut stream, .. }) = self.server.close(key)
+                && let Err(error) = self.poll.registry().deregister(&mut stream)
+            {
+                tracing::debug!(%error, key, "cannot deregister");
+            }
+        }
+    }
+
+    /// Does whatever clients had sent before this call. No sender is paused meanwhile
+    /// and nothing is accepted.
+    pub(crate) fn catch_up(&mut self) {
+        let connections = &mut self.server.sessions.connections;
+        connections.iter_mut().for_each(|(_, connection)| connection.caught_up = 0);
+        connections.flow.suspend();
+        self.server.sessions.resume();
+        self.catches_up = true;
+        let mut events = Events::with_capacity(1024);
+        loop {
+            match self.poll.poll(&mut events, Some(Duration::ZERO)) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                // The next poll of the loop returns it.
+                Err(_) => break,
+                Ok(()) => {}
+            }
+            if events.is_empty() && self.server.sessions.connections.to_read() == 0 {
+                break;
+            }
+            self.turn(&events);
+        }
+        self.catches_up = false;
+        let connections = &mut self.server.sessions.connections;
+        connections.flow.resume();
+        let sends_on = |(key, c): (usize, &Connection)| (c.caught_up >= IN_FLIGHT).then_some(key);
+        let unread: Vec<usize> = connections.iter().filter_map(sends_on).collect();
+        unread.into_iter().for_each(|key| connections.read_later(key));
+    }
+
+    /// Takes nothing new, and ends when all that is queued has gone out, or after
+    /// the given time.
+    pub(crate) fn drain(&mut self, time: Duration) {
+        self.catch_up();
+        self.listeners.close(self.poll.registry());
+        self.drains = true;
+        self.drain_until = Instant::now().checked_add(time);
+    }
+
+    fn is_drained(&self) -> bool {
+        let is_late = || self.drain_until.is_some_and(|until| until <= Instant::now());
+        let mut connections = self.server.sessions.connections.iter();
+        self.drains && (is_late() || connections.all(|(_, connection)| connection.queued() == 0))
+    }
+
+    /// Refuses connections at a door, and closes those that came in there.
+    pub(crate) fn close_door(&mut self, door: Door) {
+        self.listeners.suspend(door, self.poll.registry());
+        let connections = &mut self.server.sessions.connections;
+        let of_door = |(key, c): (usize, &Connection)| (c.door == door).then_some(key);
+        let keys: Vec<usize> = connections.iter().filter_map(of_door).collect();
+        keys.into_iter().for_each(|key| connections.close_later(key));
+        self.close();
+    }
+
+    /// Takes connections at a door again.
+    ///
+    /// # Errors
+    ///
+    /// What keeps it from listening: another program may have the port.
+    pub(crate) fn open_door(&mut self, door: Door) -> io::Result<()> {
+        self.listeners.resume(door, self.poll.registry())
+    }
+
+    /// How long nothing can happen but events.
+    fn timeout(&self) -> Option<Duration> {
+        let Server { sessions, .. } = &self.server;
+        if sessions.connections.to_read() > 0 || self.listeners.has_ready() {
+            return Some(Duration::ZERO);
+        }
+        let times = [
+            self.server.next_late(),
+            self.listeners.retry_at(),
+            sessions.next_resume(),
+            sessions.next_pass(),
+            self.drain_until,
+        ];
+        let next = times.into_iter().flatten().min()?;
+        // A poll that ends a little early would come back at once, in vain.
+        Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
+    }
+}

@@ -1,0 +1,257 @@
+//! A listening socket: a TCP port or a unix socket.
+
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token, event};
+use socket2::{Domain, SockRef, TcpKeepalive, Type};
+
+use super::socket_file::{SocketFile, is_answered, is_socket};
+use super::stream::Stream;
+use crate::admin::inspection::Inspection;
+use crate::cluster::DaemonId;
+use crate::error::StartError;
+
+/// The address of a listener that is closed for good.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// After this long in silence a client's host is asked whether it is there. One
+/// that is not loses its connection after twice the time.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Connections that wait for the daemon to take them.
+const BACKLOG: i32 = 1024;
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Clients of a daemon.
+    Clients(DaemonId),
+    /// Programs that ask how the daemon is.
+    Inspection(Inspection),
+}
+
+/// A socket that takes connections.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) door: Door,
+    socket: Socket,
+    /// The file goes with the listener.
+    file: Option<SocketFile>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+    /// Takes none for a while, but keeps its port if it can.
+    Suspended {
+        address: SocketAddr,
+        reserved: Option<socket2::Socket>,
+    },
+}
+
+impl Listener {
+    /// Listens at a TCP address; port 0 is a free one.
+    pub(crate) fn tcp(
+        address: SocketAddr,
+        door: Door,
+    ) -> Result<(Listener, SocketAddr), StartError> {
+        let listener = TcpListener::bind(address).map_err(|e| match e.kind() {
+            ErrorKind::AddrInUse => StartError::PortTaken { address },
+            _ => StartError::io(format!("listen at {address}"), e),
+        })?;
+        let actual = listener
+            .local_addr()
+            .map_err(|e| StartError::io(format!("learn the port of {address}"), e))?;
+        // Connections have it from their beginning then.
+        do_not_pace(SockRef::from(&listener), address);
+        Ok((Listener { door, socket: Socket::Tcp(listener), file: None }, actual))
+    }
+
+    /// Listens at a socket file that every user may connect to, if it is for
+    /// clients, and else only its owner.
+    ///
+    /// A file that is there already is never taken from a daemon that answers;
+    /// one that nobody answers at is removed if `remove_stale` says so.
+    pub(crate) fn unix(
+        path: &Path,
+        door: Door,
+        remove_stale: bool,
+    ) -> Result<Listener, StartError> {
+        let listener = match UnixListener::bind(path) {
+            Err(e) if e.kind() == ErrorKind::AddrInUse && is_socket(path) => {
+                if is_answered(path) {
+                    return Err(StartError::SocketInUse { path: path.into() });
+                }
+                if !remove_stale {
+                    return Err(StartError::StaleSocket { path: path.into() });
+                }
+                fs::remove_file(path)
+                    .map_err(|e| StartError::io(format!("remove {}", path.display()), e))?;
+                UnixListener::bind(path)
+            }
+            bound => bound,
+        };
+        let listener = listener
+            .map_err(|e| StartError::io(format!("listen at the file {}", path.display()), e))?;
+        let file = SocketFile::new(path)?;
+        let mode = if matches!(door, Door::Clients(_)) { 0o666 } else { 0o600 };
+        fs::set_permissions(path, Permissions::from_mode(mode))
+            .map_err(|e| StartError::io(format!("set who may use {}", path.display()), e))?;
+        Ok(Listener { door, socket: Socket::Unix(listener), file: Some(file) })
+    }
+
+    /// Accepts the next connection; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// What keeps connections from being accepted: most often that no file descriptor
+    /// is free.
+    pub(crate) fn accept(&self) -> io::Result<Option<Stream>> {
+        loop {
+            return match self.accept_once() {
+                Ok(stream) => Ok(Some(stream)),
+                Err(e) => match e.kind() {
+                    ErrorKind::WouldBlock => Ok(None),
+                    // That client is gone; the next one may not be.
+                    ErrorKind::ConnectionAborted | ErrorKind::Interrupted => continue,
+                    _ => Err(e),
+                },
+            };
+        }
+    }
+
+    fn accept_once(&self) -> io::Result<Stream> {
+        match &self.socket {
+            Socket::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                do_not_pace(SockRef::from(&stream), peer);
+                // A message must not wait for the acknowledgement of the one
+                // before. It fails only on a connection that is gone already.
+                let _ = stream.set_nodelay(true);
+                // A client whose host is gone leaves its groups after a while.
+                let keepalive =
+                    TcpKeepalive::new().with_time(IDLE).with_interval(IDLE / 4).with_retries(4);
+                let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+                Ok(Stream::Tcp(stream))
+            }
+            Socket::Unix(listener) => Ok(Stream::Unix(listener.accept()?.0)),
+            Socket::Suspended { .. } => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Takes no connections any more.
+    pub(crate) fn close(&mut self, registry: &Registry) {
+        // It fails only for a listener that is not registered.
+        let _ = event::Source::deregister(self, registry);
+        self.socket = Socket::Suspended { address: NOWHERE, reserved: None };
+        self.file = None;
+    }
+
+    /// Has connections refused until [`Listener::resume`]; only for TCP.
+    pub(crate) fn suspend(&mut self, registry: &Registry) {
+        let Socket::Tcp(listener) = &mut self.socket else {
+            return;
+        };
+        // It fails only for a listener that is not registered.
+        let _ = registry.deregister(listener);
+        let Ok(address) = listener.local_addr() else {
+            return;
+        };
+        self.socket = Socket::Suspended { address, reserved: None };
+        let reserved = reserve(address).ok();
+        self.socket = Socket::Suspended { address, reserved };
+    }
+
+    /// Takes connections again; they are to be registered for anew.
+    pub(crate) fn resume(&mut self) -> io::Result<()> {
+        let Socket::Suspended { address, reserved } = &mut self.socket else {
+            return Ok(());
+        };
+        let socket = match reserved.take() {
+            Some(socket) => socket,
+            None => reserve(*address)?,
+        };
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        self.socket = Socket::Tcp(TcpListener::from_std(socket.into()));
+        Ok(())
+    }
+}
+
+/// A socket that has a port and takes no connections.
+fn reserve(address: SocketAddr) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // As when the port was first bound: connections that it had may linger.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Has a connection from the host itself not paced, which there is no network for: the
+/// timers of a congestion control that paces, such as bbr, take time.
+fn do_not_pace(socket: SockRef<'_>, peer: SocketAddr) {
+    #[cfg(target_os = "linux")]
+    if peer.ip().is_loopback() {
+        // Linux has reno always and for everybody; where it has not, it is slower.
+        let _ = socket.set_tcp_congestion(b"reno");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (socket, peer);
+}
+
+impl event::Source for Listener {
+    fn register(&mut self, on: &Registry, token: Token, what: Interest) -> io::Result<()> {
+        match &mut self.socket {
+            Socket::Tcp(listener) => listener.register(on, token, what),
+            Socket::Unix(listener) => listener.register(on, token, what),
+            Socket::Suspended { .. } => Ok(()),
+        }
+    }
+
+    fn reregister(&mut self, on: &Registry, token: Token, what: Interest) -> io::Result<()> {
+        match &mut self.socket {
+            Socket::Tcp(listener) => listener.reregister(on, token, what),
+            Socket::Unix(listener) => listener.reregister(on, token, what),
+            Socket::Suspended { .. } => Ok(()),
+        }
+    }
+
+    fn deregister(&mut self, on: &Registry) -> io::Result<()> {
+        match &mut self.socket {
+            Socket::Tcp(listener) => listener.deregister(on),
+            Socket::Unix(listener) => listener.deregister(on),
+            Socket::Suspended { .. } => Ok(()),
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn connections_from_the_host_itself_are_not_paced() {
+        for host in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
+            let (listener, address) =
+                Listener::tcp((host, 0).into(), Door::Inspection(Inspection::Status)).unwrap();
+            let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, address.port())).unwrap();
+            let accepted = loop {
+                if let Some(stream) = listener.accept().unwrap() {
+                    break stream;
+                }
+            };
+            let Stream::Tcp(stream) = &accepted else { panic!("{accepted:?}") };
+            let congestion = SockRef::from(stream).tcp_congestion().unwrap();
+            assert!(congestion.starts_with(b"reno\0"), "{congestion:?}");
+        }
+    }
+}

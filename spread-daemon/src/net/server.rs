@@ -1,0 +1,400 @@
+//! Connections in their phases: the way to a session, the session, an inspection.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::mem;
+use std::time::{Duration, Instant};
+
+use spread_wire::ErrorCode;
+
+use super::connection::{Connection, ConnectionId, Phase};
+use super::listener::Door;
+use super::sessions::Sessions;
+use super::stream::Stream;
+use super::verifier::{Checked, TooMany, Verifier};
+use crate::admin::inspection;
+use crate::admin::rate::Rate;
+use crate::admin::status::{GroupStatus, SessionStatus, Status};
+use crate::cluster::{DaemonId, SessionId, State};
+use crate::session::access::{Access, ClientInfo, Policy};
+use crate::session::authentication::Authentication;
+use crate::session::handshake::{Action, Applicant, Handshake};
+use crate::session::login::Login;
+use crate::settings::Settings;
+
+/// Connections without a session: those on their way to one, those that were rejected,
+/// and those that ask how the daemon is. One more, and the oldest is closed.
+const PENDING: usize = 1024;
+
+/// Everything that is served, without the poller.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) sessions: Sessions,
+    authentication: Authentication,
+    policy: Option<Policy>,
+    verifier: Option<Verifier>,
+    /// Sessions that may be open.
+    max_sessions: usize,
+    /// Sessions that are open.
+    open: usize,
+    /// How long a connection may stay without a session.
+    patience: Duration,
+    /// Connections without a session, the oldest first, and maybe some that have one
+    /// or were closed; each with its time, if a clock can show it.
+    pending: VecDeque<(Option<Instant>, ConnectionId)>,
+    started: Instant,
+    received_rate: Rate,
+    delivered_rate: Rate,
+}
+
+impl Server {
+    pub(crate) fn new(cluster: State, settings: &Settings, verifier: Option<Verifier>) -> Server {
+        let now = Instant::now();
+        Server {
+            sessions: Sessions::new(cluster, settings),
+            authentication: settings.authentication.clone(),
+            policy: settings.policy.clone(),
+            verifier,
+            max_sessions: settings.sessions,
+            open: 0,
+            patience: settings.handshake,
+            pending: VecDeque::new(),
+            started: now,
+            received_rate: Rate::new(now),
+            delivered_rate: Rate::new(now),
+        }
+    }
+
+    /// Makes a connection of a stream. The connection that has been without a session
+    /// for longest is closed if there are too many of them.
+    pub(crate) fn admit(&mut self, stream: Stream, door: Door) {
+        let without_session = self.sessions.connections.len() - self.open;
+        if without_session >= PENDING && !self.close_oldest_pending() {
+            return self.refuse(stream);
+        }
+        if self.pending.len() >= 2 * PENDING {
+            self.forget_settled();
+        }
+        let phase = match door {
+            Door::Clients(_) => Phase::Handshake(Box::new(Handshake::new(&self.authentication))),
+            Door::Inspection(inspection) => Phase::Inspection(inspection),
+        };
+        let connections = &mut self.sessions.connections;
+        let serial = connections.next_serial();
+        let id = connections.insert(Connection::new(stream, phase, door, serial));
+        self.pending.push_back((Instant::now().checked_add(self.patience), id));
+        if matches!(door, Door::Clients(_)) && self.open >= self.max_sessions {
+            self.reject_full(id.key);
+        }
+    }
+
+    /// Rejects a client for which there is no connection.
+    pub(crate) fn refuse(&mut self, mut stream: Stream) {
+        tracing::debug!("rejected a client: there is no room for its connection");
+        self.sessions.connections.totals.rejected += 1;
+        // It may get lost, but there is no room to wait for the client.
+        let _ = stream.write(&[ErrorCode::RejectQuota.byte()]);
+    }
+
+    /// Closes the connection that has been without a session for longest, unless its
+    /// password is being checked; tells whether there was one.
+    pub(crate) fn close_oldest_pending(&mut self) -> bool {
+        self.forget_settled();
+        let connections = &self.sessions.connections;
+        let can_close = |(_, id): &&(Option<Instant>, ConnectionId)| {
+            let is_checked = |c: &Connection| c.to_close || matches!(c.phase, Phase::Checking(_));
+            connections.get(id.key).is_some_and(|c| !is_checked(c))
+        };
+        let Some((_, ConnectionId { key, .. })) = self.pending.iter().find(can_close).copied()
+        else {
+            return false;
+        };
+        tracing::debug!(key, "closed: others need the room of a connection without a session");
+        self.sessions.connections.close_later(key);
+        true
+    }
+
+    /// Takes those that have a session or were closed off the list.
+    fn forget_settled(&mut self) {
+        let connections = &mut self.sessions.connections;
+        self.pending.retain(|(_, id)| connections.find(*id).is_some_and(|c| !c.has_session()));
+    }
+
+    /// Closes the connections that have been without a session for too long.
+    pub(crate) fn close_late(&mut self, now: Instant) {
+        while let Some((deadline, id)) = self.pending.front().copied() {
+            let connection = self.sessions.connections.find(id);
+            let is_waiting = connection.is_some_and(|connection| match connection.phase {
+                // It gets a new deadline after the check.
+                Phase::Session | Phase::Checking(_) => false,
+                Phase::Handshake(_) | Phase::Inspection(_) | Phase::Answered => true,
+            });
+            if is_waiting && deadline.is_none_or(|deadline| now < deadline) {
+                return;
+            }
+            self.pending.pop_front();
+            if is_waiting {
+                tracing::debug!(key = id.key, "closed: its handshake takes too long");
+                self.sessions.connections.close_later(id.key);
+            }
+        }
+    }
+
+    /// When the next connection has been without a session for too long.
+    pub(crate) fn next_late(&self) -> Option<Instant> {
+        self.pending.front().and_then(|(deadline, _)| *deadline)
+    }
+
+    /// Does what has just been read from a connection.
+    pub(crate) fn take_in(&mut self, key: usize, came: &[u8]) {
+        let Some(connection) = self.sessions.connections.get_mut(key) else {
+            return;
+        };
+        match connection.phase {
+            Phase::Session => self.sessions.take_in(key, came),
+            Phase::Answered => {}
+            _ => {
+                connection.input.extend_from_slice(came);
+                self.serve(key);
+            }
+        }
+    }
+
+    /// Does what was kept of a connection's input.
+    pub(crate) fn serve(&mut self, key: usize) {
+        let Some(connection) = self.sessions.connections.get_mut(key) else {
+            return;
+        };
+        match connection.phase {
+            Phase::Handshake(_) => self.shake_hands(key),
+            Phase::Checking(_) => {}
+            Phase::Session => self.sessions.serve(key),
+            Phase::Inspection(_) => self.inspect(key),
+            Phase::Answered => connection.input.clear(),
+        }
+    }
+
+    /// Whether a connection is to be read: not while its input could only grow.
+    pub(crate) fn is_read(&self, key: usize) -> bool {
+        let connection = self.sessions.connections.get(key);
+        connection.is_some_and(|connection| {
+            !connection.paused
+                && !connection.to_close
+                && !matches!(connection.phase, Phase::Checking(_))
+        })
+    }
+
+    /// Closes a connection whose client has gone while its password waits to be checked.
+    pub(crate) fn close_if_gone(&mut self, key: usize) {
+        let connection = self.sessions.connections.get(key);
+        if connection.is_some_and(|c| c.hung_up && matches!(c.phase, Phase::Checking(_))) {
+            self.sessions.connections.close_later(key);
+        }
+    }
+
+    /// Goes on with a handshake as far as the bytes that came allow.
+    fn shake_hands(&mut self, key: usize) {
+        while let Some(connection) = self.sessions.connections.get_mut(key)
+            && let Phase::Handshake(handshake) = &mut connection.phase
+        {
+            let Connection { input, address, door, .. } = connection;
+            match handshake.advance(&self.authentication, input, *address) {
+                Action::Receive => return,
+                Action::Greet(name) => {
+                    let cluster = &self.sessions.cluster;
+                    if name.is_some_and(|name| !cluster.is_free(daemon_of(*door), name)) {
+                        return self.reject(key, ErrorCode::RejectNotUnique);
+                    }
+                    let greeting = handshake.greet();
+                    self.sessions.connections.send(key, &greeting);
+                }
+                Action::Check(login) => return self.check(key, login),
+                Action::Admit(applicant) => return self.establish(key, applicant),
+                Action::Reject(code) => return self.reject(key, code),
+            }
+        }
+    }
+
+    /// Lets a password be checked; [`Server::checked`] goes on with the handshake.
+    fn check(&mut self, key: usize, login: Login) {
+        let Some(id) = self.sessions.connections.id(key) else {
+            return;
+        };
+        let submitted = self.verifier.as_mut().map(|verifier| verifier.submit(id, login));
+        let Some(connection) = self.sessions.connections.get_mut(key) else {
+            return;
+        };
+        match (submitted, mem::replace(&mut connection.phase, Phase::Answered)) {
+            (Some(Ok(())), Phase::Handshake(handshake)) => {
+                connection.phase = Phase::Checking(handshake);
+            }
+            (Some(Err(TooMany)), phase) => {
+                connection.phase = phase;
+                tracing::warn!("rejected a client: too many passwords wait to be checked");
+                // A client reads the code only behind a byte that ends the method PWORD
+                // well; the code is what counts.
+                self.sessions.connections.send(key, &[1]);
+                self.reject(key, ErrorCode::RejectQuota);
+            }
+            (_, phase) => {
+                connection.phase = phase;
+                self.reject(key, ErrorCode::RejectAuth);
+            }
+        }
+    }
+
+    /// Goes on with a handshake after a password was checked.
+    pub(crate) fn checked(&mut self, checked: Checked) {
+        let Checked { id, user, is_right } = checked;
+        if let Some(verifier) = &mut self.verifier {
+            verifier.go_on();
+        }
+        let Some(connection) = self.sessions.connections.find(id) else {
+            return;
+        };
+        let mut handshake = match mem::replace(&mut connection.phase, Phase::Answered) {
+            Phase::Checking(handshake) => handshake,
+            other => return connection.phase = other,
+        };
+        if is_right {
+            handshake.pass(user);
+        }
+        connection.phase = Phase::Handshake(handshake);
+        // Its time begins anew, because waiting for the check does not count.
+        self.pending.retain(|(_, pending)| *pending != id);
+        self.pending.push_back((Instant::now().checked_add(self.patience), id));
+        self.sessions.connections.send(id.key, &[u8::from(is_right)]);
+        match is_right {
+            true => self.shake_hands(id.key),
+            false => self.reject(id.key, ErrorCode::RejectAuth),
+        }
+        self.sessions.connections.read_later(id.key);
+    }
+
+    /// Opens a session for a client that has passed all methods, if there is room and
+    /// the policy allows it.
+    fn establish(&mut self, key: usize, applicant: Applicant) {
+        if self.open >= self.max_sessions {
+            return self.reject_full(key);
+        }
+        let Sessions { cluster, connections, .. } = &mut self.sessions;
+        let Some(connection) = connections.get_mut(key) else {
+            return;
+        };
+        let Applicant { private_name, membership, user } = applicant;
+        let daemon = daemon_of(connection.door);
+        let session = SessionId(key);
+        let Ok(private_group) = cluster.connect(session, daemon, private_name, membership) else {
+            return self.reject(key, ErrorCode::RejectNotUnique);
+        };
+        if let Some(policy) = &self.policy {
+            let client = ClientInfo { private_group, user, address: connection.address };
+            if policy.connect(&client) == Access::Refused {
+                cluster.disconnect(session, connections);
+                return self.reject(key, ErrorCode::RejectAuth);
+            }
+            connection.client = Some(client);
+        }
+        let Phase::Handshake(mut handshake) = mem::replace(&mut connection.phase, Phase::Session)
+        else {
+            return;
+        };
+        tracing::info!(key, %private_group, "a session begins");
+        self.open += 1;
+        connections.totals.connected += 1;
+        connections.send(key, &handshake.accept(private_group));
+        self.sessions.serve(key);
+    }
+
+    fn reject_full(&mut self, key: usize) {
+        tracing::warn!("rejected a client: there are {} sessions", self.open);
+        self.reject(key, ErrorCode::RejectQuota);
+    }
+
+    /// Tells a client why it gets no session.
+    fn reject(&mut self, key: usize, code: ErrorCode) {
+        tracing::debug!(key, %code, "rejected a client");
+        self.sessions.connections.totals.rejected += 1;
+        self.answer(key, &[code.byte()]);
+    }
+
+    /// Sends the last bytes that a connection gets. It is closed when the client has
+    /// closed its side, or after its time without a session.
+    fn answer(&mut self, key: usize, bytes: &[u8]) {
+        if let Some(connection) = self.sessions.connections.get_mut(key) {
+            connection.phase = Phase::Answered;
+            connection.input.clear();
+            self.sessions.connections.send(key, bytes);
+        }
+    }
+
+    /// Answers a question once it has come whole.
+    fn inspect(&mut self, key: usize) {
+        let connection = self.sessions.connections.get(key);
+        if let Some(Connection { phase: Phase::Inspection(inspection), input, .. }) = connection
+            && let Some(answer) = inspection::answer(*inspection, input, || self.status())
+        {
+            self.answer(key, answer.as_bytes());
+        }
+    }
+
+    /// Takes a connection off the list; its session, if it has one, leaves its groups.
+    pub(crate) fn close(&mut self, key: usize) -> Option<Connection> {
+        let closed = self.sessions.close(key)?;
+        self.open -= usize::from(closed.has_session());
+        if matches!(closed.phase, Phase::Checking(_))
+            && let Some(verifier) = &mut self.verifier
+        {
+            let connections = &mut self.sessions.connections;
+            verifier.retain(|id| connections.find(id).is_some());
+        }
+        tracing::info!(key, "closed a connection");
+        Some(closed)
+    }
+
+    /// Notes how many messages come and go.
+    pub(crate) fn note_rates(&mut self, now: Instant) {
+        let totals = &self.sessions.connections.totals;
+        self.received_rate.note(now, totals.received);
+        self.delivered_rate.note(now, totals.delivered);
+    }
+
+    /// What goes on.
+    pub(crate) fn status(&self) -> Status {
+        let now = Instant::now();
+        let Sessions { cluster, connections, .. } = &self.sessions;
+        let totals = connections.totals;
+        let session = |(key, connection): (usize, &Connection)| {
+            let private_group = cluster.private_group(SessionId(key))?;
+            connection.has_session().then(|| SessionStatus {
+                private_group: private_group.to_string(),
+                address: connection.address.map(|a| a.to_string()).unwrap_or_default(),
+                groups: cluster.groups_of(SessionId(key)),
+                queued: connection.queued(),
+            })
+        };
+        let mut sessions: Vec<SessionStatus> = connections.iter().filter_map(session).collect();
+        sessions.sort_by(|a, b| a.private_group.cmp(&b.private_group));
+        let groups = cluster.groups().into_iter();
+        Status {
+            daemon: cluster.names().join(" "),
+            uptime: now - self.started,
+            sessions,
+            groups: groups
+                .map(|(name, members)| GroupStatus { name: name.to_string(), members })
+                .collect(),
+            queued_bytes: connections.queued_bytes(),
+            totals,
+            received_rate: self.received_rate.per_second(now, totals.received),
+            delivered_rate: self.delivered_rate.per_second(now, totals.delivered),
+        }
+    }
+}
+
+/// The daemon whose clients come in at a door.
+fn daemon_of(door: Door) -> DaemonId {
+    match door {
+        Door::Clients(daemon) => daemon,
+        Door::Inspection(_) => DaemonId::FIRST,
+    }
+}

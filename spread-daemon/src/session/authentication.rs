@@ -1,0 +1,215 @@
+//! How clients show who they are.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use bytes::BytesMut;
+use spread_wire::handshake::{AUTH_IP, AUTH_NULL};
+
+use super::addresses::AddressList;
+use super::login::Login;
+#[cfg(feature = "passwords")]
+use super::passwords::Passwords;
+
+/// A way for a client to show that it may connect.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Method {
+    /// `NULL`: anyone may.
+    Anyone,
+    /// `IP`: those that come from one of these addresses.
+    Address(AddressList),
+    /// `PWORD`: those that know the password of a user. It goes over the wire as
+    /// it is, so that whoever can listen to the connection knows it, too.
+    #[cfg(feature = "passwords")]
+    Password(Passwords),
+}
+
+/// Tells whether the password is that of the user.
+pub(crate) type PasswordCheck = Box<dyn Fn(&Login) -> bool + Send>;
+
+/// A method without its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Anyone,
+    Address,
+    #[cfg_attr(not(feature = "passwords"), allow(dead_code, reason = "no method has it"))]
+    Password,
+}
+
+impl Method {
+    /// The name that clients know it by.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Method::Anyone => AUTH_NULL,
+            Method::Address(_) => AUTH_IP,
+            #[cfg(feature = "passwords")]
+            Method::Password(_) => "PWORD",
+        }
+    }
+
+    fn step(&self) -> Step {
+        match self {
+            Method::Anyone => Step::Anyone,
+            Method::Address(_) => Step::Address,
+            #[cfg(feature = "passwords")]
+            Method::Password(_) => Step::Password,
+        }
+    }
+}
+
+/// What clients must show: one of the allowed methods, which a client chooses,
+/// and all the required ones.
+///
+/// The default allows anyone. This is `AllowedAuthMethods` and
+/// `RequiredAuthMethods` in the `spread.conf` of Spread.
+#[derive(Clone, Debug)]
+pub struct Authentication {
+    methods: Vec<Method>,
+    required: Vec<&'static str>,
+}
+
+impl Default for Authentication {
+    fn default() -> Authentication {
+        Authentication::none().allow(Method::Anyone)
+    }
+}
+
+impl Authentication {
+    /// No method, with which no client can connect: to be added to.
+    pub fn none() -> Authentication {
+        Authentication { methods: Vec::new(), required: Vec::new() }
+    }
+
+    /// Lets clients choose a method; one of that kind is replaced.
+    pub fn allow(mut self, method: Method) -> Authentication {
+        self.methods.retain(|known| known.name() != method.name());
+        self.methods.push(method);
+        self
+    }
+
+    /// Demands a method of all clients. Those that can show it without a word,
+    /// by their address, need not choose it.
+    pub fn require(self, method: Method) -> Authentication {
+        let mut required = self.allow(method.clone());
+        required.required.retain(|name| *name != method.name());
+        required.required.push(method.name());
+        required
+    }
+
+    /// Whether a client can connect without showing anything.
+    pub fn admits_anyone(&self) -> bool {
+        self.required.iter().all(|name| *name == AUTH_NULL)
+            && self.methods.iter().any(|method| matches!(method, Method::Anyone))
+    }
+
+    /// The names of the methods that clients may choose.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        self.methods.iter().map(Method::name).collect()
+    }
+
+    /// Checks the password of a user, if that is a method; it takes tens of
+    /// milliseconds.
+    pub(crate) fn password_check(&self) -> Option<PasswordCheck> {
+        self.methods.iter().find_map(|method| match method {
+            #[cfg(feature = "passwords")]
+            Method::Password(passwords) => {
+                let passwords = passwords.clone();
+                let check: PasswordCheck =
+                    Box::new(move |login| passwords.verify(&login.user, &login.password));
+                Some(check)
+            }
+            _ => None,
+        })
+    }
+
+    /// Whether a client may come from an address.
+    pub(crate) fn admits(&self, address: Option<IpAddr>) -> bool {
+        self.methods.iter().any(|method| match method {
+            Method::Address(list) => list.contains(address),
+            _ => false,
+        })
+    }
+
+    /// What a client has to go through that has chosen these methods: them, and
+    /// then the required ones that it did not choose.
+    pub(crate) fn steps(&self, chosen: &[String]) -> VecDeque<Step> {
+        let others = self.required.iter().filter(|name| !chosen.iter().any(|c| c == *name));
+        let names = chosen.iter().map(String::as_str).chain(others.copied());
+        let method = |name| self.methods.iter().find(|method| method.name() == name);
+        names.filter_map(method).map(Method::step).collect()
+    }
+}
+
+/// What one client has still to pass.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    left: VecDeque<Step>,
+}
+
+/// How far a client has come with its exchange.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It has passed all methods.
+    Passed,
+    /// More bytes must come.
+    Receive,
+    /// The password is to be checked; then [`Exchange::pass`], if it is right.
+    Check(Login),
+    /// The client comes from an address that is not in the list.
+    WrongAddress,
+}
+
+impl Exchange {
+    /// The methods that a client chose, and then the required ones that it did not.
+    pub(crate) fn new(authentication: &Authentication, chosen: &[String]) -> Exchange {
+        Exchange { left: authentication.steps(chosen) }
+    }
+
+    /// Goes on as far as the bytes that came allow, and takes those that it needs.
+    pub(crate) fn advance(
+        &mut self,
+        authentication: &Authentication,
+        input: &mut BytesMut,
+        address: Option<IpAddr>,
+    ) -> Progress {
+        while let Some(step) = self.left.front() {
+            match step {
+                Step::Anyone => {}
+                Step::Address if authentication.admits(address) => {}
+                Step::Address => return Progress::WrongAddress,
+                Step::Password => {
+                    return Login::decode(input).map_or(Progress::Receive, Progress::Check);
+                }
+            }
+            self.pass();
+        }
+        Progress::Passed
+    }
+
+    /// The client has passed the method that is next.
+    pub(crate) fn pass(&mut self) {
+        self.left.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(feature = "passwords")]
+    fn required_methods_follow_those_that_are_chosen() {
+        let authentication = Authentication::default()
+            .require(Method::Address(AddressList::default()))
+            .require(Method::Password(Passwords::default()));
+        assert_eq!(authentication.names(), ["NULL", "IP", "PWORD"]);
+        assert!(!authentication.admits_anyone() && Authentication::default().admits_anyone());
+        let steps = |chosen: &[&str]| {
+            let chosen: Vec<String> = chosen.iter().map(|c| c.to_string()).collect();
+            authentication.steps(&chosen)
+        };
+        assert_eq!(steps(&["NULL"]), [Step::Anyone, Step::Address, Step::Password]);
+        assert_eq!(steps(&["PWORD", "NULL"]), [Step::Password, Step::Anyone, Step::Address]);
+    }
+}

@@ -1,0 +1,161 @@
+//! A client's way to its session: greeting, authentication, admission.
+
+use std::net::IpAddr;
+
+use bytes::BytesMut;
+use spread_wire::handshake::{Daemon, DaemonStep};
+use spread_wire::{ErrorCode, PrivateGroup, PrivateName};
+
+use super::authentication::{Authentication, Exchange, Progress};
+use super::login::Login;
+
+/// How far a client has come on its way to a session.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    wire: Daemon,
+    private_name: Option<PrivateName>,
+    membership: bool,
+    /// The methods that the client has still to pass, once it has chosen.
+    exchange: Option<Exchange>,
+    user: Option<String>,
+}
+
+/// What is to be done next for a client.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Wait for more bytes.
+    Receive,
+    /// Reject the client if the name is in use, else send what
+    /// [`Handshake::greet`] returns. The name is not reserved yet.
+    Greet(Option<PrivateName>),
+    /// Check the password, then call [`Handshake::pass`] if it is right.
+    Check(Login),
+    /// Open a session if there is room, then send what [`Handshake::accept`]
+    /// returns.
+    Admit(Applicant),
+    /// Send the code and close.
+    Reject(ErrorCode),
+}
+
+/// A client that has passed all methods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Applicant {
+    /// The name it asks for, if it asks for one.
+    pub(crate) private_name: Option<PrivateName>,
+    /// Whether it wants membership messages.
+    pub(crate) membership: bool,
+    /// The user whose password it gave.
+    pub(crate) user: Option<String>,
+}
+
+impl Handshake {
+    pub(crate) fn new(authentication: &Authentication) -> Handshake {
+        Handshake {
+            wire: Daemon::new(&authentication.names()),
+            private_name: None,
+            membership: false,
+            exchange: None,
+            user: None,
+        }
+    }
+
+    /// Goes on as far as the bytes that came allow, and takes those that it needs.
+    pub(crate) fn advance(
+        &mut self,
+        authentication: &Authentication,
+        input: &mut BytesMut,
+        address: Option<IpAddr>,
+    ) -> Action {
+        let chosen = match self.wire.handle(input) {
+            DaemonStep::Receive | DaemonStep::Done => return Action::Receive,
+            DaemonStep::Greet(request) => {
+                self.private_name = request.private_name;
+                self.membership = request.membership;
+                return Action::Greet(request.private_name);
+            }
+            DaemonStep::Reject(code) => return Action::Reject(code),
+            DaemonStep::Authenticate(chosen) => chosen,
+        };
+        let exchange = self.exchange.get_or_insert_with(|| Exchange::new(authentication, &chosen));
+        match exchange.advance(authentication, input, address) {
+            Progress::Receive => Action::Receive,
+            Progress::Check(login) => Action::Check(login),
+            Progress::WrongAddress => {
+                tracing::warn!(?address, "rejected a client: its address is not in the list");
+                Action::Reject(ErrorCode::RejectAuth)
+            }
+            Progress::Passed => Action::Admit(Applicant {
+                private_name: self.private_name,
+                membership: self.membership,
+                user: self.user.clone(),
+            }),
+        }
+    }
+
+    /// Lets the client authenticate; returns the bytes to send.
+    pub(crate) fn greet(&mut self) -> Vec<u8> {
+        self.wire.greet()
+    }
+
+    /// The password of a user was right.
+    pub(crate) fn pass(&mut self, user: String) {
+        self.user = Some(user);
+        self.exchange.iter_mut().for_each(Exchange::pass);
+    }
+
+    /// Accepts the client under a private group; returns the bytes to send.
+    pub(crate) fn accept(&mut self, private_group: PrivateGroup) -> Vec<u8> {
+        self.wire.accept(private_group)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spread_wire::handshake::Connect;
+
+    use super::*;
+    use crate::session::authentication::Method;
+
+    fn choice(method: &str) -> Vec<u8> {
+        let mut choice = method.as_bytes().to_vec();
+        choice.resize(90, 0);
+        choice
+    }
+
+    #[test]
+    fn a_client_is_greeted_then_chooses_and_is_admitted() {
+        let authentication = Authentication::default();
+        let mut handshake = Handshake::new(&authentication);
+        let name: PrivateName = "ann".parse().unwrap();
+        let mut input = BytesMut::new();
+        let mut advance = |handshake: &mut Handshake, bytes: &[u8]| {
+            input.extend_from_slice(bytes);
+            handshake.advance(&authentication, &mut input, None)
+        };
+        let request = Connect::new(Some(name)).encode();
+        assert!(advance(&mut handshake, &request[..4]) == Action::Receive);
+        assert!(advance(&mut handshake, &request[4..]) == Action::Greet(Some(name)));
+        assert_eq!(handshake.greet(), b"\x05NULL ");
+        assert!(advance(&mut handshake, b"") == Action::Receive);
+        let applicant = Applicant { private_name: Some(name), membership: true, user: None };
+        assert!(advance(&mut handshake, &choice("NULL")) == Action::Admit(applicant));
+        let group = PrivateGroup::of(name, "here").unwrap();
+        assert_eq!(handshake.accept(group), b"\x01\x05\x00\x01\x09#ann#here");
+    }
+
+    #[test]
+    fn a_client_from_elsewhere_is_rejected() {
+        let list = "10.0.0.0/8".parse().unwrap();
+        let authentication = Authentication::default().require(Method::Address(list));
+        for (address, is_in) in [([10, 1, 1, 1], true), ([11, 1, 1, 1], false)] {
+            let mut handshake = Handshake::new(&authentication);
+            let mut input = BytesMut::from(&Connect::new(None).encode()[..]);
+            let address = Some(IpAddr::from(address));
+            assert!(handshake.advance(&authentication, &mut input, address) == Action::Greet(None));
+            handshake.greet();
+            input.extend_from_slice(&choice("NULL"));
+            let action = handshake.advance(&authentication, &mut input, address);
+            assert_eq!(action == Action::Reject(ErrorCode::RejectAuth), !is_in);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Users and their passwords, of which only hashes are kept.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use argon2::Argon2;
+use argon2::password_hash::rand_core::OsRng;
+use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use tempfile::NamedTempFile;
+
+use super::login::{PASSWORD_LEN, USER_LEN};
+
+/// Why there are no passwords.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PasswordError {
+    /// The file cannot be read or written.
+    #[error("cannot {what} the password file {}", path.display())]
+    Io {
+        /// What was being done: "read" or "write".
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// How it failed.
+        source: io::Error,
+    },
+    /// A line of the file is not `USER:HASH`.
+    #[error("{}:{line}: not of the form USER:HASH, as `spreadd passwd` writes it", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The number of the line, from 1.
+        line: usize,
+    },
+    /// The name of a user has 1 to 32 bytes, none of them a colon, a `#` in front
+    /// or a control character.
+    #[error("{name:?} cannot be the name of a user")]
+    User {
+        /// The name.
+        name: String,
+    },
+    /// A password has 1 to 8 bytes, for more the protocol has no room, and no
+    /// zero byte.
+    #[error("a password has 1 to 8 bytes: the protocol has no room for more")]
+    Password,
+    /// The hash could not be made.
+    #[error("cannot hash a password: {reason}")]
+    Hash {
+        /// What the crate that hashes says.
+        reason: String,
+    },
+}
+
+/// The users that may connect with the method `PWORD`, with the argon2id hashes
+/// of their passwords. It shows neither passwords nor hashes.
+///
+/// ```
+/// # use spread_daemon::Passwords;
+/// let mut passwords = Passwords::default();
+/// passwords.set("ann", "secret")?;
+/// assert!(passwords.verify("ann", b"secret"));
+/// assert!(!passwords.verify("ann", b"guess"));
+/// # Ok::<(), spread_daemon::PasswordError>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Passwords {
+    hashes: BTreeMap<String, String>,
+}
+
+impl Passwords {
+    /// Reads a file with a line `USER:HASH` for each user, as
+    /// `spreadd passwd` writes it; `#` begins a line that is a comment.
+    ///
+    /// # Errors
+    ///
+    /// [`PasswordError::Io`], [`PasswordError::Line`].
+    pub fn load(path: impl AsRef<Path>) -> Result<Passwords, PasswordError> {
+        let path = path.as_ref();
+        let text = fs::read_to_string(path).map_err(|source| PasswordError::Io {
+            what: "read",
+            path: path.into(),
+            source,
+        })?;
+        let mut hashes = BTreeMap::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let entry = line
+                .split_once(':')
+                .filter(|(user, hash)| check_user(user).is_ok() && PasswordHash::new(hash).is_ok());
+            let (user, hash) =
+                entry.ok_or_else(|| PasswordError::Line { path: path.into(), line: number + 1 })?;
+            hashes.insert(user.to_owned(), hash.to_owned());
+        }
+        Ok(Passwords { hashes })
+    }
+
+    /// Writes the file that [`Passwords::load`] reads, for its owner's eyes only.
+    /// A file that is there is replaced at once or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`PasswordError::Io`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), PasswordError> {
+        let path = path.as_ref();
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let write = || {
+            // Only its owner may read a file of this kind.
+            let mut file = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+            for (user, hash) in &self.hashes {
+                writeln!(file, "{user}:{hash}")?;
+            }
+            file.as_file().sync_all()?;
+            file.persist(path)?;
+            Ok(())
+        };
+        write().map_err(|source: io::Error| PasswordError::Io {
+            what: "write",
+            path: path.into(),
+            source,
+        })
+    }
+
+    /// Gives a user a password, in place of the one there was.
+    ///
+    /// # Errors
+    ///
+    /// [`PasswordError::User`], [`PasswordError::Password`],
+    /// [`PasswordError::Hash`].
+    pub fn set(&mut self, user: &str, password: &str) -> Result<(), PasswordError> {
+        check_user(user)?;
+        if !(1..=PASSWORD_LEN).contains(&password.len()) || password.contains('\0') {
+            return Err(PasswordError::Password);
+        }
+        let salt = SaltString::generate(&mut OsRng);
+        let hash = Argon2::default()
+            .hash_password(password.as_bytes(), &salt)
+            .map_err(|e| PasswordError::Hash { reason: e.to_string() })?;
+        self.hashes.insert(user.to_owned(), hash.to_string());
+        Ok(())
+    }
+
+    /// Whether this is the password of the user. It takes long on purpose, some
+    /// tens of milliseconds, also for a user that there is not.
+    pub fn verify(&self, user: &str, password: &[u8]) -> bool {
+        // Of the password "unknown"; no user is accepted by it.
+        const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c3ByZWFkLWRhZW1vbg$\
+            q4uX3rYB0m2CEHvzOYZ3u3pg4sV6sFf2xV6nP0m0j4s";
+        let known = self.hashes.get(user);
+        let hash = known.map_or(NOBODY, String::as_str);
+        let matches = PasswordHash::new(hash)
+            .is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok());
+        matches && known.is_some()
+    }
+
+    /// How many users there are.
+    pub fn len(&self) -> usize {
+        self.hashes.len()
+    }
+
+    /// Whether nobody may connect.
+    pub fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+}
+
+impl fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Passwords").field("users", &self.hashes.len()).finish_non_exhaustive()
+    }
+}
+
+fn check_user(name: &str) -> Result<(), PasswordError> {
+    let fits = (1..=USER_LEN).contains(&name.len());
+    if fits && !name.starts_with('#') && !name.contains(|c: char| c == ':' || c.is_control()) {
+        return Ok(());
+    }
+    Err(PasswordError::User { name: name.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_that_there_is_not_takes_as_long_as_one_that_there_is() {
+        let hash = "$argon2id$v=19$m=19456,t=2,p=1$c3ByZWFkLWRhZW1vbg$\
+            q4uX3rYB0m2CEHvzOYZ3u3pg4sV6sFf2xV6nP0m0j4s";
+        let hash = PasswordHash::new(hash).unwrap();
+        assert_eq!(hash.params.get_decimal("m"), Some(Argon2::default().params().m_cost()));
+        assert!(hash.hash.is_some(), "there is something to compare with");
+    }
+
+    #[test]
+    fn what_is_kept_shows_nothing_of_a_password() {
+        let mut passwords = Passwords::default();
+        passwords.set("ann", "secret").unwrap();
+        let shown = format!("{passwords:?}");
+        assert!(!shown.contains("secret") && !shown.contains("argon2"), "{shown}");
+        assert!(!passwords.hashes["ann"].contains("secret"));
+    }
+
+    #[test]
+    fn names_and_passwords_are_those_that_the_protocol_can_carry() {
+        let mut passwords = Passwords::default();
+        for user in ["", "a:b", "#a", "a\nb", &"x".repeat(33)] {
+            assert!(
+                matches!(passwords.set(user, "x"), Err(PasswordError::User { .. })),
+                "{user:?}"
+            );
+        }
+        for password in ["", "ninebytes", "zero\0"] {
+            assert!(matches!(passwords.set("a", password), Err(PasswordError::Password)));
+        }
+        assert!(passwords.is_empty());
+    }
+}
