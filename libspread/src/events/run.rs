@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use spread_wire::ErrorCode;
 
-use super::descriptors::{Callback, Priority};
+use super::descriptors::{Callback, Polled, Priority};
 use super::time::now;
 use super::timers::Timer;
 use super::{events, wake};
@@ -103,9 +103,12 @@ impl Round {
                     return self.wait().map(Action::Wait);
                 }
                 Phase::Woken => {
-                    if let Some(Held::Polled(polled)) = held::take() {
-                        events().descriptors.set_ready(&polled);
-                    }
+                    // A signal handler that calls the library drops it.
+                    let polled = match held::take() {
+                        Some(Held::Polled(polled)) => polled,
+                        _ => Polled::default(),
+                    };
+                    events().descriptors.set_ready(&polled);
                     self.phase = Phase::Urgent(None);
                 }
                 Phase::Urgent(priority) => {

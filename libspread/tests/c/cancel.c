@@ -4,8 +4,6 @@
 #include "common.h"
 
 #include <poll.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <sys/socket.h>
 
 enum { LARGE = 100000 };
@@ -184,6 +182,35 @@ static void a_disconnect(void)
     CHECK_IS(open_descriptors(), before);
 }
 
+static void disconnects_at_the_end(void *mbox)
+{
+    CHECK_IS(SP_disconnect(*(mailbox *)mbox), 0);
+}
+
+static pthread_key_t key;
+
+static void *receives_and_disconnects_at_the_end(void *unused)
+{
+    CHECK(pthread_setspecific(key, &waits_in) == 0);
+    return receives(unused);
+}
+
+/* What the thread owns ends with it. */
+static void a_receive_in_a_mailbox_that_ends_with_its_thread(void)
+{
+    char own[MAX_GROUP_NAME];
+    int before = open_descriptors(), i;
+
+    /* With a key from before the first call that waits, and with one from after it. */
+    for (i = 0; i < 2; i++) {
+        CHECK(pthread_key_create(&key, disconnects_at_the_end) == 0);
+        waits_in = connected(own);
+        cancelled_while_it(receives_and_disconnects_at_the_end);
+        CHECK_IS(SP_poll(waits_in), ILLEGAL_SESSION);
+        CHECK_IS(open_descriptors(), before);
+    }
+}
+
 static const char *connects_to;
 
 static void *connects(void *unused)
@@ -314,52 +341,6 @@ static void a_loop_of_events(void)
     CHECK_IS(open_descriptors(), before);
 }
 
-static sigjmp_buf out;
-
-static void jumps(int signal)
-{
-    (void)signal;
-    siglongjmp(out, 1);
-}
-
-static void *signals(void *main_thread)
-{
-    until_it_waits(&waiter);
-    CHECK(pthread_kill(*(pthread_t *)main_thread, SIGUSR1) == 0);
-    return NULL;
-}
-
-/* Not a cancellation, but as abrupt. */
-static void a_jump_out_of_a_receive(void)
-{
-    char own[MAX_GROUP_NAME], body[10];
-    static pthread_t self, signaller;
-    static int before, i;
-
-    before = open_descriptors();
-    self = pthread_self();
-    CHECK(signal(SIGUSR1, jumps) != SIG_ERR);
-    for (i = 0; i < 3; i++) {
-        waits_in = connected(own);
-        atomic_store(&waiter.tid, 0);
-        CHECK(pthread_create(&signaller, NULL, signals, &self) == 0);
-        if (sigsetjmp(out, 1) == 0) {
-            about_to_wait(&waiter);
-            receive(waits_in, body, sizeof body);
-            CHECK(!"nothing to receive");
-        }
-        CHECK(pthread_join(signaller, NULL) == 0);
-        if (i > 0) {
-            works(waits_in, own);
-            CHECK_IS(SP_disconnect(waits_in), 0);
-        } else {
-            SP_kill(waits_in);
-        }
-        CHECK(!is_open(waits_in));
-    }
-    CHECK_IS(open_descriptors(), before);
-}
-
 int main(int argc, char **argv)
 {
     static const struct test tests[] = {
@@ -368,10 +349,10 @@ int main(int argc, char **argv)
         TEST(a_receive_while_others_wait),
         TEST(a_multicast),
         TEST(a_disconnect),
+        TEST(a_receive_in_a_mailbox_that_ends_with_its_thread),
         TEST(a_connect),
         TEST(an_authentication_function),
         TEST(a_loop_of_events),
-        TEST(a_jump_out_of_a_receive),
     };
 
     return run_test(argc, argv, tests, COUNT(tests));

@@ -166,6 +166,34 @@ static void another_thread_waits_in_the_mailbox(void)
 }
 
 #ifdef OURS
+/* To wake the thread, the connection is shut down, for both processes. */
+static void a_kill_that_wakes_a_thread_ends_the_mailbox_of_the_child(void)
+{
+    char own[MAX_GROUP_NAME], body[10];
+    int killed[2], code;
+    pid_t child;
+
+    CHECK(pipe(killed) == 0);
+    waits_in = connected(own);
+    start(&waiter, receives, NULL);
+    until_it_waits(&waiter);
+    child = fork_bounded();
+    if (child == 0) {
+        close(killed[1]);
+        closed_by_parent(killed[0]);
+        code = receive(waits_in, body, sizeof body).code;
+        CHECK(code == CONNECTION_CLOSED);
+        SP_kill(waits_in);
+        _exit(is_open(waits_in));
+    }
+    SP_kill(waits_in);
+    CHECK(pthread_join(waiter.thread, NULL) == 0);
+    CHECK(!is_open(waits_in));
+    close(killed[1]);
+    child_succeeds(child);
+    close(killed[0]);
+}
+
 static void a_child_connects_by_itself(void)
 {
     char own[MAX_GROUP_NAME];
@@ -236,6 +264,7 @@ int main(int argc, char **argv)
         TEST(another_thread_waits_in_the_mailbox),
 #ifdef OURS
         TEST(the_parent_disconnects),
+        TEST(a_kill_that_wakes_a_thread_ends_the_mailbox_of_the_child),
         TEST(a_child_connects_by_itself),
         TEST(threads_are_busy_at_the_fork),
 #endif

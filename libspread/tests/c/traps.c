@@ -3,6 +3,8 @@
 #include "common.h"
 
 #include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -176,6 +178,53 @@ static void what_is_sent_before_a_disconnect_arrives(void)
     }
     CHECK_IS(SP_disconnect(receiver), 0);
 }
+
+static sigjmp_buf out;
+
+static void jumps(int signal)
+{
+    (void)signal;
+    siglongjmp(out, 1);
+}
+
+static void *signals(void *main_thread)
+{
+    until_it_waits(&waiter);
+    CHECK(pthread_kill(*(pthread_t *)main_thread, SIGUSR1) == 0);
+    return NULL;
+}
+
+/* As programs do that bound a call by alarm(2). */
+static void a_jump_out_of_a_receive(void)
+{
+    char own[MAX_GROUP_NAME], body[10];
+    static pthread_t self, signaller;
+    static int before, i;
+    static mailbox mbox;
+
+    before = open_descriptors();
+    self = pthread_self();
+    CHECK(signal(SIGUSR1, jumps) != SIG_ERR);
+    for (i = 0; i < 3; i++) {
+        mbox = connected(own);
+        atomic_store(&waiter.tid, 0);
+        CHECK(pthread_create(&signaller, NULL, signals, &self) == 0);
+        if (sigsetjmp(out, 1) == 0) {
+            about_to_wait(&waiter);
+            receive(mbox, body, sizeof body);
+            CHECK(!"nothing to receive");
+        }
+        CHECK(pthread_join(signaller, NULL) == 0);
+        if (i > 0) {
+            works(mbox, own);
+            CHECK_IS(SP_disconnect(mbox), 0);
+        } else {
+            SP_kill(mbox);
+        }
+        CHECK(!is_open(mbox));
+    }
+    CHECK_IS(open_descriptors(), before);
+}
 #endif
 
 int main(int argc, char **argv)
@@ -190,6 +239,7 @@ int main(int argc, char **argv)
         TEST(a_disconnect_takes_a_second_however_much_comes),
         TEST(a_disconnect_takes_a_second_though_nobody_reads),
         TEST(what_is_sent_before_a_disconnect_arrives),
+        TEST(a_jump_out_of_a_receive),
 #endif
     };
 
