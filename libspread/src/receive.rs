@@ -66,8 +66,7 @@ pub(crate) fn receive(
     buffers: Buffers<'_, '_>,
 ) -> Result<Option<Received>, Error> {
     if !cut {
-        // No names: a message without groups has its body there.
-        let Some(header) = inbox.try_header(connection, 0)? else {
+        let Some(header) = inbox.try_header(connection)? else {
             return Ok(None);
         };
         let (groups, data_len) = lacking(&header, &buffers);

@@ -152,21 +152,15 @@ impl Inbox {
         Ok(if self.receive(connection, Mode::Try)? { self.incoming() } else { None })
     }
 
-    /// The header of the next message, if it is there. Leaves the rest of a message with a
-    /// body, or with more than `names` names, where it is, so that the descriptor remains
-    /// readable until the message is received.
+    /// The header of the next message, if it is there. Leaves the rest of the message where it
+    /// is, so that the descriptor remains readable until the message is received.
     ///
     /// # Errors
     ///
     /// As for [`wait_message`](Inbox::wait_message).
-    pub fn try_header(
-        &mut self,
-        connection: &Connection,
-        names: usize,
-    ) -> Result<Option<Header>, Error> {
+    pub fn try_header(&mut self, connection: &Connection) -> Result<Option<Header>, Error> {
         connection.check()?;
-        let most = if names == 0 { HEADER_LEN } else { HEAD };
-        let known = self.head(most, &connection.stream, Mode::Try);
+        let known = self.head(HEADER_LEN, &connection.stream, Mode::Try);
         Ok(if known.map_err(|e| e.ends(connection))? { self.header } else { None })
     }
 
