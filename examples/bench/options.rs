@@ -69,8 +69,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 0, conflicts_with = "daemon",
         value_parser = clap::value_parser!(u64).range(..=MAX_BUSY_POLL))]
     pub(crate) busy_poll: u64,
-    /// How long clients of the first daemon sleep before they wait, while messages keep
-    /// coming; 0: never; without it: as pays
+    /// By how much clients of the first daemon coalesce receives [default: 0]
     #[arg(long, value_name = "MICROSECONDS")]
     pub(crate) coalesce: Option<u64>,
     /// A second daemon, measured in turns with the first
