@@ -160,8 +160,7 @@ impl Inbox {
     /// As for [`wait_message`](Inbox::wait_message).
     pub fn try_header(&mut self, connection: &Connection) -> Result<Option<Header>, Error> {
         connection.check()?;
-        let known = self.head(HEADER_LEN, &connection.stream, Mode::Try);
-        Ok(if known.map_err(|e| e.ends(connection))? { self.header } else { None })
+        self.header_before_end(&connection.stream).map_err(|e| e.ends(connection))
     }
 
     /// The type of the message whose header [`try_header`](Inbox::try_header) has returned;
@@ -183,11 +182,7 @@ impl Inbox {
         }
         let queued = connection.stream.queued();
         let queued = queued.map_err(|_| Failure::Io.ends(connection))?;
-        let held = self.held();
-        // The last message may have nothing but a header. What is there of another one
-        // is lost with its end.
-        let last = (held == HEADER_LEN).then_some(0);
-        Ok(queued.or(last).map(|queued| held + queued))
+        Ok(queued.map(|queued| self.held() + queued))
     }
 
     /// Whether [`try_message`](Inbox::try_message) returns a message or an error. If it does
@@ -305,13 +300,12 @@ impl Inbox {
     /// What is there of a message that is not whole is taken off the queue.
     fn arrived(&mut self, stream: &Stream) -> Result<bool, Failure> {
         loop {
-            match self.head(HEADER_LEN, stream, Mode::Try) {
-                Ok(true) => {}
-                Ok(false) => return Ok(false),
+            let header = match self.header_before_end(stream) {
+                Ok(Some(header)) => header,
+                Ok(None) => return Ok(false),
                 // What is wrong, or the end, is for the receive to tell.
                 Err(_) => return Ok(true),
-            }
-            let Some(header) = self.header else { return Ok(false) };
+            };
             let (len, held) = (header.frame_len(), self.held());
             if held >= len {
                 return Ok(true);
@@ -338,6 +332,36 @@ impl Inbox {
             };
             self.fill(lacking, stream, Mode::Try)?;
         }
+    }
+
+    /// The header of the next message, if it is there, with all that comes before the names.
+    /// Takes no byte of the message that may be its last: a message that is but a header is
+    /// to be polled for as well.
+    fn header_before_end(&mut self, stream: &Stream) -> Result<Option<Header>, Failure> {
+        const LAST: usize = HEADER_LEN - 1;
+        if self.header.is_some() {
+            return Ok(self.header);
+        }
+        if self.buffered() < LAST && !self.fill(LAST - self.buffered(), stream, Mode::Try)? {
+            return Ok(None);
+        }
+        let mut bytes = [0; HEADER_LEN];
+        let held = &self.bytes[self.next..self.filled];
+        match held.first_chunk() {
+            Some(all) => bytes = *all,
+            None => {
+                bytes[..LAST].copy_from_slice(held);
+                let Some(last) = stream.peek()? else { return Ok(None) };
+                bytes[LAST] = last;
+            }
+        }
+        let header = Header::decode(&bytes, Limits::FROM_DAEMON).map_err(Failure::Header)?;
+        let before_names = HEADER_LEN + header.old_type_len();
+        if header.frame_len() == before_names {
+            return Ok(Some(header));
+        }
+        let known = self.head(before_names, stream, Mode::Try)?;
+        Ok(known.then_some(header))
     }
 
     /// Decodes the header of the next message once it is there, with all that comes before

@@ -47,9 +47,10 @@ impl Stream {
         let flags = send_flags(mode);
         let mut sent = 0;
         while sent < bytes.len() {
-            match self.retry(Ready::ToWrite, mode, || send(&self.fd, &bytes[sent..], flags))? {
-                Some(count) => sent += count,
-                None => break,
+            match send(&self.fd, &bytes[sent..], flags) {
+                Ok(count) => sent += count,
+                Err(e) if self.goes_on(e, Ready::ToWrite, mode)? => {}
+                Err(_) => break,
             }
         }
         Ok(sent)
@@ -65,12 +66,14 @@ impl Stream {
         let mut sent = 0;
         IoSlice::advance_slices(&mut pieces, 0);
         while !pieces.is_empty() {
-            let send = || sendmsg(&self.fd, pieces, &mut SendAncillaryBuffer::default(), flags);
-            let Some(count) = self.retry(Ready::ToWrite, mode, send)? else {
-                break;
-            };
-            IoSlice::advance_slices(&mut pieces, count);
-            sent += count;
+            match sendmsg(&self.fd, pieces, &mut SendAncillaryBuffer::default(), flags) {
+                Ok(count) => {
+                    IoSlice::advance_slices(&mut pieces, count);
+                    sent += count;
+                }
+                Err(e) if self.goes_on(e, Ready::ToWrite, mode)? => {}
+                Err(_) => break,
+            }
         }
         Ok(sent)
     }
@@ -98,7 +101,7 @@ impl Stream {
     /// `UnexpectedEof` at the end of the stream.
     #[inline]
     pub(crate) fn recv(&self, into: &mut [u8], mode: Mode) -> io::Result<Option<usize>> {
-        self.recv_with(mode, RecvFlags::empty(), |flags| recv_count(&self.fd, &mut *into, flags))
+        self.recv_with(into, RecvFlags::empty(), mode)
     }
 
     /// Fills all of `into`, in mode `Try` as far as there are bytes; returns their number.
@@ -110,15 +113,23 @@ impl Stream {
     pub(crate) fn recv_all(&self, into: &mut [u8], mode: Mode) -> io::Result<usize> {
         let mut filled = 0;
         while filled < into.len() {
-            let rest = &mut into[filled..];
-            match self
-                .recv_with(mode, RecvFlags::WAITALL, |f| recv_count(&self.fd, &mut *rest, f))?
-            {
+            match self.recv_with(&mut into[filled..], RecvFlags::WAITALL, mode)? {
                 Some(count) => filled += count,
                 None => break,
             }
         }
         Ok(filled)
+    }
+
+    /// The next byte in the queue, which stays there; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// `UnexpectedEof` at the end of the stream.
+    pub(crate) fn peek(&self) -> io::Result<Option<u8>> {
+        let mut byte = [0];
+        let there = self.recv_with(&mut byte, RecvFlags::PEEK, Mode::Try)?;
+        Ok(there.map(|_| byte[0]))
     }
 
     /// Bytes in the queue; `None` if there are none and none will come.
@@ -128,8 +139,7 @@ impl Stream {
             if count > 0 {
                 return Ok(Some(count));
             }
-            let peek = |flags| recv_count(&self.fd, &mut [0][..], flags);
-            match self.recv_with(Mode::Try, RecvFlags::PEEK, peek) {
+            match self.peek() {
                 // It has come just now.
                 Ok(Some(_)) => {}
                 Ok(None) => return Ok(Some(0)),
@@ -156,39 +166,35 @@ impl Stream {
         let _ = shutdown(&self.fd, Shutdown::Both);
     }
 
-    /// Receives with `call`; `None` if there is nothing, in mode `Try`.
     #[inline]
     fn recv_with(
         &self,
-        mode: Mode,
+        into: &mut [u8],
         flags: RecvFlags,
-        mut call: impl FnMut(RecvFlags) -> rustix::io::Result<usize>,
+        mode: Mode,
     ) -> io::Result<Option<usize>> {
-        // With both, Linux returns what there is.
+        // With WAITALL as well, Linux returns what there is.
         let flags = if mode == Mode::Try { flags | RecvFlags::DONTWAIT } else { flags };
-        match self.retry(Ready::ToRead, mode, || call(flags))? {
-            Some(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            received => Ok(received),
+        loop {
+            match recv(&self.fd, &mut *into, flags) {
+                Ok((0, _)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok((count, _)) => return Ok(Some(count)),
+                Err(e) if self.goes_on(e, Ready::ToRead, mode)? => {}
+                Err(_) => return Ok(None),
+            }
         }
     }
 
-    /// Repeats a call that a signal interrupted, or, in mode `Wait`, that did not wait:
-    /// because the descriptor is non-blocking or has a time-out.
-    #[inline]
-    fn retry(
-        &self,
-        ready: Ready,
-        mode: Mode,
-        mut call: impl FnMut() -> rustix::io::Result<usize>,
-    ) -> io::Result<Option<usize>> {
-        loop {
-            match call() {
-                Ok(count) => return Ok(Some(count)),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) if mode == Mode::Try => return Ok(None),
-                Err(Errno::AGAIN) => drop(wait(self.as_fd(), ready, None)?),
-                Err(e) => return Err(e.into()),
-            }
+    /// Whether a call that failed is to be repeated: because a signal interrupted it, or, in
+    /// mode `Wait`, because it did not wait on a descriptor that is non-blocking or has a
+    /// time-out. If not, nothing can be done at present, in mode `Try`.
+    #[cold]
+    fn goes_on(&self, error: Errno, ready: Ready, mode: Mode) -> io::Result<bool> {
+        match error {
+            Errno::INTR => Ok(true),
+            Errno::AGAIN if mode == Mode::Try => Ok(false),
+            Errno::AGAIN => wait(self.as_fd(), ready, None),
+            error => Err(error.into()),
         }
     }
 }
@@ -197,11 +203,6 @@ impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
-}
-
-#[inline]
-fn recv_count(fd: impl AsFd, into: &mut [u8], flags: RecvFlags) -> rustix::io::Result<usize> {
-    recv(fd, into, flags).map(|(count, _)| count)
 }
 
 fn send_flags(mode: Mode) -> SendFlags {

@@ -66,7 +66,7 @@ impl AsyncMailbox {
     ///
     /// # Errors
     ///
-    /// [`Io`](Error::Io) if the runtime cannot take its descriptor.
+    /// [`Resource`](Error::Resource) if the runtime cannot take its descriptor.
     ///
     /// # Panics
     ///
@@ -74,11 +74,10 @@ impl AsyncMailbox {
     pub fn new(mailbox: Mailbox) -> Result<AsyncMailbox, Error> {
         let (_, receiver) = mailbox.split();
         let connection = Arc::clone(receiver.connection());
-        let shared = Arc::new(Shared::new(connection).map_err(Error::Io)?);
-        let handles = Arc::new(());
+        let shared = Arc::new(Shared::new(connection).map_err(Error::Resource)?);
         Ok(AsyncMailbox {
-            sender: AsyncSender::new(Arc::clone(&shared), Arc::clone(&handles)),
-            receiver: AsyncReceiver::new(receiver, shared, handles),
+            sender: AsyncSender::new(Arc::clone(&shared)),
+            receiver: AsyncReceiver::new(receiver, shared),
         })
     }
 
@@ -156,17 +155,15 @@ impl AsyncMailbox {
     /// Ends the connection, and waits up to a second until the daemon has taken all that was
     /// sent before. See [`Mailbox::disconnect`].
     ///
-    /// While there are clones of its sender, the connection lasts, and this returns at once.
-    /// Dropping the mailbox does not wait. The runtime's time must be enabled.
+    /// What the sink has taken is sent first. The connection ends for all clones of the
+    /// sender, too: what they send later fails. Dropping the mailbox does not wait. The
+    /// runtime's time must be enabled.
     ///
     /// # Errors
     ///
     /// Those of [`Mailbox::disconnect`].
     pub async fn disconnect(self) -> Result<(), Error> {
-        if self.sender.has_clones() {
-            return Ok(());
-        }
-        self.sender.shared().disconnect().await
+        self.sender.disconnect().await
     }
 }
 

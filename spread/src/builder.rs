@@ -1,5 +1,6 @@
 //! How a connection is made.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,12 @@ use crate::{Authenticator, Error, Library, Mailbox, multicast};
 
 /// How long a connect takes at most, unless another time is set.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Methods of authentication of one connect, and bytes of the name of one.
+const MAX_METHODS: usize = 3;
+const MAX_METHOD: usize = 29;
+
+const INVALID: io::ErrorKind = io::ErrorKind::InvalidInput;
 
 /// The longest time by which receives are coalesced.
 const MAX_COALESCE: Duration = Duration::from_millis(10);
@@ -44,8 +51,8 @@ impl Builder {
         }
     }
 
-    /// Asks for a private name: 1 to 10 bytes from `$` to `~`, unique at the
-    /// daemon. Without one the daemon makes one up.
+    /// Asks for a private name: 1 to 10 bytes of printable ASCII except space, `!`, `"` and
+    /// `#`, unique at the daemon. Without one the daemon makes one up.
     pub fn private_name(mut self, name: impl Into<String>) -> Builder {
         self.private_name = Some(name.into());
         self
@@ -158,11 +165,25 @@ impl Builder {
     /// The daemons to be tried. A mistake in a later address shows at once, not when it is
     /// needed.
     pub(crate) fn addresses(&self) -> Result<Vec<(&str, Address)>, Error> {
+        self.check_methods()?;
         let parse = |text: &String| {
             Address::parse(text)
                 .map_err(|reason| Error::IllegalAddress { address: text.clone(), reason })
         };
         self.addresses.iter().map(|text| Ok((text.as_str(), parse(text)?))).collect()
+    }
+
+    /// The protocol has room for three names of methods, separated by blanks in its list.
+    fn check_methods(&self) -> Result<(), Error> {
+        let is_name =
+            |name: &str| (1..=MAX_METHOD).contains(&name.len()) && !name.contains([' ', '\0']);
+        let mut names = self.authenticators.iter().map(|a| a.method());
+        if self.authenticators.len() <= MAX_METHODS && names.clone().all(is_name) {
+            return Ok(());
+        }
+        let limits = "a connect has at most 3 methods, with names of 1 to 29 bytes and no blank";
+        let method = names.by_ref().collect::<Vec<_>>().join(", ");
+        Err(Error::Authentication { method, source: io::Error::new(INVALID, limits) })
     }
 
     /// Connects to one daemon.

@@ -4,7 +4,10 @@
 //! then never reach the daemon. So a drop, which does not wait, hands a connection that has
 //! not ended to a thread: the only one of its kind, which ends when it has nothing to do.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::mem;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -25,6 +28,8 @@ struct Waiting {
     new: Vec<Item>,
     /// All, with those that the thread has.
     count: usize,
+    /// Whether somebody starts the thread, or has started it.
+    is_starting: bool,
     /// Wakes the thread, if there is one.
     wake: Option<Arc<Wake>>,
 }
@@ -41,28 +46,35 @@ pub(crate) fn close(connection: Arc<Connection>) {
     if matches!(connection.try_close(), Ok(Closing::Done) | Err(_)) {
         return;
     }
+    let item = Item { connection, until: Instant::now() + LINGER };
     let mut waiting = lock();
     if waiting.count == MOST {
         return;
     }
-    if waiting.wake.is_none() {
-        // Without descriptors or a thread, all that can be done has been done.
-        let Ok(wake) = Wake::new().map(Arc::new) else { return };
-        let theirs = Arc::clone(&wake);
-        let run = move || run(&theirs);
-        if thread::Builder::new().name("spread-closing".to_owned()).spawn(run).is_err() {
-            return;
-        }
-        waiting.wake = Some(wake);
-    }
     waiting.count += 1;
-    waiting.new.push(Item { connection, until: Instant::now() + LINGER });
+    waiting.new.push(item);
     if let Some(wake) = &waiting.wake {
         wake.wake();
+        return;
+    }
+    if mem::replace(&mut waiting.is_starting, true) {
+        return;
+    }
+    drop(waiting);
+    if start().is_err() {
+        // Without a descriptor or a thread, all that can be done has been done.
+        *lock() = Waiting::default();
     }
 }
 
-fn lock() -> std::sync::MutexGuard<'static, Waiting> {
+/// Starts the thread.
+fn start() -> io::Result<()> {
+    let wake = Arc::new(Wake::new()?);
+    lock().wake = Some(Arc::clone(&wake));
+    thread::Builder::new().name("spread-closing".to_owned()).spawn(move || run(&wake)).map(drop)
+}
+
+fn lock() -> MutexGuard<'static, Waiting> {
     WAITING.get(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -95,14 +107,13 @@ fn run(wake: &Wake) {
                 continue;
             }
             if items.is_empty() {
-                waiting.wake = None;
+                *waiting = Waiting::default();
                 return;
             }
         }
-        fds.extend(items.iter().zip(readiness).map(|(item, ready)| {
-            use std::os::fd::AsFd;
-            (item.connection.as_fd(), ready)
-        }));
+        fds.extend(
+            items.iter().zip(readiness).map(|(item, ready)| (item.connection.as_fd(), ready)),
+        );
         let until = if is_busy { Some(now) } else { items.iter().map(|item| item.until).min() };
         if wait_slice(&fds, until).is_err() {
             // For want of memory: what is left to be done is left undone.

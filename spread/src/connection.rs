@@ -207,12 +207,11 @@ impl Connection {
                 return Ok(Some(message));
             }
             let readable = match self.wake.get() {
-                None => {
-                    spread_core::wait(self.as_fd(), Ready::ToRead, deadline).map_err(Error::Io)?
-                }
+                None => spread_core::wait(self.as_fd(), Ready::ToRead, deadline)
+                    .map_err(Error::Resource)?,
                 Some(wake) => {
                     let fds = [(self.as_fd(), Ready::ToRead), (wake.as_fd(), Ready::ToRead)];
-                    let [readable, woken] = wait_any(fds, deadline).map_err(Error::Io)?;
+                    let [readable, woken] = wait_any(fds, deadline).map_err(Error::Resource)?;
                     if woken && wake.take() {
                         return Err(Error::Interrupted);
                     }
@@ -238,7 +237,7 @@ impl Connection {
         }
         let fds = [(self.as_fd(), Ready::Ended), (self.wake()?.as_fd(), Ready::ToRead)];
         // What has ended the wait is for the receive to see.
-        wait_any(fds, Some(until)).map(drop).map_err(Error::Io)
+        wait_any(fds, Some(until)).map(drop).map_err(Error::Resource)
     }
 
     /// What interrupts the receives of this connection.
@@ -253,7 +252,7 @@ impl Connection {
     /// Notes that the daemon broke the protocol: nothing more can be received.
     #[cold]
     pub(crate) fn broken(&self, error: ProtocolError) -> Error {
-        self.core.end();
+        self.core.shut_down();
         Error::Protocol(error)
     }
 
@@ -292,7 +291,7 @@ impl Connection {
                 Err(_) => return Err(Error::ConnectionClosed),
             };
             if let Some(ready) = ready {
-                wait(self.as_fd(), ready, Some(deadline)).map_err(Error::Io)?;
+                wait(self.as_fd(), ready, Some(deadline)).map_err(Error::Resource)?;
             }
             if Instant::now() >= deadline {
                 return Err(late());
@@ -305,10 +304,11 @@ impl Connection {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
-    /// Notes that the connection has been closed.
+    /// Ends the connection once a disconnect has done what it can.
     #[cfg(feature = "tokio")]
     pub(crate) fn closed(&self) {
         self.is_over.store(true, Ordering::Relaxed);
+        self.core.shut_down();
     }
 }
 

@@ -163,7 +163,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`IllegalGroup`](Error::IllegalGroup). A lost connection is none.
+    /// [`IllegalGroup`](Error::IllegalGroup). A lost connection is not an error here.
     pub fn join(&mut self, group: impl AsRef<[u8]>) -> Result<(), Error> {
         let group = multicast::group_name(group)?;
         self.groups.insert(group);
@@ -174,7 +174,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`IllegalGroup`](Error::IllegalGroup). A lost connection is none.
+    /// [`IllegalGroup`](Error::IllegalGroup). A lost connection is not an error here.
     pub fn leave(&mut self, group: impl AsRef<[u8]>) -> Result<(), Error> {
         let group = multicast::group_name(group)?;
         self.groups.remove(&group);
@@ -288,14 +288,14 @@ impl Session {
                 let Some(under_way) = attempt else {
                     let until = deadline.map_or(*next, |deadline| deadline.min(*next));
                     let wake = [(self.wake.as_fd(), Ready::ToRead)];
-                    let [woken] = wait_any(wake, Some(until)).map_err(Error::Io)?;
+                    let [woken] = wait_any(wake, Some(until)).map_err(Error::Resource)?;
                     if woken && self.wake.take() {
                         return Err(Error::Interrupted);
                     }
                     let now = Instant::now();
                     if now >= *next {
-                        let started = Attempt::start(self.builder.clone(), *wait);
-                        *attempt = Some(started.map_err(Error::Io)?);
+                        // Without a descriptor or a thread it is an attempt in vain.
+                        *attempt = Attempt::start(self.builder.clone(), *wait).ok();
                         *next = now + *wait;
                         *wait = self.backoff.after(*wait);
                     }
@@ -303,7 +303,7 @@ impl Session {
                 };
                 let fds =
                     [(self.wake.as_fd(), Ready::ToRead), (under_way.end.as_fd(), Ready::ToRead)];
-                let [woken, ended] = wait_any(fds, deadline).map_err(Error::Io)?;
+                let [woken, ended] = wait_any(fds, deadline).map_err(Error::Resource)?;
                 if woken && self.wake.take() {
                     return Err(Error::Interrupted);
                 }

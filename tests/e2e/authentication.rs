@@ -111,6 +111,15 @@ fn a_method_of_ones_own_may_give_up_or_wait_in_vain() {
 }
 
 #[test]
+fn more_methods_than_the_protocol_has_room_for_are_refused_before_anything_is_sent() {
+    let daemon = daemon_with_passwords();
+    let user = || UserPassword::new("ann", "secret");
+    let many = (0..4).fold(builder(&daemon), |builder, _| builder.authenticate(user()));
+    let error = many.connect().unwrap_err();
+    assert!(error.to_string().contains("at most 3 methods"), "{error}");
+}
+
+#[test]
 fn a_password_does_not_show_in_debug_output() {
     let user = UserPassword::new("ann", "secret");
     let shown = format!("{:?}", Mailbox::builder("4803").authenticate(user));

@@ -39,6 +39,10 @@ impl Target {
     pub(crate) fn unix(path: &Path) -> io::Result<Target> {
         Ok(Target { address: SockAddr::unix(path)?, is_loopback: false })
     }
+
+    fn is_unix(&self) -> bool {
+        self.address.is_unix()
+    }
 }
 
 /// Connects to the first of some addresses that accepts.
@@ -90,11 +94,14 @@ impl Opening {
                     self.under_way.push(socket);
                     self.next = now + STAGGER;
                 }
-                Err(error) if error.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) => {
+                Err(error) if target.is_unix() && is(&error, &[Errno::AGAIN]) => {
                     self.targets.push_front(target);
                     self.next = now + BACKLOG;
                 }
-                Err(error) if is_local(&error) => return Err(ConnectError::Local(error)),
+                // Another address would need as much; one that is under way need not.
+                Err(error) if is_local(&error) && self.under_way.is_empty() => {
+                    return Err(ConnectError::Local(error));
+                }
                 Err(error) => self.failure = error,
             }
         }
@@ -162,16 +169,16 @@ fn start(target: &Target) -> io::Result<(Socket, bool)> {
 }
 
 fn is_under_way(error: &io::Error) -> bool {
-    let code = error.raw_os_error();
-    [Errno::INPROGRESS, Errno::INTR].iter().any(|errno| code == Some(errno.raw_os_error()))
+    is(error, &[Errno::INPROGRESS, Errno::INTR])
 }
 
 /// Whether this process or this host lacks what another connect would take as well.
 fn is_local(error: &io::Error) -> bool {
-    let code = error.raw_os_error();
-    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
-        .iter()
-        .any(|errno| code == Some(errno.raw_os_error()))
+    is(error, &[Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM])
+}
+
+fn is(error: &io::Error, errnos: &[Errno]) -> bool {
+    errnos.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Calls on the stream wait, unless they say otherwise.

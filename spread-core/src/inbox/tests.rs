@@ -44,6 +44,7 @@ fn frame(groups: usize, body: &[u8], rejected: bool) -> Vec<u8> {
 /// Lengths around those at which the inbox does something else.
 fn lengths() -> impl Strategy<Value = usize> {
     prop_oneof![
+        2 => Just(0),
         4 => 0..200usize,
         2 => LARGE - 200..LARGE + 200,
         1 => READ_AHEAD - 200..READ_AHEAD + 200,
@@ -130,11 +131,16 @@ proptest! {
                     Ask::Header => {
                         let readable = is_readable(&connection);
                         let header = inbox.try_header(&connection).unwrap();
-                        // A message that is more than a header remains to be polled for.
-                        let is_all = header.is_some_and(|h| (h.num_groups, h.data_len) == (0, 0));
-                        prop_assert!(!whole || is_all || (readable && is_readable(&connection)));
+                        // It remains to be polled for.
+                        prop_assert!(!whole || (header.is_some() && readable));
+                        prop_assert!(!whole || is_readable(&connection));
                     }
-                    Ask::IsReady => prop_assert_eq!(inbox.is_ready(&connection).unwrap(), whole),
+                    Ask::IsReady => {
+                        prop_assert_eq!(inbox.is_ready(&connection).unwrap(), whole);
+                        prop_assert_eq!(is_readable(&connection), whole);
+                        let waiting = inbox.waiting(&connection).unwrap();
+                        prop_assert_eq!(waiting > Some(0), whole);
+                    }
                 }
             }
             prop_assert!(!is_readable(&connection) || received.len() == messages.len());

@@ -18,13 +18,12 @@ use crate::{Error, Message, Receiver};
 pub struct AsyncReceiver {
     receiver: Receiver,
     shared: Arc<Shared>,
-    _handle: Arc<()>,
     ended: bool,
 }
 
 impl AsyncReceiver {
-    pub(super) fn new(receiver: Receiver, shared: Arc<Shared>, handle: Arc<()>) -> AsyncReceiver {
-        AsyncReceiver { receiver, shared, _handle: handle, ended: false }
+    pub(super) fn new(receiver: Receiver, shared: Arc<Shared>) -> AsyncReceiver {
+        AsyncReceiver { receiver, shared, ended: false }
     }
 
     /// See [`Mailbox::private_group`].

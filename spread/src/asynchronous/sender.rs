@@ -1,6 +1,7 @@
 //! The half of an async mailbox that sends.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,8 +26,6 @@ type Sending = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 /// side by side.
 pub struct AsyncSender {
     shared: Arc<Shared>,
-    /// Counts the halves and clones.
-    handles: Arc<()>,
     /// What the sink has taken and not sent.
     pending: Option<Mutex<Sending>>,
 }
@@ -34,7 +33,7 @@ pub struct AsyncSender {
 impl Clone for AsyncSender {
     /// A sender with nothing pending.
     fn clone(&self) -> AsyncSender {
-        AsyncSender::new(Arc::clone(&self.shared), Arc::clone(&self.handles))
+        AsyncSender::new(Arc::clone(&self.shared))
     }
 }
 
@@ -47,17 +46,15 @@ impl fmt::Debug for AsyncSender {
 }
 
 impl AsyncSender {
-    pub(super) fn new(shared: Arc<Shared>, handles: Arc<()>) -> AsyncSender {
-        AsyncSender { shared, handles, pending: None }
+    pub(super) fn new(shared: Arc<Shared>) -> AsyncSender {
+        AsyncSender { shared, pending: None }
     }
 
-    pub(super) fn shared(&self) -> &Shared {
-        &self.shared
-    }
-
-    /// Whether there are handles besides this one and one receiver.
-    pub(super) fn has_clones(&self) -> bool {
-        Arc::strong_count(&self.handles) > 2
+    /// Sends what the sink has taken, ends the connection, and waits for the daemon.
+    pub(super) async fn disconnect(mut self) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        let pending = poll_fn(move |cx| Pin::new(&mut self).poll_ready(cx));
+        shared.disconnect(pending).await
     }
 
     /// See [`Mailbox::library`].

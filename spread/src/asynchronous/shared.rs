@@ -24,8 +24,8 @@ pub(super) struct Shared {
     /// Whose message is on its way.
     turns: Arc<Turns<()>>,
     runtime: Handle,
-    /// Tells tasks of the end by being dropped.
-    end: watch::Sender<()>,
+    /// Tells tasks of the end by being dropped; `None` only during the drop.
+    end: Option<watch::Sender<()>>,
 }
 
 impl Shared {
@@ -33,7 +33,7 @@ impl Shared {
         let interest = Interest::READABLE | Interest::WRITABLE;
         let io = Registered::new(Arc::clone(connection.core().socket()), interest)?;
         let (turns, runtime, end) = (Arc::default(), Handle::current(), watch::Sender::new(()));
-        Ok(Shared { io, connection, turns, runtime, end })
+        Ok(Shared { io, connection, turns, runtime, end: Some(end) })
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -67,17 +67,27 @@ impl Shared {
     /// Sends the rest of the message that has begun in a task of the runtime, until the last
     /// half of the mailbox is dropped: then it goes the way of the connection.
     pub(super) fn flush_in_background(self: &Arc<Shared>, turn: Turn<()>) {
-        if self.connection.is_ours() {
-            self.runtime.spawn(flush(Arc::downgrade(self), self.end.subscribe(), turn));
+        if let Some(end) = &self.end
+            && self.connection.is_ours()
+        {
+            self.runtime.spawn(flush(Arc::downgrade(self), end.subscribe(), turn));
         }
     }
 
-    /// Ends the connection, and waits until the daemon has taken everything.
-    pub(super) async fn disconnect(&self) -> Result<(), Error> {
+    /// Ends the connection after `pending`, and waits until the daemon has taken everything.
+    pub(super) async fn disconnect(
+        &self,
+        pending: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), Error> {
         if !self.connection.is_ours() {
             return Err(Error::Forked);
         }
-        let closing = poll_fn(|cx| self.poll_close(cx));
+        let closing = async {
+            pending.await?;
+            // What has begun goes first, and nobody else waits for the descriptor.
+            let _turn = self.turn().await;
+            poll_fn(|cx| self.poll_close(cx)).await
+        };
         let closed = timeout(LINGER, closing).await.unwrap_or_else(|_| Err(late()));
         self.connection.closed();
         closed
@@ -139,4 +149,13 @@ async fn flush(shared: Weak<Shared>, mut end: watch::Receiver<()>, _turn: Turn<(
         _ => Poll::Ready(()),
     })
     .await;
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // In the child of a fork, to tell the tasks would be to wake the parent's runtime.
+        if !self.connection.is_ours() {
+            std::mem::forget(self.end.take());
+        }
+    }
 }

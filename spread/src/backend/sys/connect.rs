@@ -137,10 +137,7 @@ fn connect_with_methods(
         return Err(failure(Code(result), is_late));
     }
     let raw = RawMailbox { mbox, generation: spread_os::generation() };
-    // SAFETY: takes no pointer; the descriptor is open.
-    unsafe { libc::fcntl(mbox, libc::F_SETFD, libc::FD_CLOEXEC) };
-    #[cfg(target_os = "linux")]
-    raw.let_receive_buffer_grow();
+    raw.set_up();
 
     let mut field = [0; NAME_FIELD];
     for (byte, &c) in field.iter_mut().zip(&private_group) {
@@ -176,22 +173,30 @@ fn failure(code: Code, is_late: bool) -> ConnectError {
 }
 
 impl RawMailbox {
-    /// Gives the size of the receive buffer, which the C library has fixed, back to the
-    /// kernel: with a fixed size, TCP drops what takes more memory than it expected, and
-    /// Linux drops the acknowledgements that come after it. If the client is in the middle
-    /// of a send then, neither side goes on.
-    #[cfg(target_os = "linux")]
-    fn let_receive_buffer_grow(&self) {
-        // SOCK_SNDBUF_LOCK, without SOCK_RCVBUF_LOCK.
-        let fixed: c_int = 1;
-        // SAFETY: the option reads one int; the descriptor is open. It fails before Linux
-        // 5.14, where there is no way.
+    /// Sets what the C library leaves to its callers.
+    fn set_up(&self) {
+        // SAFETY: takes no pointer; the descriptor is open.
+        unsafe { libc::fcntl(self.mbox, libc::F_SETFD, libc::FD_CLOEXEC) };
+        // A peer that sends urgent data would make the descriptor poll readable for ever.
+        self.set(libc::SO_OOBINLINE, 1);
+        // With a receive buffer of a fixed size, as the C library has it, TCP drops what takes
+        // more memory than it expected, and Linux drops the acknowledgements behind it. If
+        // the client is in the middle of a send then, neither side goes on. SOCK_SNDBUF_LOCK
+        // without SOCK_RCVBUF_LOCK gives the size back to the kernel.
+        #[cfg(target_os = "linux")]
+        self.set(libc::SO_BUF_LOCK, 1);
+    }
+
+    /// Sets an option of the socket. It fails where the system, or this kind of socket, does
+    /// not have it, and then there is no way.
+    fn set(&self, option: c_int, value: c_int) {
+        // SAFETY: the option reads one int; the descriptor is open.
         unsafe {
             libc::setsockopt(
                 self.mbox,
                 libc::SOL_SOCKET,
-                libc::SO_BUF_LOCK,
-                (&raw const fixed).cast(),
+                option,
+                (&raw const value).cast(),
                 size_of::<c_int>() as libc::socklen_t,
             )
         };

@@ -94,7 +94,7 @@ fn raw(connection: &Connection) -> &RawMailbox {
 /// message.
 #[cold]
 fn failed(connection: &Connection, error: ReceiveError) -> Error {
-    connection.core().end();
+    connection.core().shut_down();
     match error {
         ReceiveError::TooLong(len) => Error::Protocol(ProtocolError::TooLong(len)),
         ReceiveError::Code(code) => match code.known() {
