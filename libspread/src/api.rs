@@ -85,7 +85,7 @@ pub unsafe extern "C-unwind" fn SP_connect(
 /// - `spread_name`: `PORT` for the unix socket `/tmp/PORT`, `PORT@HOST` for
 ///   TCP, of which all addresses are tried; null or empty for port 4803 of
 ///   this host. White space around it is ignored.
-/// - `private_name`: 1 to 10 bytes from `$` to `~`, of which a longer one is cut; null or
+/// - `private_name`: 1 to 10 bytes of printable ASCII except space, `!`, `"` and `#`; a longer one is cut; null or
 ///   empty if the daemon is to make one up.
 /// - `private_group`: the name that the daemon gave and a zero are written, and nothing
 ///   behind them.
@@ -230,7 +230,7 @@ pub unsafe extern "C" fn SP_kill(mbox: mailbox) {
 ///
 /// # Errors
 ///
-/// - `ILLEGAL_GROUP`: not 1 to 31 bytes from `$` to `~`.
+/// - `ILLEGAL_GROUP`: not 1 to 31 bytes of printable ASCII except space, `!`, `"` and `#`.
 /// - `ILLEGAL_SESSION`, `CONNECTION_CLOSED`, `NET_ERROR_ON_SESSION`: as for
 ///   [`SP_multigroup_multicast`](crate::SP_multigroup_multicast).
 ///

@@ -61,7 +61,7 @@ impl Connect {
         Connect { deadline, ..self }
     }
 
-    /// Authenticates with these methods, all of which the connect goes through in turn. The
+    /// Authenticates with these methods, all of which the connect goes through, one after the other. The
     /// protocol has room for three names of at most 29 bytes.
     ///
     /// # Panics

@@ -22,7 +22,7 @@ pub enum ConnectError {
     /// The daemon closed, or the network failed, during the handshake.
     #[error("the connection ended during the handshake")]
     Closed(#[source] io::Error),
-    /// The daemon rejected the client, or is none.
+    /// The daemon rejected the client, or the peer is not a Spread daemon.
     #[error(transparent)]
     Handshake(#[from] ClientError),
     /// An authentication method gave up.

@@ -33,7 +33,7 @@ impl Ready {
 ///
 /// # Errors
 ///
-/// Those of `poll(2)` but `EINTR`.
+/// What `poll(2)` returns, except `EINTR`.
 pub fn wait(fd: BorrowedFd<'_>, ready: Ready, deadline: Option<Instant>) -> io::Result<bool> {
     Ok(wait_any([(fd, ready)], deadline)? != [false])
 }
@@ -42,7 +42,7 @@ pub fn wait(fd: BorrowedFd<'_>, ready: Ready, deadline: Option<Instant>) -> io::
 ///
 /// # Errors
 ///
-/// Those of `poll(2)` but `EINTR`.
+/// What `poll(2)` returns, except `EINTR`.
 pub fn wait_any<const N: usize>(
     fds: [(BorrowedFd<'_>, Ready); N],
     deadline: Option<Instant>,
@@ -56,7 +56,7 @@ pub fn wait_any<const N: usize>(
 ///
 /// # Errors
 ///
-/// Those of `poll(2)` but `EINTR`.
+/// What `poll(2)` returns, except `EINTR`.
 pub fn wait_slice(
     fds: &[(BorrowedFd<'_>, Ready)],
     deadline: Option<Instant>,

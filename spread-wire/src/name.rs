@@ -311,7 +311,7 @@ macro_rules! checked_name {
     };
 }
 
-/// The name of a group that can be joined: 1 to 31 bytes from `$` to `~`.
+/// The name of a group that can be joined: 1 to 31 bytes of printable ASCII except space, `!`, `"` and `#`.
 ///
 /// ```
 /// # use spread_wire::{GroupName, NameError};
@@ -323,8 +323,8 @@ pub struct GroupName(Name);
 
 checked_name!(GroupName, |bytes| check_bytes(bytes, MAX_GROUP_NAME));
 
-/// The name that a client asks for when it connects: 1 to 10 bytes from `$` to
-/// `~`.
+/// The name that a client asks for when it connects: 1 to 10 bytes of printable ASCII except
+/// space, `!`, `"` and `#`.
 ///
 /// ```
 /// # use spread_wire::{NameError, PrivateName};
@@ -354,7 +354,7 @@ impl PrivateGroup {
     ///
     /// # Errors
     ///
-    /// [`NameError`] if `daemon` is not 1 to 19 bytes from `$` to `~`.
+    /// [`NameError`] if `daemon` is not 1 to 19 bytes of printable ASCII except space, `!`, `"` and `#`.
     pub fn of(name: PrivateName, daemon: &str) -> Result<PrivateGroup, NameError> {
         check_bytes(daemon.as_bytes(), MAX_DAEMON_NAME)?;
         PrivateGroup::new(format!("#{name}#{daemon}"))

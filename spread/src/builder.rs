@@ -141,11 +141,11 @@ impl Builder {
     ///   [`ConnectTimeout`](Error::ConnectTimeout),
     ///   [`NotSpread`](Error::NotSpread) and
     ///   [`ConnectionClosed`](Error::ConnectionClosed): there is no daemon, or it
-    ///   is not well.
+    ///   fails.
     /// - [`NameInUse`](Error::NameInUse),
     ///   [`TooManySessions`](Error::TooManySessions),
     ///   [`IncompatibleVersion`](Error::IncompatibleVersion) and
-    ///   [`NotAuthorized`](Error::NotAuthorized): the daemon says no.
+    ///   [`NotAuthorized`](Error::NotAuthorized): the daemon rejects the client.
     /// - [`Authentication`](Error::Authentication): an authenticator gave up.
     pub fn connect(&self) -> Result<Mailbox, Error> {
         self.open().map(Mailbox::new)

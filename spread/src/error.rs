@@ -52,7 +52,7 @@ pub enum Error {
         /// The address given.
         address: String,
     },
-    /// The private name has 1 to 10 bytes from `$` to `~`, and this one has not.
+    /// The private name is not 1 to 10 bytes of printable ASCII except space, `!`, `"` and `#`.
     #[error("illegal private name {name:?}: {source}")]
     IllegalPrivateName {
         /// The name given.
@@ -83,7 +83,7 @@ pub enum Error {
         /// What the authenticator returned.
         source: io::Error,
     },
-    /// A group has 1 to 31 bytes from `$` to `~`; a message can also go to a
+    /// A group is not 1 to 31 bytes of printable ASCII except space, `!`, `"` and `#`; a message can also go to a
     /// private group, `#name#daemon`.
     #[error("illegal group name {name:?}: {source}")]
     IllegalGroup {

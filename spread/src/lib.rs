@@ -32,7 +32,7 @@
 //! here embed.
 //!
 //! **Groups.** A group is there as long as it has members; its name is 1 to 31
-//! bytes from `$` to `~`. Anyone can multicast to a group, member or not; all its
+//! bytes of printable ASCII except space, `!`, `"` and `#`. Anyone can multicast to a group, member or not; all its
 //! members receive the message, the sender as well if it is a member.
 //!
 //! ```

@@ -11,7 +11,7 @@ use crate::convert::c_bytes;
 use crate::types::auth_function;
 use crate::wait::code;
 
-/// Has all later connects of the process authenticate with one method. Returns
+/// Sets the method by which later connects of the process authenticate. Returns
 /// 1, or 0 and changes nothing if the name is longer than 29 bytes or no text,
 /// or the function null.
 ///
@@ -43,7 +43,7 @@ pub unsafe extern "C" fn SP_set_auth_method(
 }
 
 /// As [`SP_set_auth_method`], for up to 3 methods, all of which a connect goes
-/// through in turn. Returns 1, or 0 and changes nothing.
+/// through, one after the other. Returns 1, or 0 and changes nothing.
 ///
 /// # Safety
 ///

@@ -93,7 +93,7 @@ pub unsafe extern "C" fn E_compare_time(t1: sp_time, t2: sp_time) -> c_int {
     Moment::from(t1).cmp(&t2.into()) as c_int
 }
 
-/// Has `func(code, data)` called once, `delta_time` from now; returns 0, or -1 if
+/// Queues a call of `func(code, data)`, `delta_time` from now; returns 0, or -1 if
 /// the function is null. If the same call is queued already, it moves.
 ///
 /// # Safety
@@ -152,7 +152,7 @@ pub unsafe extern "C-unwind" fn E_delay(t: sp_time) {
     wait(Wait::time(Moment::from(sp_time::default()).until(t.into())));
 }
 
-/// Has `func(fd, code, data)` called as often as `fd` is ready for `fd_type`, one
+/// Attaches `func(fd, code, data)`, which is called as often as `fd` is ready for `fd_type`, one
 /// of `READ_FD`, `WRITE_FD` and `EXCEPT_FD`. Returns 0, 1 if it takes the place
 /// of what was attached to it with the same priority, or -1 if an argument is
 /// out of range or there are [`MAX_FD_EVENTS`](crate::MAX_FD_EVENTS).
@@ -207,7 +207,7 @@ pub unsafe extern "C" fn E_detach_fd_priority(fd: c_int, fd_type: c_int, priorit
     }
 }
 
-/// Has only descriptors of this priority and above waited for; returns it, or -1
+/// Waits only for descriptors of this priority and above from now on; returns it, or -1
 /// if it is none.
 ///
 /// # Safety
@@ -222,7 +222,7 @@ pub unsafe extern "C" fn E_set_active_threshold(priority: c_int) -> c_int {
     priority
 }
 
-/// Has what is attached to `fd` waited for again; returns 0, or -1 if there is
+/// Waits again for what is attached to `fd`; returns 0, or -1 if there is
 /// nothing.
 ///
 /// # Safety
@@ -233,7 +233,7 @@ pub unsafe extern "C" fn E_activate_fd(fd: c_int, fd_type: c_int) -> c_int {
     found(Kind::new(fd_type).is_some_and(|kind| events().descriptors.set_active(fd, kind, true)))
 }
 
-/// Has what is attached to `fd` waited for no more, but keeps it; returns 0, or
+/// Stops waiting for what is attached to `fd`, but keeps it; returns 0, or
 /// -1 if there is nothing.
 ///
 /// # Safety

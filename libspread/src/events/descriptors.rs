@@ -163,7 +163,7 @@ impl Descriptors {
         found
     }
 
-    /// Has what is attached waited for, or not; `false` if there is nothing.
+    /// Sets whether what is attached is waited for; `false` if there is nothing.
     pub(crate) fn set_active(&mut self, fd: c_int, kind: Kind, active: bool) -> bool {
         let mut found = false;
         let watches = self.watches.iter_mut().flatten();

@@ -52,7 +52,7 @@ pub enum ClientError {
     /// The answer is not that of a Spread daemon.
     #[error("the answer is not that of a Spread daemon: {0}")]
     Protocol(&'static str),
-    /// The daemon gave a private group that is none.
+    /// The daemon gave an illegal private group.
     #[error("the daemon gave an illegal private group: {0}")]
     PrivateGroup(NameError),
 }
@@ -64,7 +64,7 @@ pub enum ClientStep {
     Receive(usize),
     /// Send these bytes in one piece.
     Send(Vec<u8>),
-    /// Do the exchange of the chosen methods in turn, then call
+    /// Do the exchange of the chosen methods, one after the other, then call
     /// [`Client::authenticated`].
     Authenticate,
     /// The session is there.
@@ -155,7 +155,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ClientError`]: the daemon rejected the client, or is none.
+    /// [`ClientError`]: the daemon rejected the client, or the peer is not a Spread daemon.
     pub fn handle(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
         let ClientStep::Receive(wanted) = self.step() else {
             return Err(ClientError::Protocol("bytes that were not asked for"));
@@ -235,6 +235,6 @@ fn first(bytes: &[u8]) -> Result<u8, ClientError> {
     };
     rejection(byte).map_err(|code| match code {
         Some(code) => ClientError::Rejected(code),
-        None => ClientError::Protocol("it rejects with a code that is none"),
+        None => ClientError::Protocol("it rejects with an unknown code"),
     })
 }
