@@ -108,9 +108,10 @@ impl Daemon {
 pub struct StopHandle(Arc<Control<EventLoop>>);
 
 impl StopHandle {
-    /// Ends the daemon gently: it does all that clients had sent before, takes nothing
-    /// new, and ends when its clients have read what is queued for them, or after the
-    /// given time. Returns at once.
+    /// Ends the daemon gently, within the given time. Returns at once.
+    ///
+    /// The daemon handles everything that clients had sent before, for at most a second,
+    /// reads nothing more, and ends when its clients have read what is queued for them.
     pub fn drain(&self, time: Duration) {
         self.0.post(move |this| this.drain(time));
     }

@@ -43,9 +43,9 @@ use crate::settings::Settings;
 ///
 /// # What is in flight
 ///
-/// Every call counts as made after whatever clients had sent before it, and what
-/// it brings is on its way to the clients when it returns. So a message reaches
-/// all daemons before the next partition, unless it waits on a link:
+/// Each call first handles everything that clients had sent before it, for at most
+/// a second, and its deliveries are on their way to the clients when it returns. So a
+/// message reaches all daemons before the next partition, unless it waits on a link:
 ///
 /// ```
 /// # use spread_daemon::Cluster;
@@ -287,7 +287,7 @@ impl Cluster {
         self.call(move |this| faults::disconnect(this, &client))
     }
 
-    /// Does something to the cluster, after whatever clients had sent before.
+    /// Calls `act` in the loop, after everything that clients had sent before.
     fn call(
         &self,
         act: impl FnOnce(&mut EventLoop) -> Result<(), ClusterError> + Send + 'static,

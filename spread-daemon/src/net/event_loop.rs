@@ -29,6 +29,9 @@ const ACCEPTS: usize = 64;
 /// sockets hold.
 const IN_FLIGHT: usize = 16 << 20;
 
+/// How long the loop may take to do what clients had sent before a call.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
 const WAKER: Token = Token(usize::MAX);
 
 /// The loop: the poller, and what it serves.
@@ -281,16 +284,26 @@ impl EventLoop {
         }
     }
 
-    /// Does whatever clients had sent before this call. No sender is paused meanwhile
-    /// and nothing is accepted.
+    /// Handles everything that clients had sent before this call, within a second. No
+    /// sender is paused meanwhile and nothing is accepted.
     pub(crate) fn catch_up(&mut self) {
+        self.catch_up_until(Instant::now() + CATCH_UP);
+    }
+
+    /// Handles everything that clients had sent before this call, until the given time
+    /// or until the loop is stopped.
+    ///
+    /// What a TCP client has sent may still be in its own host's buffer, whose length
+    /// nothing tells here. So each connection is read until it is empty or has given
+    /// as much as the buffers can hold.
+    fn catch_up_until(&mut self, until: Instant) {
         let connections = &mut self.server.sessions.connections;
         connections.iter_mut().for_each(|(_, connection)| connection.caught_up = 0);
         connections.flow.suspend();
         self.server.sessions.resume();
         self.catches_up = true;
         let mut events = Events::with_capacity(1024);
-        loop {
+        while !self.control.is_stopped() {
             match self.poll.poll(&mut events, Some(Duration::ZERO)) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
                 // The next poll of the loop returns it.
@@ -301,6 +314,10 @@ impl EventLoop {
                 break;
             }
             self.turn(&events);
+            if until <= Instant::now() {
+                tracing::warn!("clients had sent more than could be done in time");
+                break;
+            }
         }
         self.catches_up = false;
         let connections = &mut self.server.sessions.connections;
@@ -313,10 +330,11 @@ impl EventLoop {
     /// Takes nothing new, and ends when all that is queued has gone out, or after
     /// the given time.
     pub(crate) fn drain(&mut self, time: Duration) {
-        self.catch_up();
+        let now = Instant::now();
+        self.drain_until = now.checked_add(time);
+        self.catch_up_until(now + time.min(CATCH_UP));
         self.listeners.close(self.poll.registry());
         self.drains = true;
-        self.drain_until = Instant::now().checked_add(time);
     }
 
     fn is_drained(&self) -> bool {
