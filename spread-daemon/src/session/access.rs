@@ -160,7 +160,8 @@ fn judge_multicast(
     }
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
+/// Returns the text that a panic carries.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
