@@ -23,8 +23,10 @@ pub enum SlowReceivers {
     /// that never reads pauses them for good, and a client that sends to itself and
     /// does not read pauses itself.
     ///
-    /// A paused sender that ends is noticed within a second if it is on this host. TCP
-    /// does not tell the end of a client on another host before its data has been read.
+    /// A paused sender that ends is noticed within a second if its socket is in the
+    /// daemon's own network namespace. The end of a client on another host or in another
+    /// container is noticed once its data has been read, because in TCP it comes behind
+    /// the data.
     Backpressure,
 }
 
