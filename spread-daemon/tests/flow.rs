@@ -128,7 +128,7 @@ fn what_waits_for_all_clients_together_is_bounded() {
         })
         .collect();
     let mut most = 0;
-    // To each of them in turn, short ones and long ones.
+    // Short and long messages, interleaved among the receivers.
     for number in 0..2000 {
         let body = vec![0; if number % 2 == 0 { 1000 } else { 60_000 }];
         good.multicast(&format!("group{}", number % 5), &body);
@@ -208,7 +208,7 @@ fn busy_is_closed(busy: &mut Client) -> bool {
 /// Bytes of the body of a message of [`paused_sender`].
 const BODY: usize = 50_000;
 
-/// A client in `group` that does not read, a sender to it that is paused by
+/// Returns a client in `group` that does not read, a sender to it that is paused by
 /// backpressure, and how many whole messages it has sent.
 fn paused_sender(daemon: &Daemon) -> (Client, Client, usize) {
     let mut slow = Client::connect(daemon.socket_addr(), "slow");

@@ -92,7 +92,7 @@ impl World {
         self.cluster.disconnect(id, &mut self.out);
     }
 
-    /// What was delivered since, each with its receiver, in words.
+    /// Returns the deliveries since the last call, each with its receiver, in words.
     fn told(&mut self) -> Vec<String> {
         let told = std::mem::take(&mut self.out).into_iter().map(|(to, bytes)| {
             let frame = frame(&bytes);

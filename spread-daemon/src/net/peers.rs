@@ -13,7 +13,7 @@ use super::connection::ConnectionId;
 /// Both addresses of a connection: the daemon's and the client's.
 pub(crate) type Addresses = (SocketAddr, SocketAddr);
 
-/// The connections whose clients have closed them.
+/// Returns the connections whose clients have closed them.
 pub(crate) fn closed(connections: &[(ConnectionId, Addresses)]) -> Vec<ConnectionId> {
     let mut closed = Vec::new();
     for (file, form) in [("/proc/net/tcp", in_v4 as Form), ("/proc/net/tcp6", in_v6)] {
@@ -51,7 +51,8 @@ fn in_v6(address: SocketAddr) -> Option<String> {
     Some(format!("{words}:{:04X}", address.port()))
 }
 
-/// The connections whose client's socket is in the table and no longer established.
+/// Returns the connections whose client's socket is in the table and no longer
+/// established.
 fn find<'a>(
     table: &'a str,
     keys: &'a HashMap<(String, String), ConnectionId>,

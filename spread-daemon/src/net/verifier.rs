@@ -16,10 +16,10 @@ use crate::session::login::Login;
 /// Passwords that may wait to be checked.
 const WAITING: usize = 512;
 
-/// What a connection gave, to be checked.
+/// A connection and the login to be checked.
 type Claim = (ConnectionId, Login);
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) id: ConnectionId,
