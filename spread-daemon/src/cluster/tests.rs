@@ -247,7 +247,7 @@ fn a_sender_can_discard_its_own_copy() {
 }
 
 #[test]
-fn the_same_groups_lead_to_whoever_is_in_them_now() {
+fn the_same_groups_lead_to_their_present_members() {
     for self_discard in [false, true] {
         let mut world = World::of(&["d1"]);
         let quiet = |world: &mut World, number, name| world.session_with(number, D1, name, false);
