@@ -22,7 +22,7 @@ const BURST: usize = 200;
 struct Town {
     sender: Client,
     receivers: Vec<Client>,
-    /// Messages to each group in turn.
+    /// Messages to the groups, interleaved.
     burst: Vec<u8>,
     buffer: Vec<u8>,
     _daemon: Daemon,

@@ -146,7 +146,7 @@ fn read(streams: Vec<TcpStream>, expected: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// The memory that a process has, as the kernel tells it.
+/// Returns the memory that a process has, as the kernel tells it.
 fn resident(process: usize) -> io::Result<String> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);

@@ -1,4 +1,4 @@
-//! What can be chosen about a daemon.
+//! The builder of a daemon.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ impl Default for Builder {
 }
 
 impl Daemon {
-    /// Chooses how to start a daemon.
+    /// Returns a builder with the defaults.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -66,28 +66,28 @@ impl Builder {
     /// The longest time for [`Builder::busy_poll`]: 10 milliseconds.
     pub const MAX_BUSY_POLL: Duration = settings::MAX_BUSY_POLL;
 
-    /// The name of the daemon, the last part of its clients' private groups: 1 to
-    /// 19 bytes from `$` to `~`. Default: `localhost`.
+    /// Sets the name of the daemon, the last part of its clients' private groups: 1 to 19
+    /// characters of printable ASCII except space, `!`, `"` and `#`. Default: `localhost`.
     pub fn name(mut self, name: impl Into<String>) -> Builder {
         self.name = name.into();
         self
     }
 
-    /// The address to listen at. Default: 127.0.0.1, so that only clients on this
-    /// host connect. Unless there is [authentication](Builder::authentication), the daemon
-    /// warns of any other.
+    /// Sets the address to listen at. Default: 127.0.0.1, so that only clients on this host
+    /// connect. The daemon warns of an address that other hosts reach if there is no
+    /// [authentication](Builder::authentication).
     pub fn bind(mut self, address: impl Into<IpAddr>) -> Builder {
         self.bind = address.into();
         self
     }
 
-    /// One more address to listen at, with the same port.
+    /// Adds an address to listen at, with the same port.
     pub fn bind_also(mut self, address: impl Into<IpAddr>) -> Builder {
         self.bind_also.push(address.into());
         self
     }
 
-    /// The TCP port to listen at. Default: 0, which is a free one.
+    /// Sets the TCP port to listen at. Default: 0, which is a free port.
     pub fn port(mut self, port: u16) -> Builder {
         self.port = port;
         self
@@ -101,22 +101,22 @@ impl Builder {
         self
     }
 
-    /// Whether to answer `spreadd status` at `PORT.status` beside the unix
-    /// socket; only this user may ask. Default: no.
+    /// Sets whether to answer `spreadd status` at `PORT.status` beside the unix socket;
+    /// only this user may ask. Default: no.
     pub fn status_socket(mut self, wanted: bool) -> Builder {
         self.status_socket = wanted;
         self
     }
 
-    /// Answers `GET /metrics` at an address, for Prometheus; port 0 is a free one.
-    /// Whoever reaches it may ask. Default: no.
+    /// Answers `GET /metrics` at an address, for Prometheus; port 0 is a free port.
+    /// There is no access control beside the address. Default: no.
     pub fn metrics(mut self, address: impl Into<SocketAddr>) -> Builder {
         self.metrics = Some(address.into());
         self
     }
 
-    /// Whether to remove a socket file that is in the way when nobody listens at
-    /// it. Default: no, it is a [`StartError::StaleSocket`].
+    /// Sets whether to remove a socket file that is in the way when nobody listens at it.
+    /// Default: no, it is a [`StartError::StaleSocket`].
     pub fn remove_stale_socket(mut self, remove: bool) -> Builder {
         self.remove_stale_socket = remove;
         self
@@ -130,10 +130,9 @@ impl Builder {
         self
     }
 
-    /// How many messages may wait for a client that does not read them, beyond
-    /// what its socket holds; with one more it is disconnected. This is
-    /// `MaxSessionMessages` in the `spread.conf` of Spread. Default: 1000, at
-    /// least 1.
+    /// Sets how many messages may wait for a client that does not read them, beyond what
+    /// its socket holds; with one more it is disconnected. This is `MaxSessionMessages` in
+    /// the `spread.conf` of Spread. Default: 1000, at least 1.
     pub fn max_session_messages(mut self, messages: usize) -> Builder {
         self.settings.session_messages = messages.max(1);
         self
@@ -145,10 +144,9 @@ impl Builder {
         self
     }
 
-    /// How many bytes of messages may wait for clients, beyond what their sockets
-    /// hold, of all clients together; a message that waits for several of them
-    /// counts once. With more, the clients that keep most memory in use are
-    /// disconnected. Default: 512 MiB.
+    /// Sets how many bytes of messages may wait for all clients together, beyond what
+    /// their sockets hold; a message that waits for several of them counts once. With
+    /// more, the clients that keep most memory in use are disconnected. Default: 512 MiB.
     ///
     /// This bounds the daemon's memory: beside it there are about half a MiB for
     /// each client that is in the middle of sending a long message, 500 bytes for
@@ -158,7 +156,7 @@ impl Builder {
         self
     }
 
-    /// How many groups one client may join; with one more its join comes back as a
+    /// Sets how many groups a client may join; with one more its join comes back as a
     /// rejected message. Default: 10,000.
     pub fn max_session_groups(mut self, groups: usize) -> Builder {
         self.settings.session_groups = groups;
@@ -172,30 +170,29 @@ impl Builder {
         self
     }
 
-    /// What clients must show to connect. Default: nothing.
+    /// Sets the authentication of clients. Default: any client may connect.
     pub fn authentication(mut self, authentication: Authentication) -> Builder {
         self.settings.authentication = authentication;
         self
     }
 
-    /// Decides what clients may do. Default: everything.
+    /// Sets the policy that decides what clients may do. Default: everything is allowed.
     pub fn access_policy(mut self, policy: impl AccessPolicy + 'static) -> Builder {
         self.settings.policy = Some(Policy::new(policy));
         self
     }
 
-    /// How long the daemon goes on looking for events, whenever something has come,
-    /// before it sleeps: at most [`Builder::MAX_BUSY_POLL`]. Default: zero, it sleeps at
-    /// once.
+    /// Sets how long the daemon polls for further events after each event before it
+    /// sleeps: at most [`Builder::MAX_BUSY_POLL`]. Default: zero, it sleeps at once.
     ///
     /// A message that comes meanwhile need not wait until the daemon's thread has been
     /// woken, which is much of the latency of a lone message between idle cores; compare
     /// `net.core.busy_poll` of Linux. A time that covers the answer of a client on this
     /// host, some 50 microseconds, is enough.
     ///
-    /// The price is up to a core while messages come, and nothing while none do. It pays
-    /// if that core is idle otherwise: though the daemon lets others go first between two
-    /// looks, clients that need all cores become slower, above all with long messages.
+    /// Busy polling takes up to a core while messages come; an idle daemon takes no CPU
+    /// time. It pays if that core is idle otherwise: though the daemon yields between two
+    /// polls, clients that need all cores become slower, above all with long messages.
     pub fn busy_poll(mut self, time: Duration) -> Builder {
         self.settings.busy_poll = time;
         self
@@ -229,7 +226,7 @@ impl Builder {
         if let Some(path) = &unix_path {
             listeners.push(Listener::unix(path, door, self.remove_stale_socket)?);
             if self.status_socket {
-                // Whoever has the port has this name, too; a file there is stale.
+                // The daemon has the port, so a file with its name is stale.
                 let path = path.with_extension("status");
                 listeners.push(Listener::unix(&path, Door::Inspection(Inspection::Status), true)?);
             }

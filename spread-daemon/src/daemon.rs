@@ -38,8 +38,8 @@ impl Daemon {
         Daemon { socket_addr, unix_path, metrics_addr, running }
     }
 
-    /// The daemon's TCP address as clients name it: `PORT@HOST`. If it listens at
-    /// all addresses of the host, the loopback address stands for them.
+    /// Returns the daemon's TCP address as clients name it: `PORT@HOST`. If it listens
+    /// at all addresses of the host, the loopback address stands for them.
     pub fn address(&self) -> String {
         let host = match self.socket_addr.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -49,23 +49,23 @@ impl Daemon {
         format!("{}@{host}", self.socket_addr.port())
     }
 
-    /// The daemon's unix socket as clients name it: `PORT`; `None` if it has
-    /// none. They find it only in `/tmp`.
+    /// Returns the daemon's unix socket as clients name it: `PORT`; `None` if there is
+    /// no unix socket. They find it only in `/tmp`.
     pub fn unix_address(&self) -> Option<String> {
         self.unix_path.as_ref().map(|_| self.socket_addr.port().to_string())
     }
 
-    /// The TCP address that the daemon listens at, with the actual port.
+    /// Returns the TCP address that the daemon listens at, with the actual port.
     pub fn socket_addr(&self) -> SocketAddr {
         self.socket_addr
     }
 
-    /// The file of the daemon's unix socket, if it has one.
+    /// Returns the file of the daemon's unix socket, if it has one.
     pub fn unix_path(&self) -> Option<&Path> {
         self.unix_path.as_deref()
     }
 
-    /// The address of the metrics, if they were asked for.
+    /// Returns the address of the metrics, if they were asked for.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.metrics_addr
     }
@@ -91,7 +91,7 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// How it failed.
+    /// The error with which the daemon ended.
     pub fn wait(mut self) -> io::Result<()> {
         self.running.wait()
     }
@@ -108,9 +108,10 @@ impl Daemon {
 pub struct StopHandle(Arc<Control<EventLoop>>);
 
 impl StopHandle {
-    /// Ends the daemon gently: it does all that clients had sent before, takes nothing
-    /// new, and ends when its clients have read what is queued for them, or after the
-    /// given time. Returns at once.
+    /// Ends the daemon gently, within the given time. Returns at once.
+    ///
+    /// The daemon handles everything that clients had sent before, for at most a second,
+    /// reads nothing more, and ends when its clients have read what is queued for them.
     pub fn drain(&self, time: Duration) {
         self.0.post(move |this| this.drain(time));
     }

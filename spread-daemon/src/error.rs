@@ -1,4 +1,4 @@
-//! Why a daemon does not start.
+//! The errors of starting a daemon and of a cluster.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,26 +13,29 @@ use crate::settings::MAX_BUSY_POLL;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The name of the daemon is not one.
-    #[error("{name:?} cannot be the name of a daemon, which has 1 to 19 bytes from '$' to '~'")]
+    /// The daemon cannot have this name.
+    #[error(
+        "{name:?} cannot be the name of a daemon, which has 1 to 19 characters of \
+         printable ASCII except space, `!`, `\"` and `#`"
+    )]
     IllegalName {
         /// The name.
         name: String,
-        /// What is wrong with it.
+        /// The cause.
         source: NameError,
     },
     /// A cluster has 1 to 128 daemons, each with a name of its own.
     #[error("a cluster of {count} daemons with {names} names: it needs 1 to 128 different ones")]
     Daemons {
-        /// How many there should be.
+        /// The number of names given.
         count: usize,
-        /// How many different names they have.
+        /// The number of different names.
         names: usize,
     },
     /// The daemon was to poll for too long before it sleeps.
     #[error("cannot busy-poll for {time:?}, but for {:?} at most", MAX_BUSY_POLL)]
     BusyPoll {
-        /// How long.
+        /// The time.
         time: Duration,
     },
     /// Another program listens at the TCP address, maybe another daemon.
@@ -61,9 +64,9 @@ pub enum StartError {
     /// The operating system refused something else.
     #[error("cannot {what}")]
     Io {
-        /// What was being done, as in "listen at 192.0.2.1:4803".
+        /// The action that failed, as in "listen at 192.0.2.1:4803".
         what: String,
-        /// How it failed.
+        /// The cause.
         source: io::Error,
     },
 }
@@ -113,7 +116,7 @@ pub enum ClusterError {
     Io {
         /// The daemon.
         name: String,
-        /// How it failed.
+        /// The cause.
         source: io::Error,
     },
     /// The call comes from the cluster's own thread, for example from a subscriber of

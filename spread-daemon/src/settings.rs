@@ -1,4 +1,4 @@
-//! What a daemon grants its clients, and how it serves them.
+//! The settings of a daemon.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::session::flow_control::SlowReceivers;
 /// The longest time for busy polling.
 pub(crate) const MAX_BUSY_POLL: Duration = Duration::from_millis(10);
 
-/// What a daemon grants its clients, and how it serves them.
+/// The settings of a daemon: limits, policies and times.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// Sessions, those included that are in their handshake.
@@ -23,9 +23,9 @@ pub(crate) struct Settings {
     pub(crate) slow_receivers: SlowReceivers,
     /// How long a handshake may take.
     pub(crate) handshake: Duration,
-    /// What clients must show.
+    /// The authentication of clients.
     pub(crate) authentication: Authentication,
-    /// What they may do; `None` allows everything.
+    /// The access policy; `None` allows everything.
     pub(crate) policy: Option<Policy>,
     /// How long the loop polls before it sleeps.
     pub(crate) busy_poll: Duration,

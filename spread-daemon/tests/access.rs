@@ -18,7 +18,7 @@ fn named(name: &str) -> Connect {
     Connect::new(Some(name.parse().unwrap()))
 }
 
-/// A user's name and password as they go over the wire.
+/// Returns a user's name and password as they go over the wire.
 fn secret(user: &str, password: &str) -> Vec<u8> {
     let mut bytes = user.as_bytes().to_vec();
     bytes.resize(32, 0);
@@ -186,7 +186,7 @@ fn a_client_that_has_not_authenticated_reserves_no_name() {
     ann.join("group");
 }
 
-/// Panics for whatever concerns `bad`, and asks its daemon how it is.
+/// Panics at requests that concern `bad`, and asks its daemon for the status.
 #[derive(Debug)]
 struct Fragile(Arc<OnceLock<Daemon>>);
 
@@ -225,7 +225,7 @@ fn a_policy_that_panics_refuses_the_request() {
     assert_eq!(own.get().unwrap().status().unwrap().totals.refused, 2);
 }
 
-/// Lets bob do nothing with what is forbidden.
+/// Refuses bob everything that is forbidden.
 #[derive(Debug)]
 struct Strict;
 

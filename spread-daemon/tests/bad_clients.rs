@@ -1,4 +1,4 @@
-//! Whatever a client does, the others do not notice.
+//! Bad clients do not disturb the others.
 
 mod support;
 
@@ -44,7 +44,7 @@ impl Town {
         Client::bare(self.daemon.socket_addr())
     }
 
-    /// A client that joins the group, to be bad in it.
+    /// Returns a client that joins the group, to be bad in it.
     fn neighbour(&mut self) -> Client {
         let mut neighbour = Client::connect(self.daemon.socket_addr(), "neighbour");
         neighbour.join("town");

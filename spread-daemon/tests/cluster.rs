@@ -22,7 +22,7 @@ fn connect(cluster: &Cluster, daemon: &str, name: &str) -> Client {
     Client::connect(cluster.socket_addr(daemon).unwrap(), name)
 }
 
-/// A member of `team` at each of the three daemons, which have seen each other.
+/// Returns a member of `team` at each of the three daemons, which have seen each other.
 fn team(cluster: &Cluster) -> [Client; 3] {
     let mut team: Vec<Client> = Vec::new();
     for (daemon, name) in [("d1", "ann"), ("d2", "bob"), ("d3", "cat")] {
@@ -34,7 +34,7 @@ fn team(cluster: &Cluster) -> [Client; 3] {
     team.try_into().unwrap_or_else(|_| panic!("three clients"))
 }
 
-/// The next thing that a client is told, in words; views without their group.
+/// Returns the next thing that a client is told, in words; views without their group.
 fn told(client: &mut Client) -> String {
     let frame = client.receive().expect("the daemon has closed");
     let names = |names: Vec<Name>| {
@@ -167,7 +167,7 @@ fn a_group_on_one_side_does_not_hear_of_a_partition() {
     assert_eq!(told(&mut cat), "signal");
 }
 
-/// The id of the next view, which must be one.
+/// Returns the id of the next view, which must be one.
 fn view_id(client: &mut Client) -> GroupId {
     let frame = client.receive().expect("the daemon has closed");
     match Delivery::parse(&frame).unwrap() {

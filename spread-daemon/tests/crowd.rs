@@ -7,14 +7,14 @@ use spread_wire::handshake::Connect;
 use spread_wire::{Cause, Delivery, Name, Request};
 use support::client::Client;
 
-/// A client without membership messages.
+/// Returns a client without membership messages.
 fn quiet(daemon: &Daemon, name: &str) -> Client {
     let mut connect = Connect::new(Some(name.parse().unwrap()));
     connect.membership = false;
     Client::try_connect(daemon.socket_addr(), connect).unwrap()
 }
 
-/// How many sessions this process has file descriptors for, both ends of each.
+/// Returns how many sessions this process has file descriptors for, both ends of each.
 fn sessions(wanted: usize) -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits.lines().find(|line| line.starts_with("Max open files"));

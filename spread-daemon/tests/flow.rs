@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use spread_daemon::{Daemon, SlowReceivers};
+use spread_daemon::{Access, AccessPolicy, ClientInfo, Daemon, Sending, SlowReceivers};
 use spread_wire::handshake::Connect;
 use spread_wire::{Cause, Delivery, Name, Request, Service};
 use support::client::Client;
@@ -85,7 +88,7 @@ fn with_backpressure_a_sender_waits_and_nobody_is_cut_off() {
     slow.join("group");
     let mut other = Client::connect(daemon.socket_addr(), "other");
     let mut sender = Client::connect(daemon.socket_addr(), "sender");
-    let (progress, sent) = std::sync::mpsc::channel();
+    let (progress, sent) = channel();
     let sending = thread::spawn(move || {
         let mut body = vec![0; 50_000];
         for number in 0..MESSAGES {
@@ -125,7 +128,7 @@ fn what_waits_for_all_clients_together_is_bounded() {
         })
         .collect();
     let mut most = 0;
-    // To each of them in turn, short ones and long ones.
+    // Short and long messages, interleaved among the receivers.
     for number in 0..2000 {
         let body = vec![0; if number % 2 == 0 { 1000 } else { 60_000 }];
         good.multicast(&format!("group{}", number % 5), &body);
@@ -205,7 +208,7 @@ fn busy_is_closed(busy: &mut Client) -> bool {
 /// Bytes of the body of a message of [`paused_sender`].
 const BODY: usize = 50_000;
 
-/// A client in `group` that does not read, a sender to it that is paused by
+/// Returns a client in `group` that does not read, a sender to it that is paused by
 /// backpressure, and how many whole messages it has sent.
 fn paused_sender(daemon: &Daemon) -> (Client, Client, usize) {
     let mut slow = Client::connect(daemon.socket_addr(), "slow");
@@ -236,11 +239,12 @@ fn a_paused_sender_that_is_killed_leaves_though_its_receiver_does_not_read() {
     watcher.join("watched");
     let (slow, sender, _) = paused_sender(&daemon);
     assert_eq!(watcher.receive_view(), ("watched".to_owned(), Cause::Join));
-    // The receiver reads nothing before, and only a busy machine takes a second.
     let start = Instant::now();
     drop(sender);
     assert_eq!(watcher.receive_view(), ("watched".to_owned(), Cause::Disconnect));
-    println!("gone after {:?}", start.elapsed());
+    // The receiver reads nothing before, and only a busy machine takes a second.
+    let gone_after = start.elapsed();
+    assert!(gone_after < Duration::from_secs(5), "the sender was gone after {gone_after:?}");
     Client::connect(daemon.socket_addr(), "sender").join("watched");
     drop(slow);
 }
@@ -259,4 +263,70 @@ fn draining_comes_after_all_that_a_paused_sender_had_sent() {
     }
     slow.wait_for_close();
     daemon.wait().unwrap();
+}
+
+/// An access policy that makes the daemon slow.
+#[derive(Debug)]
+struct Slow;
+
+impl AccessPolicy for Slow {
+    fn multicast(&self, _: &ClientInfo, _: &Sending<'_>) -> Access {
+        thread::sleep(Duration::from_millis(2));
+        Access::Allowed
+    }
+}
+
+#[test]
+fn draining_ends_though_a_client_sends_faster_than_the_daemon_handles() {
+    let daemon = Daemon::builder().access_policy(Slow).start().unwrap();
+    let mut busy = Client::connect(daemon.socket_addr(), "busy");
+    let flood = thread::spawn(move || while !busy_is_closed(&mut busy) {});
+    while daemon.status().unwrap().totals.received == 0 {
+        thread::yield_now();
+    }
+    let start = Instant::now();
+    daemon.stop_handle().drain(Duration::from_secs(20));
+    daemon.wait().unwrap();
+    // A second, and the turn of the loop in which it is over.
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
+    flood.join().unwrap();
+}
+
+/// An access policy that counts messages and is stuck at the first of them.
+#[derive(Debug)]
+struct Stuck {
+    entered: Sender<()>,
+    go_on: Mutex<Receiver<()>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl AccessPolicy for Stuck {
+    fn multicast(&self, _: &ClientInfo, _: &Sending<'_>) -> Access {
+        if self.asked.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.entered.send(()).unwrap();
+            self.go_on.lock().unwrap().recv().unwrap();
+        }
+        Access::Allowed
+    }
+}
+
+#[test]
+fn stopping_ends_a_drain_before_all_that_clients_had_sent_is_read() {
+    let (entered, is_stuck) = channel();
+    let (go_on, may_go_on) = channel();
+    let asked = Arc::<AtomicUsize>::default();
+    let policy = Stuck { entered, go_on: Mutex::new(may_go_on), asked: Arc::clone(&asked) };
+    let daemon = Daemon::builder().access_policy(policy).start().unwrap();
+    let mut busy = Client::connect(daemon.socket_addr(), "busy");
+    // A hundred messages, of which the daemon reads 64 KiB at once.
+    assert!(!busy_is_closed(&mut busy));
+    is_stuck.recv().unwrap();
+    let stop = daemon.stop_handle();
+    stop.drain(Duration::from_secs(20));
+    stop.stop();
+    go_on.send(()).unwrap();
+    daemon.wait().unwrap();
+    let asked = asked.load(Ordering::SeqCst);
+    assert!(asked <= 65, "{asked} messages were handled");
 }

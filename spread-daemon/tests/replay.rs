@@ -59,8 +59,8 @@ fn a_long_message_comes_as_it_was_sent() {
     replay("large65536", &[]);
 }
 
-/// Has the recorded clients do what they did, in the given order of their
-/// places in the transcript, and then the rest of each; compares what they get.
+/// Replays the recorded clients, in the given order of their places in the transcript,
+/// and then the rest of each; compares what they get.
 fn replay(transcript: &str, order: &[usize]) {
     let daemon = Daemon::builder().start().unwrap();
     let recorded: Vec<Recorded> =
@@ -194,7 +194,7 @@ fn decode(bytes: &[u8], limits: Limits) -> Vec<Frame> {
     frames
 }
 
-/// The bytes of frames, without what tells the configuration in the ids of
+/// Returns the bytes of frames, without what tells the configuration in the ids of
 /// views: the first eight bytes of a body.
 fn comparable(frames: Vec<Frame>) -> Vec<Vec<u8>> {
     let without_id = |frame: Frame| {

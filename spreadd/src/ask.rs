@@ -1,4 +1,4 @@
-//! What is asked of a daemon that runs, and what is done without one.
+//! The commands beside running a daemon: questions to one that runs, and passwords.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;

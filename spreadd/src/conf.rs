@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-/// What the file says.
+/// The contents of the file.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Conf {
     pub(crate) daemons: Vec<ConfDaemon>,
@@ -13,7 +13,7 @@ pub(crate) struct Conf {
     pub(crate) event_priority: Option<String>,
     pub(crate) allowed_methods: Option<Vec<String>>,
     pub(crate) required_methods: Vec<String>,
-    /// What is not understood, or not done.
+    /// Remarks on directives that are not understood or have no effect.
     pub(crate) warnings: Vec<Remark>,
 }
 
@@ -122,7 +122,7 @@ impl Conf {
         Ok(())
     }
 
-    /// What follows `Spread_Segment`.
+    /// Reads a segment, behind `Spread_Segment`.
     fn segment(&mut self, line: usize, reader: &mut Reader) -> Result<(), Remark> {
         let port = match reader.next() {
             Some((line, Token::Word(address))) => segment_port(line, &address)?,
@@ -172,8 +172,8 @@ impl Conf {
     }
 }
 
-/// The addresses for clients in the braces behind a daemon: those after `C`, and
-/// those without a letter.
+/// Returns the addresses for clients in the braces behind a daemon: those after `C`,
+/// and those without a letter.
 fn interfaces(line: usize, reader: &mut Reader) -> Result<Vec<IpAddr>, Remark> {
     let mut addresses = Vec::new();
     let mut is_for_clients = true;
@@ -194,7 +194,7 @@ fn interfaces(line: usize, reader: &mut Reader) -> Result<Vec<IpAddr>, Remark> {
     }
 }
 
-/// The port in `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`.
+/// Returns the port in `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`.
 fn segment_port(line: usize, text: &str) -> Result<u16, Remark> {
     if ip(text).is_some() {
         return Ok(DEFAULT_PORT);
@@ -244,8 +244,7 @@ fn remark(line: usize, text: impl Into<String>) -> Remark {
     Remark { line, text: text.into() }
 }
 
-/// What is wrong with the next token, or with that there is none; `line` is where
-/// it began.
+/// Returns the remark on a token that is wrong or missing; `line` is where it began.
 fn unexpected(token: Option<(usize, Token)>, line: usize) -> Remark {
     match token {
         Some((line, token)) => token.unexpected(line),
@@ -276,7 +275,7 @@ impl Reader {
         }
     }
 
-    /// What stands behind a directive: nothing, a word, or words in braces.
+    /// Returns the value of a directive: nothing, a word, or words in braces.
     fn value(&mut self) -> Result<Vec<String>, Remark> {
         if !self.next_is(&Token::Equals) {
             return Ok(Vec::new());

@@ -1,15 +1,16 @@
 //! The log: lines go through a bounded queue to a thread that writes them, so that
-//! the daemon never waits for whoever reads them.
+//! the daemon never waits for the reader of the log.
 //!
 //! A line that does not fit into the queue or cannot be written is lost. The number
-//! of lost lines is written before the next line that can be.
+//! of lost lines is written before the next line that can be written, or at the end
+//! of the program, which waits up to a second for the queue to be written.
 
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -24,21 +25,29 @@ use crate::plan::Outcome;
 /// Lines that may wait to be written.
 const WAITING: usize = 1024;
 
-/// How long the end of the program may wait for the last lines.
+/// Limit of the wait for the last lines at the end of the program.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// What the thread gets.
+/// An entry of the queue.
 enum Entry {
     Line(Vec<u8>),
-    /// Everything before was written or lost.
+    /// Asks for a sign when everything before has been written or lost.
     End(SyncSender<()>),
 }
 
-/// The way to the thread. Writing never waits and never fails.
+/// A handle to the thread. Writing never waits and never fails.
 #[derive(Clone)]
 pub(crate) struct Log {
-    entries: SyncSender<Entry>,
-    lost: Arc<AtomicU64>,
+    entries: Sender<Entry>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    /// Lines in the queue, the one included that is being written.
+    waiting: AtomicUsize,
+    /// Lines lost and not reported yet.
+    lost: AtomicU64,
 }
 
 /// Logs to a file or to stderr from now on; `level` counts unless RUST_LOG says
@@ -64,19 +73,20 @@ pub(crate) fn start(format: LogFormat, file: Option<&Path>, level: &str) -> Outc
 
 impl Log {
     fn start(format: LogFormat, out: impl Write + Send + 'static) -> io::Result<Log> {
-        let (entries, waiting) = sync_channel(WAITING);
-        let lost = Arc::new(AtomicU64::new(0));
-        let log = Log { entries, lost: Arc::clone(&lost) };
-        let write = move || write_entries(&waiting, out, &lost, format);
+        let (entries, queue) = channel();
+        let counts = Arc::<Counts>::default();
+        let log = Log { entries, counts: Arc::clone(&counts) };
+        let write = move || write_entries(&queue, out, &counts, format);
         thread::Builder::new().name("spreadd-log".to_owned()).spawn(write)?;
         Ok(log)
     }
 
-    /// Waits for a moment until all lines have been written or lost.
+    /// Waits until all lines so far have been written, and the number of the lost ones;
+    /// gives up after [`LAST_LINES`].
     pub(crate) fn finish(&self) {
         let (done, end) = sync_channel(1);
-        if self.entries.try_send(Entry::End(done)).is_ok() {
-            // After the time the lines are given up.
+        if self.entries.send(Entry::End(done)).is_ok() {
+            // A writer that is stuck does not keep the program from its end.
             let _ = end.recv_timeout(LAST_LINES);
         }
     }
@@ -84,8 +94,11 @@ impl Log {
 
 impl Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.entries.try_send(Entry::Line(line.to_vec())).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+        let Counts { waiting, lost } = &*self.counts;
+        let has_room = waiting.fetch_add(1, Ordering::Relaxed) < WAITING;
+        if !has_room || self.entries.send(Entry::Line(line.to_vec())).is_err() {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+            lost.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
     }
@@ -106,34 +119,35 @@ impl<'a> MakeWriter<'a> for Log {
 fn write_entries(
     entries: &Receiver<Entry>,
     mut out: impl Write,
-    lost: &AtomicU64,
+    counts: &Counts,
     format: LogFormat,
 ) {
+    let Counts { waiting, lost } = counts;
     for entry in entries {
+        let so_far = lost.load(Ordering::Relaxed);
+        let is_told = so_far == 0 || out.write_all(report(format, so_far).as_bytes()).is_ok();
+        if is_told {
+            lost.fetch_sub(so_far, Ordering::Relaxed);
+        }
         match entry {
             Entry::Line(line) => {
-                let so_far = lost.load(Ordering::Relaxed);
-                let is_told =
-                    so_far == 0 || out.write_all(report(format, so_far).as_bytes()).is_ok();
-                if is_told {
-                    lost.fetch_sub(so_far, Ordering::Relaxed);
-                }
                 if !is_told || out.write_all(&line).is_err() {
                     lost.fetch_add(1, Ordering::Relaxed);
                 }
+                waiting.fetch_sub(1, Ordering::Relaxed);
             }
             Entry::End(done) => {
-                // Who asked may have given up.
+                // The program may have stopped waiting.
                 let _ = done.try_send(());
             }
         }
     }
 }
 
-/// The line that tells how many lines are missing before it.
+/// Returns the line that reports how many lines were lost.
 fn report(format: LogFormat, lost: u64) -> String {
     let mut time = String::new();
-    // Without its time the line still tells what it must.
+    // Without its time the line still reports the number.
     let _ = SystemTime.format_time(&mut Writer::new(&mut time));
     match format {
         LogFormat::Text => format!("{time}  WARN spreadd::log: {lost} log lines were lost\n"),
@@ -188,5 +202,45 @@ mod tests {
         assert_eq!((lines.len(), lines[0], &lines[2..]), (4, "one", &["four", "five"][..]));
         let told: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
         assert_eq!((&told["level"], &told["fields"]["lost"]), (&"WARN".into(), &2.into()));
+    }
+
+    #[test]
+    fn lines_lost_last_are_reported_at_the_end() {
+        let out = Out::default();
+        let mut log = Log::start(LogFormat::Text, out.clone()).unwrap();
+        out.0.lock().unwrap().0 = true;
+        log.write_all(b"lost\n").unwrap();
+        log.finish();
+        assert_eq!(out.0.lock().unwrap().1, b"");
+        out.0.lock().unwrap().0 = false;
+        log.finish();
+        let said = String::from_utf8(out.0.lock().unwrap().1.clone()).unwrap();
+        assert!(said.ends_with(" 1 log lines were lost\n"), "{said}");
+    }
+
+    #[test]
+    fn the_end_waits_for_a_full_queue() {
+        let out = Out::default();
+        let mut log = Log::start(LogFormat::Text, out.clone()).unwrap();
+        // The writer is stuck for a while.
+        let stuck = out.0.lock().unwrap();
+        for number in 0..WAITING + 3 {
+            log.write_all(format!("{number}\n").as_bytes()).unwrap();
+        }
+        let end = log.clone();
+        let (done, ended) = sync_channel(1);
+        let finishing = thread::spawn(move || {
+            end.finish();
+            done.send(()).unwrap();
+        });
+        let is_early = ended.recv_timeout(Duration::from_millis(50)).is_ok();
+        drop(stuck);
+        finishing.join().unwrap();
+        let said = String::from_utf8(out.0.lock().unwrap().1.clone()).unwrap();
+        let (reports, written): (Vec<&str>, Vec<&str>) =
+            said.lines().partition(|line| line.ends_with(" 3 log lines were lost"));
+        let expected: Vec<String> = (0..WAITING).map(|number| number.to_string()).collect();
+        assert_eq!((is_early, reports.len(), written.len()), (false, 1, WAITING));
+        assert_eq!(written, expected);
     }
 }

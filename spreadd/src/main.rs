@@ -87,7 +87,7 @@ fn start(run: &Run) -> Outcome<Option<Started>> {
         }
     };
     let file = daemon.unix_path().unwrap_or("".as_ref()).display();
-    // Whoever started it need not listen.
+    // Stdout may be closed.
     let _ = writeln!(io::stdout(), "{name} is ready at {} and {file}", daemon.address());
     if let Some(address) = daemon.metrics_addr() {
         let _ = writeln!(io::stdout(), "metrics are at http://{address}/metrics");
@@ -111,7 +111,7 @@ fn wait(daemon: Daemon, mut signals: Signals) -> Outcome<()> {
     });
     let ended = daemon.wait();
     handle.close();
-    // It has nothing to tell.
+    // It returns nothing.
     let _ = listener.join();
     Ok(ended?)
 }
@@ -132,7 +132,7 @@ fn raise_descriptor_limit(sessions: usize) {
     }
 }
 
-/// Tells the user something on stderr, if anyone listens.
+/// Writes a line to stderr; ignores errors.
 fn say(text: &str) {
     let _ = writeln!(io::stderr(), "spreadd: {text}");
 }
@@ -141,7 +141,7 @@ fn print(text: String) -> Outcome<()> {
     Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
-/// An error with its causes, in one line.
+/// Returns an error with its causes, in one line.
 fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! Tells systemd how the daemon is, if it was started by it.
+//! Notifies systemd of the daemon's state, if systemd started it.
 
 use std::env;
 use std::ffi::OsStr;

@@ -1,4 +1,4 @@
-//! What to run: the options over the configuration over the defaults.
+//! The plan of a run: the options over the configuration over the defaults.
 
 use std::error::Error;
 use std::fs;
@@ -22,13 +22,13 @@ pub(crate) struct Plan {
     pub(crate) builder: Builder,
     /// The file to log to instead of stderr.
     pub(crate) log_file: Option<PathBuf>,
-    /// What to log unless RUST_LOG says otherwise.
+    /// The level of the log unless RUST_LOG sets another.
     pub(crate) log_level: &'static str,
-    /// What in the configuration has no effect.
+    /// Remarks on parts of the configuration that have no effect.
     pub(crate) warnings: Vec<String>,
 }
 
-/// Makes the plan.
+/// Derives the plan from the options and the configuration.
 pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
     let path = run.config.as_deref();
     let conf = match path {
@@ -87,7 +87,7 @@ pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
     })
 }
 
-/// The daemon of a configuration to be: the one that is named, or the only one,
+/// Returns the daemon of a configuration to be: the one that is named, or the only one,
 /// or the one that is called like this host.
 fn chosen<'a>(conf: &'a Conf, name: Option<&str>) -> Result<&'a ConfDaemon, String> {
     let names: Vec<&str> = conf.daemons.iter().map(|daemon| &*daemon.name).collect();
@@ -103,7 +103,7 @@ fn chosen<'a>(conf: &'a Conf, name: Option<&str>) -> Result<&'a ConfDaemon, Stri
     }
 }
 
-/// Where a daemon of a configuration listens for clients.
+/// Returns the addresses at which a daemon of a configuration listens for clients.
 fn addresses(daemon: &ConfDaemon) -> Outcome<Vec<IpAddr>> {
     match (&daemon.client_addresses[..], daemon.address) {
         ([_, ..], _) => Ok(daemon.client_addresses.clone()),
@@ -117,7 +117,7 @@ fn addresses(daemon: &ConfDaemon) -> Outcome<Vec<IpAddr>> {
     }
 }
 
-/// What clients must show: what the configuration says, and the files given.
+/// Returns the authentication by the configuration and the files given.
 fn authentication(run: &Run, conf: &Conf) -> Outcome<Authentication> {
     let beside = |name: &str| {
         let folder = run.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
@@ -159,7 +159,7 @@ fn authentication(run: &Run, conf: &Conf) -> Outcome<Authentication> {
     Ok(authentication)
 }
 
-/// The name of a log file, in which `%h` stands for the host.
+/// Returns the name of a log file, in which `%h` stands for the host.
 fn log_file(name: &str) -> PathBuf {
     name.replace("%h", &hostname()).replace("%H", &hostname()).into()
 }
@@ -168,7 +168,7 @@ fn hostname() -> String {
     gethostname::gethostname().to_string_lossy().into_owned()
 }
 
-/// What Spread's priorities of events are among the levels of the log.
+/// Returns the level of the log for one of Spread's priorities of events.
 fn log_level(priority: &str) -> &'static str {
     match priority {
         "pDEBUG" => "debug",

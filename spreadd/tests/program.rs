@@ -33,7 +33,7 @@ impl Folder {
         Folder(path)
     }
 
-    /// The program, with its socket file in this folder.
+    /// Returns the program, with its socket file in this folder.
     fn command(&self, port: u16) -> Command {
         let mut command = Command::new(PROGRAM);
         command.arg("--unix-dir").arg(&self.0).arg("--port").arg(port.to_string());
@@ -96,7 +96,7 @@ fn complaint(command: &mut Command) -> String {
     said
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
@@ -213,7 +213,7 @@ fn said(command: &mut Command) -> (String, Option<i32>) {
     (String::from_utf8(output.stdout).unwrap(), output.status.code())
 }
 
-/// The program to ask about the one that runs with its socket in a folder.
+/// Returns the program to ask about the one that runs with its socket in a folder.
 fn ask(folder: &Folder, port: u16, what: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(what).arg("--port").arg(port.to_string()).arg("--unix-dir").arg(&folder.0);
@@ -406,7 +406,7 @@ fn it_tells_the_service_manager_that_it_is_ready_and_that_it_stops() {
     assert_eq!(hear(), "STOPPING=1");
 }
 
-/// A file that /proc has for each thread of a process.
+/// Returns a file that /proc has for each thread of a process.
 #[cfg(target_os = "linux")]
 fn of_threads(process: u32, file: &str) -> Vec<String> {
     let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();

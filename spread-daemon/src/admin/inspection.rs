@@ -5,7 +5,7 @@ use super::status::Status;
 /// Bytes after which a question that has no end is answered all the same.
 const MAX_QUESTION: usize = 8 * 1024;
 
-/// Where a question comes in.
+/// The place at which a question comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Inspection {
     /// The status socket: a line with `table`, `json` or `health`.
@@ -14,7 +14,7 @@ pub(crate) enum Inspection {
     Metrics,
 }
 
-/// The answer to a question; `None` while it has not come whole.
+/// Returns the answer to a question; `None` while it has not come whole.
 pub(crate) fn answer(
     inspection: Inspection,
     question: &[u8],

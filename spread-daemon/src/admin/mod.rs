@@ -1,4 +1,4 @@
-//! What a daemon tells about itself: status, metrics and health.
+//! The daemon's reports about itself: status, metrics and health.
 
 pub(crate) mod inspection;
 pub(crate) mod rate;

@@ -1,9 +1,9 @@
-//! How fast a counter grows.
+//! The rate at which a counter grows.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How fast something grows, over the last seconds.
+/// The rate of a counter, over the last seconds.
 #[derive(Debug)]
 pub(crate) struct Rate {
     /// The count at some times, the oldest first.
@@ -28,7 +28,7 @@ impl Rate {
         }
     }
 
-    /// By how much it has grown in a second.
+    /// Returns the growth in a second.
     pub(crate) fn per_second(&self, now: Instant, count: u64) -> f64 {
         let Some((since, before)) = self.samples.front() else {
             return 0.0;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// What goes on inside a daemon. [`Display`](fmt::Display) gives a table for
+/// The status of a daemon. [`Display`](fmt::Display) gives a table for
 /// people.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -22,21 +22,21 @@ pub struct Status {
     /// Bytes of the messages that wait for clients; one that waits for several
     /// counts once.
     pub queued_bytes: usize,
-    /// What it has done since it started.
+    /// Counters since the daemon started.
     pub totals: Totals,
-    /// Messages of clients that came in a second, of late.
+    /// Messages from clients in a second, averaged over the last seconds.
     pub received_rate: f64,
-    /// Messages that went to clients in a second, of late.
+    /// Messages to clients in a second, averaged over the last seconds.
     pub delivered_rate: f64,
 }
 
-/// One session.
+/// A session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SessionStatus {
     /// Its private group.
     pub private_group: String,
-    /// Where its client is; empty for the unix socket.
+    /// The address of its client; empty for the unix socket.
     pub address: String,
     /// Groups that it has joined.
     pub groups: usize,
@@ -44,7 +44,7 @@ pub struct SessionStatus {
     pub queued: usize,
 }
 
-/// One group.
+/// A group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct GroupStatus {
@@ -54,7 +54,7 @@ pub struct GroupStatus {
     pub members: usize,
 }
 
-/// What a daemon has done since it started.
+/// Counters since a daemon started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Totals {
@@ -80,13 +80,13 @@ impl Status {
         self.sessions.iter().map(|session| session.queued).sum()
     }
 
-    /// Memberships: each member once for each of its groups.
+    /// Returns the number of memberships: each member counts once for each of its groups.
     pub fn members(&self) -> usize {
         self.groups.iter().map(|group| group.members).sum()
     }
 
-    /// The numbers that stand in all forms: name, meaning, value, and whether it
-    /// only grows.
+    /// Returns the numbers that stand in all forms: name, meaning, value, and whether
+    /// it only grows.
     fn numbers(&self) -> [(&'static str, &'static str, u64, bool); 13] {
         let t = &self.totals;
         [
@@ -124,7 +124,7 @@ impl Status {
         Value::Object(object).to_string()
     }
 
-    /// The text format of Prometheus.
+    /// Returns the status in the text format of Prometheus.
     pub fn to_prometheus(&self) -> String {
         let mut out = String::new();
         for (name, meaning, value, grows) in self.numbers() {

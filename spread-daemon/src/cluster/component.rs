@@ -52,14 +52,14 @@ impl<B: AsRef<[u8]>> Message<B> {
         Groups::from_fields(self.fields())
     }
 
-    /// The names of the groups as they stand in the message.
+    /// Returns the names of the groups as they stand in the message.
     pub(super) fn fields(&self) -> &[u8] {
         &self.bytes.as_ref()[HEADER_LEN..HEADER_LEN + self.num_groups * NAME_FIELD]
     }
 }
 
 impl Message<&[u8]> {
-    /// The message with its own bytes, to last.
+    /// Returns the message with its own bytes, to last.
     pub(super) fn to_owned(&self) -> Message<Bytes> {
         let &Message { service, self_discard, num_groups, bytes } = self;
         Message { service, self_discard, num_groups, bytes: Bytes::copy_from_slice(bytes) }
@@ -67,7 +67,7 @@ impl Message<&[u8]> {
 }
 
 impl What {
-    /// Whether it may be delivered only when every daemon has it.
+    /// Returns whether it may be delivered only when every daemon has it.
     fn is_safe(&self) -> bool {
         matches!(self, What::Multicast(message) if message.service == Service::Safe)
     }
@@ -86,7 +86,7 @@ pub(super) struct Component {
 #[derive(Debug)]
 struct Entry {
     event: Event,
-    /// Who has received it.
+    /// The daemons that have received it.
     received: DaemonSet,
 }
 
@@ -94,18 +94,18 @@ struct Entry {
 pub(super) type Held = HashSet<(DaemonId, DaemonId)>;
 
 impl Component {
-    /// A component that has delivered nothing yet.
+    /// Returns a component that has delivered nothing yet.
     pub(super) fn new(daemons: DaemonSet) -> Component {
         Component { daemons, log: VecDeque::new(), start: 0 }
     }
 
-    /// Whether an event need not go through the log, because all daemons have
+    /// Returns whether an event need not go through the log, because all daemons have
     /// delivered what was before it and get this one at once.
     pub(super) fn is_direct(&self, origin: DaemonId, held: &Held) -> bool {
         self.log.is_empty() && (held.is_empty() || self.reach(origin, held) == self.daemons)
     }
 
-    /// Who gets at once what this daemon sends.
+    /// Returns the daemons that get at once what this daemon sends.
     fn reach(&self, origin: DaemonId, held: &Held) -> DaemonSet {
         self.daemons.iter().filter(|&to| !held.contains(&(origin, to))).collect()
     }
@@ -125,7 +125,7 @@ impl Component {
         }
     }
 
-    /// What a daemon that has delivered `applied` events can deliver next.
+    /// Returns the next event for a daemon that has delivered `applied` events.
     pub(super) fn next(&self, daemon: DaemonId, applied: u64) -> Option<&Event> {
         let entry = self.at(applied)?;
         let deliverable = entry.received.contains(daemon)
@@ -133,7 +133,7 @@ impl Component {
         deliverable.then_some(&entry.event)
     }
 
-    /// Up to which place every daemon has received everything. A safe message
+    /// Returns the place up to which every daemon has received everything. A safe message
     /// beyond it could be cut off by something that is lost before it.
     fn stable(&self) -> u64 {
         let everywhere = |entry: &&Entry| entry.received == self.daemons;
@@ -147,21 +147,21 @@ impl Component {
         self.start += count;
     }
 
-    /// How many events there have been.
+    /// Returns how many events there have been.
     pub(super) fn end(&self) -> u64 {
         self.start + self.log.len() as u64
     }
 
-    /// What those who stay together deliver when the component ends. They tell
-    /// each other whatever one of them has received; then the events up to the
-    /// returned place come before the transitional signal, and those of
+    /// Returns the place of the transitional signal for the daemons that stay together
+    /// when the component ends. They exchange all events that any of them has received;
+    /// those up to the returned place come before the signal, and those of
     /// [`Component::after`] after it.
     ///
-    /// Before it comes all that is known to have been received as its service
-    /// demands: there is no gap before it, and no safe message that someone who
-    /// is gone may not have.
+    /// The events before the signal are known to have been received as their services
+    /// demand: there is no gap among them, and no safe message that a daemon that is gone
+    /// may not have.
     pub(super) fn before(&self, together: DaemonSet) -> u64 {
-        // Those who all stay have received everything once they have told each other.
+        // Daemons that all stay have received everything after the exchange.
         let stable = if together == self.daemons { self.end() } else { self.stable() };
         let lost = |entry: &Entry| entry.received.common(together).is_empty();
         let doubtful = |(place, entry): (u64, &Entry)| {
@@ -171,9 +171,9 @@ impl Component {
         places.position(doubtful).map_or(self.end(), |at| self.start + at as u64)
     }
 
-    /// What those who stay together deliver after the signal: once something
-    /// is lost to them, only what they sent themselves, because anything else
-    /// may be an answer to it.
+    /// Returns the events that the daemons that stay together deliver after the signal:
+    /// once an event is lost to them, only their own, because any other may be an answer
+    /// to it.
     pub(super) fn after(&self, from: u64, together: DaemonSet) -> Vec<Event> {
         let mut gap = false;
         let rest = self.log.iter().skip((from - self.start) as usize);
@@ -184,7 +184,7 @@ impl Component {
         kept.map(|entry| entry.event.clone()).collect()
     }
 
-    /// The events between two places.
+    /// Returns the events between two places.
     pub(super) fn between(&self, from: u64, to: u64) -> impl Iterator<Item = &Event> {
         (from..to).filter_map(|at| self.at(at)).map(|entry| &entry.event)
     }

@@ -41,7 +41,7 @@ impl DaemonSet {
         DaemonSet(self.0 | other.0)
     }
 
-    /// Those that are in both.
+    /// Returns the daemons that are in both sets.
     pub(crate) fn common(self, other: DaemonSet) -> DaemonSet {
         DaemonSet(self.0 & other.0)
     }
@@ -50,7 +50,7 @@ impl DaemonSet {
         DaemonSet(self.0 & !other.0)
     }
 
-    /// The first of them in the order of the configuration.
+    /// Returns the first daemon in the order of the configuration.
     pub(crate) fn first(self) -> Option<DaemonId> {
         self.iter().next()
     }

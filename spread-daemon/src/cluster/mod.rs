@@ -1,11 +1,11 @@
 //! Groups, their views and the one total order, without I/O and without a
 //! clock.
 //!
-//! Whatever clients ask comes in one call after another; that order is the
+//! The clients' requests come in one call after another; that order is the
 //! total order of their [component](component). Each daemon of a component has
 //! a [replica] of its groups and goes through the same events in that order.
-//! What is to be delivered goes out at once, through [`Deliver`], unless it
-//! waits on a link that is held. When daemons part or come together, the
+//! Deliveries go out at once, through [`Deliver`], unless they wait on a link
+//! that is held. When daemons part or come together, the
 //! components [end and begin](network).
 //!
 //! All receivers of a message share the bytes that its sender sent.
@@ -66,7 +66,7 @@ pub(crate) struct State {
     daemons: Vec<Node>,
     /// Which daemons could see each other if they were up.
     network: Vec<DaemonSet>,
-    /// Those that are up and see each other.
+    /// The components: daemons that are up and see each other.
     components: Vec<Component>,
     held: Held,
     /// When the last configuration began.
@@ -78,7 +78,7 @@ pub(crate) struct State {
     made_up: u16,
 }
 
-/// One daemon.
+/// A daemon.
 #[derive(Debug)]
 struct Node {
     name: String,
@@ -104,7 +104,7 @@ struct Session {
 }
 
 impl State {
-    /// A cluster of the named daemons, in the order of their configuration, all
+    /// Returns a cluster of the named daemons, in the order of their configuration, all
     /// of which see each other; `identity` tells its views from those of others.
     ///
     /// # Errors
@@ -185,7 +185,7 @@ impl State {
         Ok(private_group)
     }
 
-    /// Whether no session of a daemon has the name.
+    /// Returns whether no session of a daemon has the name.
     pub(crate) fn is_free(&self, daemon: DaemonId, name: PrivateName) -> bool {
         self.free_group(daemon, name).is_some()
     }
@@ -204,17 +204,17 @@ impl State {
         })
     }
 
-    /// The private group of a session.
+    /// Returns the private group of a session.
     pub(crate) fn private_group(&self, id: SessionId) -> Option<Name> {
         self.session(id).map(|session| session.private_group)
     }
 
-    /// The session of a private group.
+    /// Returns the session of a private group.
     pub(crate) fn session_of(&self, private_group: Name) -> Option<SessionId> {
         self.by_name.get(&private_group).copied()
     }
 
-    /// How many groups a session has joined.
+    /// Returns how many groups a session has joined.
     pub(crate) fn groups_of(&self, id: SessionId) -> usize {
         let joined = self.session(id).and_then(|session| {
             self.daemons[session.daemon.0].replica.joined.get(&session.private_group)
@@ -222,7 +222,7 @@ impl State {
         joined.map_or(0, BTreeSet::len)
     }
 
-    /// All groups by name, with the number of their members. Parts of a group in
+    /// Returns all groups by name, with the number of their members. Parts of a group in
     /// different components count together.
     pub(crate) fn groups(&self) -> BTreeMap<Name, usize> {
         let mut members: BTreeMap<Name, usize> = BTreeMap::new();
@@ -232,17 +232,17 @@ impl State {
         members
     }
 
-    /// The names of the daemons.
+    /// Returns the names of the daemons.
     pub(crate) fn names(&self) -> Vec<&str> {
         self.daemons.iter().map(|daemon| &*daemon.name).collect()
     }
 
-    /// The place of a daemon in the configuration.
+    /// Returns the place of a daemon in the configuration.
     pub(crate) fn daemon(&self, name: &str) -> Option<DaemonId> {
         self.daemons.iter().position(|daemon| daemon.name == name).map(DaemonId)
     }
 
-    /// Whether the header of a frame, of which more is to come, is one that a
+    /// Returns whether the header of a frame, of which more is to come, is one that a
     /// session may send.
     pub(crate) fn check(&self, from: SessionId, header: &Header) -> Result<(), End> {
         if self.private_group(from) != Some(header.name) {
@@ -254,7 +254,7 @@ impl State {
         Ok(Request::check(header)?)
     }
 
-    /// Does what a client asks.
+    /// Handles a request.
     ///
     /// # Errors
     ///
@@ -324,8 +324,8 @@ impl State {
         self.order(Event { origin, who, what: What::End }, out);
     }
 
-    /// Gives an event its place in the order of its component, and delivers
-    /// whatever can be.
+    /// Appends an event to the order of its component, and delivers all events that
+    /// can be delivered.
     fn order(&mut self, event: Event, out: &mut impl Deliver) {
         let place = self.daemons[event.origin.0].component;
         let component = &mut self.components[place];
@@ -353,7 +353,7 @@ impl State {
         self.components[place].trim(applied.unwrap_or_default());
     }
 
-    /// Has a daemon do what its place in the order brings.
+    /// Applies an event at a daemon.
     fn apply(&mut self, at: DaemonId, event: &Event, out: &mut impl Deliver) {
         if let What::Multicast(message) = &event.what {
             return self.multicast(at, event.who, message, out);
@@ -399,12 +399,12 @@ impl State {
     }
 }
 
-/// The name with nothing but zeros behind it, for the fields that go out in it.
+/// Returns the name with nothing but zeros behind it, for the fields that go out in it.
 fn tidy(name: Name) -> Name {
     Name::new(name.as_bytes()).unwrap_or(Name::EMPTY)
 }
 
-/// The bytes that the receivers of a message get: those that came, unless its
+/// Returns the bytes that the receivers of a message get: those that came, unless its
 /// header is not fit for them.
 ///
 /// A header of the other byte order is turned around, except for its hint, which

@@ -19,7 +19,7 @@ const GROUPS: [&str; 3] = ["a", "b", "c"];
 const SCHEDULES: u32 = 1500;
 const SEED: u64 = 4803;
 
-/// One thing that happens to the cluster.
+/// An event that happens to the cluster.
 #[derive(Clone, Debug)]
 enum Step {
     Join(usize, usize),
@@ -56,7 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a client was told, in its order.
+/// A delivery to a client.
 #[derive(Clone, Debug, PartialEq)]
 enum Told {
     Message { number: u32, groups: Vec<Name>, service: Service },
@@ -230,7 +230,7 @@ impl World {
         }
     }
 
-    /// Whether a client is in a group, as its own daemon knows it.
+    /// Returns whether a client is in a group, as its own daemon knows it.
     fn is_member(&self, client: usize, group: Name) -> bool {
         let Some(life) = self.now[client] else {
             return false;
@@ -239,7 +239,7 @@ impl World {
         joined.get(&self.lives[life].name).is_some_and(|groups| groups.contains(&group))
     }
 
-    /// Lets everything come to rest, with all daemons together.
+    /// Brings the cluster to rest, with all daemons together.
     fn rest(&mut self) {
         self.play(&Step::Merge);
         for from in 0..DAEMONS {
@@ -272,7 +272,7 @@ impl<'a> Stay<'a> {
     }
 }
 
-/// The views that cannot be told from later ones, because someone was in both.
+/// Returns the views that cannot be told from later ones, because someone was in both.
 fn ambiguous(lives: &[Life]) -> HashSet<Key<'_>> {
     let mut seen = HashSet::new();
     let stays = lives.iter().flat_map(Life::stays);

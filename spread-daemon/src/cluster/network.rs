@@ -12,7 +12,7 @@ use super::replica::{Configuration, Replica};
 use super::{DaemonId, DaemonSet, Deliver, SessionId, State};
 
 impl State {
-    /// Lets only the daemons of each part see each other. Parts that already do,
+    /// Parts the daemons: those of each part see only each other. Parts that already do,
     /// and are the same as before, do not notice. `now` is in seconds.
     pub(crate) fn partition(&mut self, parts: Vec<DaemonSet>, now: i32, out: &mut impl Deliver) {
         self.network = parts;
@@ -48,19 +48,19 @@ impl State {
         self.reconfigure(now, out);
     }
 
-    /// Whether a daemon has not crashed.
+    /// Returns whether a daemon has not crashed.
     pub(crate) fn is_up(&self, daemon: DaemonId) -> bool {
         self.daemons[daemon.0].up
     }
 
-    /// Lets what one daemon sends to another wait.
+    /// Holds the messages from one daemon to another.
     pub(crate) fn hold(&mut self, from: DaemonId, to: DaemonId) {
         if from != to {
             self.held.insert((from, to));
         }
     }
 
-    /// Hands over what waits, and lets no more wait.
+    /// Hands over the messages that are held, and holds no more.
     pub(crate) fn release(&mut self, from: DaemonId, to: DaemonId, out: &mut impl Deliver) {
         self.held.remove(&(from, to));
         for place in 0..self.components.len() {
@@ -69,7 +69,7 @@ impl State {
         }
     }
 
-    /// All daemons.
+    /// Returns all daemons.
     pub(crate) fn all(&self) -> DaemonSet {
         (0..self.daemons.len()).map(DaemonId).collect()
     }
@@ -102,8 +102,8 @@ impl State {
         }
     }
 
-    /// Has the daemons of a new component end the ones they come from; returns
-    /// who comes together from each.
+    /// Ends the former components of the daemons of a new one; returns the daemons that
+    /// come together from each.
     fn end(
         &mut self,
         ended: &mut [Component],
@@ -125,8 +125,8 @@ impl State {
         sides
     }
 
-    /// Has those who stay together deliver what is left of their former
-    /// component, with the signal in its place.
+    /// Delivers the rest of a former component at the daemons that stay together, with
+    /// the signal in its place.
     fn recover(
         &mut self,
         former: &Component,

@@ -10,7 +10,7 @@ use spread_wire::{ByteOrder, Cause, Delivery, GroupId, Groups, MembershipBody, N
 
 use super::{DaemonId, DaemonSet, Deliver, SessionId};
 
-/// What the views of one configuration of daemons have in common in their ids.
+/// The common part of the ids of the views of one configuration of daemons.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Configuration {
     /// See [`GroupId::proc_id`].
@@ -25,7 +25,7 @@ impl Configuration {
     }
 }
 
-/// What one daemon knows of the groups of its component.
+/// The groups of a component as one of its daemons knows them.
 #[derive(Debug, Default)]
 pub(super) struct Replica {
     pub(super) groups: HashMap<Name, Group>,
@@ -67,19 +67,19 @@ pub(super) struct Local {
 }
 
 impl Member {
-    /// What the order of the members of a group goes by.
+    /// Returns the key by which the members of a group are ordered.
     fn rank(&self) -> (DaemonId, Name) {
         (self.daemon, self.name)
     }
 }
 
 impl Group {
-    /// The sessions of this daemon that are members.
+    /// Returns the sessions of this daemon that are members.
     pub(super) fn sessions(&self) -> impl Iterator<Item = SessionId> {
         self.members.iter().filter_map(|member| member.local).map(|local| local.session)
     }
 
-    /// Those of them that want membership messages.
+    /// Returns those members' sessions that want membership messages.
     fn listeners(&self) -> impl Iterator<Item = SessionId> {
         listeners(&self.members)
     }
@@ -116,13 +116,13 @@ impl Group {
         encode(&Delivery::View { group, cause, members: Groups::from(&names[..]), body })
     }
 
-    /// Tells that the view ends.
+    /// Delivers the signal that the view ends.
     fn tell_end(&self, group: Name, out: &mut impl Deliver) {
         let signal = encode(&Delivery::Transitional { group, group_id: self.id });
         out.deliver(self.listeners(), &signal);
     }
 
-    /// Tells of a change by one member.
+    /// Delivers the view of a change by one member.
     fn tell_change(
         &self,
         group: Name,
@@ -148,8 +148,8 @@ impl Group {
         self.tell_end(group, out);
     }
 
-    /// Who is known to have come together: those who are still there; those of
-    /// each daemon that is not; one who has just joined.
+    /// Returns the vs_sets of a view after the signal: the members that are still there;
+    /// the members at each daemon that is gone; a member that has just joined.
     fn transitional_sets(&self, gone: DaemonSet, joiner: Option<Name>) -> Vec<Vec<Name>> {
         let others = || self.members.iter().filter(|member| Some(member.name) != joiner);
         let here = others().filter(|m| !gone.contains(m.daemon)).map(|m| m.name).collect();
@@ -163,7 +163,7 @@ impl Group {
 }
 
 impl Replica {
-    /// What a daemon knows that starts alone.
+    /// Returns the state of a daemon that starts alone.
     pub(super) fn new(configuration: Configuration) -> Replica {
         Replica { configuration, ..Replica::default() }
     }
@@ -307,7 +307,7 @@ impl Replica {
         }
     }
 
-    /// The group that comes of what the sides bring; whether it has changed is
+    /// Returns the group that comes of what the sides bring; whether it has changed is
     /// still in it.
     fn merged(&self, name: Name, configuration: Configuration, parts: &[&Group]) -> Group {
         let known = self.groups.get(&name).map_or(&[][..], |group| &group.members);
@@ -325,7 +325,8 @@ impl Replica {
     }
 }
 
-/// The sessions of this daemon among some members that want membership messages.
+/// Returns the sessions of this daemon among some members that want membership
+/// messages.
 fn listeners<'a>(members: impl IntoIterator<Item = &'a Member>) -> impl Iterator<Item = SessionId> {
     let local = members.into_iter().filter_map(|member| member.local);
     local.filter(|local| local.membership).map(|local| local.session)

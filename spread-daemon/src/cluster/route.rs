@@ -1,4 +1,4 @@
-//! Who receives a message.
+//! The receivers of a message.
 //!
 //! Most messages go where the one before them went. So the last receivers are
 //! remembered until anything changes that could make them others; then to find
@@ -31,7 +31,7 @@ impl Route {
         self.at = None;
     }
 
-    /// The sessions of one daemon that receive a message.
+    /// Finds the sessions of one daemon that receive a message.
     pub(super) fn find<'a>(
         &'a mut self,
         at: DaemonId,

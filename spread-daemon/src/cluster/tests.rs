@@ -92,7 +92,7 @@ impl World {
         self.cluster.disconnect(id, &mut self.out);
     }
 
-    /// What was delivered since, each with its receiver, in words.
+    /// Returns the deliveries since the last call, each with its receiver, in words.
     fn told(&mut self) -> Vec<String> {
         let told = std::mem::take(&mut self.out).into_iter().map(|(to, bytes)| {
             let frame = frame(&bytes);
@@ -247,7 +247,7 @@ fn a_sender_can_discard_its_own_copy() {
 }
 
 #[test]
-fn the_same_groups_lead_to_whoever_is_in_them_now() {
+fn the_same_groups_lead_to_their_present_members() {
     for self_discard in [false, true] {
         let mut world = World::of(&["d1"]);
         let quiet = |world: &mut World, number, name| world.session_with(number, D1, name, false);

@@ -43,9 +43,9 @@ use crate::settings::Settings;
 ///
 /// # What is in flight
 ///
-/// Every call counts as made after whatever clients had sent before it, and what
-/// it brings is on its way to the clients when it returns. So a message reaches
-/// all daemons before the next partition, unless it waits on a link:
+/// Each call first handles everything that clients had sent before it, for at most
+/// a second, and its deliveries are on their way to the clients when it returns. So a
+/// message reaches all daemons before the next partition, unless it waits on a link:
 ///
 /// ```
 /// # use spread_daemon::Cluster;
@@ -57,8 +57,8 @@ use crate::settings::Settings;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// When daemons part or merge, those who stay together first tell each other all
-/// that only some of them have, as Spread does. Then they deliver it: before the
+/// When daemons part or merge, those that stay together first exchange the messages that
+/// only some of them have, as Spread does. Then they deliver them: before the
 /// transitional signal, after it, or not at all, alike at all of them.
 #[derive(Debug)]
 pub struct Cluster {
@@ -67,7 +67,7 @@ pub struct Cluster {
     running: Running<EventLoop>,
 }
 
-/// Starts a [`Cluster`]; [`Cluster::builder`] makes one.
+/// Starts a [`Cluster`]; returned by [`Cluster::builder`].
 #[derive(Clone, Debug, Default)]
 #[must_use = "nothing is started before `start`"]
 pub struct ClusterBuilder {
@@ -76,14 +76,14 @@ pub struct ClusterBuilder {
 }
 
 impl ClusterBuilder {
-    /// The names of the daemons, in the order of their configuration, which is
-    /// the first order of the members of a view. At most 128.
+    /// Sets the names of the daemons, at most 128, in the order of their configuration,
+    /// which is the first order of the members of a view.
     pub fn daemons(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> ClusterBuilder {
         self.names = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// How many messages may wait for a client that does not read; see
+    /// Sets how many messages may wait for a client that does not read; see
     /// [`Builder::max_session_messages`](crate::Builder::max_session_messages).
     pub fn max_session_messages(mut self, messages: usize) -> ClusterBuilder {
         self.settings.session_messages = messages.max(1);
@@ -95,8 +95,9 @@ impl ClusterBuilder {
     ///
     /// # Errors
     ///
-    /// [`StartError`]: a name that is none or is given twice, no name or too many,
-    /// or what the operating system refuses.
+    /// [`StartError::IllegalName`] for a name that a daemon cannot have,
+    /// [`StartError::Daemons`] if there are no names, too many, or one of them twice,
+    /// [`StartError::Io`] if the operating system refuses a socket or a thread.
     pub fn start(self) -> Result<Cluster, StartError> {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
@@ -115,13 +116,13 @@ impl ClusterBuilder {
 }
 
 impl Cluster {
-    /// Chooses the daemons.
+    /// Returns a builder without daemons.
     pub fn builder() -> ClusterBuilder {
         ClusterBuilder::default()
     }
 
-    /// The address of a daemon as clients name it: `PORT@HOST`. It stays the same
-    /// through a crash.
+    /// Returns the address of a daemon as clients name it: `PORT@HOST`. It stays the
+    /// same through a crash.
     ///
     /// # Errors
     ///
@@ -131,7 +132,7 @@ impl Cluster {
         Ok(format!("{}@{}", address.port(), address.ip()))
     }
 
-    /// The address of a daemon, for a client with a socket of its own.
+    /// Returns the address of a daemon, for a client with a socket of its own.
     ///
     /// # Errors
     ///
@@ -144,8 +145,8 @@ impl Cluster {
     }
 
     /// Parts the daemons: each sees only those that it is named with. Those that
-    /// are not named form one more part. A part that was one before does not
-    /// notice; any other is a new configuration, for which parts may shrink, grow
+    /// are not named form one more part. A part that existed before does not
+    /// notice; any other part is a new configuration, for which parts may shrink, grow
     /// and exchange daemons at once.
     ///
     /// # Errors
@@ -157,7 +158,7 @@ impl Cluster {
         self.call(move |this| faults::partition(this, &parts))
     }
 
-    /// Lets all daemons see each other again.
+    /// Ends all partitions: all daemons see each other again.
     ///
     /// # Errors
     ///
@@ -193,7 +194,7 @@ impl Cluster {
         self.call(move |this| faults::restart(this, &name))
     }
 
-    /// Has whatever one daemon sends to another wait.
+    /// Holds a link: messages from one daemon to another wait until [`Cluster::release`].
     ///
     /// # Errors
     ///
@@ -203,7 +204,7 @@ impl Cluster {
         self.call(move |this| faults::hold(this, &from, &to))
     }
 
-    /// Hands over what waits on a link, and has nothing wait on it any more.
+    /// Releases a link: hands over the messages that wait on it.
     ///
     /// # Errors
     ///
@@ -213,8 +214,8 @@ impl Cluster {
         self.call(move |this| faults::release(this, &from, &to))
     }
 
-    /// Delivers nothing to a client, named by its private group, until
-    /// [`Cluster::resume`]. What waits counts as not read: with too much of it
+    /// Pauses the deliveries to a client, named by its private group, until
+    /// [`Cluster::resume`]. Messages that wait count as not read: with too many of them
     /// the client is disconnected.
     ///
     /// # Errors
@@ -225,8 +226,7 @@ impl Cluster {
         self.call(move |this| faults::set_gate(this, &client, None))
     }
 
-    /// Delivers what comes for a client from now on, but each message only after
-    /// this time.
+    /// Delays each delivery to a client from now on by this time.
     ///
     /// # Errors
     ///
@@ -236,7 +236,7 @@ impl Cluster {
         self.call(move |this| faults::set_gate(this, &client, Some(time)))
     }
 
-    /// Delivers what waits for a client, and whatever comes, at once.
+    /// Resumes the deliveries to a client: waiting and further messages go out at once.
     ///
     /// # Errors
     ///
@@ -263,8 +263,8 @@ impl Cluster {
         settled.recv().map_err(|_| ClusterError::Stopped)
     }
 
-    /// Cuts the connection of a client, named by its private group: whatever comes from
-    /// the client or is sent to it is lost, and neither side is told. The daemon keeps
+    /// Cuts the connection of a client, named by its private group: all data
+    /// from the client or to it is lost, and neither side is told. The daemon keeps
     /// its session, even when the client closes its side, until [`Cluster::disconnect`]
     /// or [`Cluster::crash`].
     ///
@@ -287,7 +287,7 @@ impl Cluster {
         self.call(move |this| faults::disconnect(this, &client))
     }
 
-    /// Does something to the cluster, after whatever clients had sent before.
+    /// Calls `act` in the loop, after everything that clients had sent before.
     fn call(
         &self,
         act: impl FnOnce(&mut EventLoop) -> Result<(), ClusterError> + Send + 'static,

@@ -1,4 +1,4 @@
-//! What a test does to the daemons of a cluster and to its clients, between two turns
+//! Faults that a test causes in a cluster and at its clients, between two turns
 //! of their loop.
 
 use std::time::Duration;
@@ -10,8 +10,7 @@ use crate::net::event_loop::EventLoop;
 use crate::net::identity::unix_time;
 use crate::net::listener::Door;
 
-/// Lets only the daemons of each part see each other; those that are not named form
-/// one more part.
+/// Parts the daemons; those that are not named form one more part.
 pub(super) fn partition(this: &mut EventLoop, parts: &[Vec<String>]) -> Result<(), ClusterError> {
     let mut rest = this.server.sessions.cluster.all();
     let mut sets = Vec::new();
@@ -32,7 +31,7 @@ pub(super) fn partition(this: &mut EventLoop, parts: &[Vec<String>]) -> Result<(
     Ok(())
 }
 
-/// Lets all daemons see each other.
+/// Ends all partitions.
 pub(super) fn merge(this: &mut EventLoop) {
     let all = this.server.sessions.cluster.all();
     part(this, vec![all]);
@@ -70,14 +69,14 @@ pub(super) fn restart(this: &mut EventLoop, name: &str) -> Result<(), ClusterErr
     Ok(())
 }
 
-/// Keeps what one daemon sends to another.
+/// Holds the messages from one daemon to another.
 pub(super) fn hold(this: &mut EventLoop, from: &str, to: &str) -> Result<(), ClusterError> {
     let (from, to) = (daemon(this, from)?, daemon(this, to)?);
     this.server.sessions.cluster.hold(from, to);
     Ok(())
 }
 
-/// Hands over what is kept on a link.
+/// Hands over the messages that are held on a link.
 pub(super) fn release(this: &mut EventLoop, from: &str, to: &str) -> Result<(), ClusterError> {
     let (from, to) = (daemon(this, from)?, daemon(this, to)?);
     let sessions = &mut this.server.sessions;
@@ -97,7 +96,7 @@ pub(super) fn set_gate(
     Ok(())
 }
 
-/// Delivers what is delayed for a client.
+/// Delivers the messages that are delayed for a client.
 pub(super) fn open_gate(this: &mut EventLoop, client: &str) -> Result<(), ClusterError> {
     let key = key(this, client)?;
     this.server.sessions.open_gate(key);

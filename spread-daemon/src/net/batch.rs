@@ -47,7 +47,7 @@ impl Messages {
         &self.bytes[run.start - self.start..run.end - self.start]
     }
 
-    /// What is left of a run whose first bytes have been written.
+    /// Returns the rest of a run whose first bytes have been written.
     fn rest(&self, run: Run, written: usize) -> Run {
         let start = run.start + written;
         let before = self.ends.partition_point(|end| *end <= start);
@@ -83,7 +83,7 @@ impl Batch {
         self.messages.bytes.len()
     }
 
-    /// Whether it should be written before more is put into it.
+    /// Returns whether it should be written before more is put into it.
     pub(crate) fn is_full(&self) -> bool {
         self.len() >= FULL
     }
@@ -92,7 +92,7 @@ impl Batch {
         self.messages.bytes(run)
     }
 
-    /// What is left of a run whose first bytes have been written.
+    /// Returns the rest of a run whose first bytes have been written.
     pub(crate) fn rest(&self, run: Run, written: usize) -> Run {
         self.messages.rest(run, written)
     }
@@ -130,7 +130,7 @@ impl Batch {
 }
 
 impl Kept {
-    /// The memory that this takes, divided by the number of its copies.
+    /// Returns the memory that this takes, divided by the number of its copies.
     pub(crate) fn share(&self) -> usize {
         self.0.0.capacity() / Arc::strong_count(&self.0)
     }
@@ -139,7 +139,7 @@ impl Kept {
         self.0.0.bytes(run)
     }
 
-    /// What is left of a run whose first bytes have been written.
+    /// Returns the rest of a run whose first bytes have been written.
     pub(crate) fn rest(&self, run: Run, written: usize) -> Run {
         self.0.0.rest(run, written)
     }

@@ -1,4 +1,4 @@
-//! One connection: its stream, its phase, what came and what waits to be written.
+//! A connection: its stream, its phase, its input and the messages that wait for it.
 
 use std::io::{self, Read};
 use std::net::IpAddr;
@@ -25,7 +25,7 @@ pub(crate) struct ConnectionId {
     pub(crate) serial: u64,
 }
 
-/// How far a connection has come.
+/// The phase of a connection.
 #[derive(Debug)]
 pub(crate) enum Phase {
     /// The client is on its way to a session.
@@ -42,7 +42,7 @@ pub(crate) enum Phase {
     Answered,
 }
 
-/// What reading a connection brought.
+/// The result of reading a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fill {
     /// As many bytes.
@@ -63,9 +63,9 @@ pub(crate) struct Connection {
     pub(crate) address: Option<IpAddr>,
     /// Tells it from others that had its place before.
     pub(crate) serial: u64,
-    /// Who the client is, if there is an access policy.
+    /// The client, if there is an access policy.
     pub(crate) client: Option<ClientInfo>,
-    /// What came and is not a whole frame yet, or was left when it was paused.
+    /// Input that is not a whole frame yet, or was left when the sender was paused.
     pub(crate) input: BytesMut,
     pub(crate) queue: Queue,
     /// Deliveries that a test delays before they are queued.
@@ -173,21 +173,21 @@ impl Connection {
         }
     }
 
-    /// Drops what waits, and whatever is queued from now on.
+    /// Drops the messages that wait and those that are queued from now on.
     pub(crate) fn mute(&mut self) {
         self.mute = true;
         self.gate = None;
         self.queue.clear();
     }
 
-    /// Drops what comes and what is queued from now on, and tells the client nothing.
+    /// Drops all further input and output; the client is not told.
     pub(crate) fn sever(&mut self) {
         self.mute();
         self.input.clear();
         self.severed = true;
     }
 
-    /// Writes what the stream takes.
+    /// Writes as much as the stream takes.
     ///
     /// An error does not end the connection, because the client may have sent
     /// messages before it went; they are still to be read, and then the end.

@@ -23,7 +23,7 @@ pub(crate) struct Connections {
     pub(crate) flow: FlowControl,
     /// Bytes of messages that may wait for all of them.
     max_bytes: usize,
-    /// What has been delivered in this turn.
+    /// The messages delivered in this turn.
     batch: Batch,
     /// The memory of what is left of former turns.
     memory: Memory,
@@ -32,9 +32,9 @@ pub(crate) struct Connections {
     behind: Option<(usize, Option<Instant>)>,
     /// Connections that may have more to read, though no event will say so.
     to_read: VecDeque<usize>,
-    /// Those that got messages since they were flushed last.
+    /// Connections that got messages since they were flushed last.
     to_flush: Vec<usize>,
-    /// Those that are to be closed.
+    /// Connections that are to be closed.
     to_close: VecDeque<usize>,
     serial: u64,
 }
@@ -56,12 +56,12 @@ impl Connections {
         }
     }
 
-    /// The key that the next connection gets.
+    /// Returns the key that the next connection gets.
     pub(crate) fn vacant_key(&self) -> usize {
         self.slab.vacant_key()
     }
 
-    /// A serial number for the next connection.
+    /// Returns a serial number for the next connection.
     pub(crate) fn next_serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
@@ -88,7 +88,7 @@ impl Connections {
         self.slab.get_mut(key)
     }
 
-    /// The connection, if it has not been closed.
+    /// Returns the connection, if it has not been closed.
     pub(crate) fn find(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.slab.get_mut(id.key).filter(|connection| connection.serial == id.serial)
     }
@@ -146,12 +146,12 @@ impl Connections {
         }
     }
 
-    /// How many connections are to be read.
+    /// Returns how many connections are to be read.
     pub(crate) fn to_read(&self) -> usize {
         self.to_read.len()
     }
 
-    /// The next connection to be read.
+    /// Returns the next connection to be read.
     pub(crate) fn next_to_read(&mut self) -> Option<usize> {
         let key = self.to_read.pop_front()?;
         self.slab.get_mut(key)?.to_read = false;
@@ -168,8 +168,8 @@ impl Connections {
         }
     }
 
-    /// The receiver that is behind with the last message, and until when its sender
-    /// should be paused.
+    /// Returns the receiver that is behind with the last message, and until when its
+    /// sender should be paused.
     pub(crate) fn take_behind(&mut self) -> Option<(usize, Option<Instant>)> {
         self.behind.take()
     }
@@ -223,13 +223,13 @@ impl Connections {
         }
     }
 
-    /// Whether there may be a connection to be closed.
+    /// Returns whether there may be a connection to be closed.
     pub(crate) fn has_to_close(&self) -> bool {
         !self.to_close.is_empty()
     }
 
-    /// The next connection to be closed, in the order in which they were found to
-    /// be at their end.
+    /// Returns the next connection to be closed, in the order in which they were found
+    /// to be at their end.
     pub(crate) fn next_to_close(&mut self) -> Option<usize> {
         let is_to_close = |key: &usize| self.slab.get(*key).is_some_and(|c| c.to_close);
         std::iter::from_fn(|| self.to_close.pop_front()).find(is_to_close)
@@ -267,8 +267,8 @@ impl Connections {
         }
     }
 
-    /// Whether a client with a long queue can be sent one more message; disconnects it
-    /// if it cannot.
+    /// Returns whether a client with a long queue can be sent one more message;
+    /// disconnects it if it cannot.
     #[cold]
     fn has_room(&mut self, key: usize) -> bool {
         let Some(connection) = self.slab.get_mut(key) else {

@@ -1,4 +1,4 @@
-//! How other threads reach the loop: tasks, and the sign to stop.
+//! The handle by which other threads reach the loop: tasks, and the sign to stop.
 
 use std::fmt;
 use std::io;
@@ -75,7 +75,7 @@ impl<L> Control<L> {
         result.recv().map_err(|_| CallError::Stopped)
     }
 
-    /// The tasks for the loop.
+    /// Returns the tasks for the loop.
     pub(crate) fn take(&self) -> Vec<Task<L>> {
         std::mem::take(&mut self.tasks())
     }

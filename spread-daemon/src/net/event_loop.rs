@@ -29,6 +29,9 @@ const ACCEPTS: usize = 64;
 /// sockets hold.
 const IN_FLIGHT: usize = 16 << 20;
 
+/// Limit of the time to handle what clients had sent before a call.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
 const WAKER: Token = Token(usize::MAX);
 
 /// The loop: the poller, and what it serves.
@@ -55,7 +58,7 @@ impl EventLoop {
     ///
     /// # Errors
     ///
-    /// What the operating system refuses: a poller, a thread.
+    /// An error of the operating system that refuses a poller or a thread.
     pub(crate) fn start(
         listeners: Vec<Listener>,
         cluster: State,
@@ -92,7 +95,7 @@ impl EventLoop {
     ///
     /// # Errors
     ///
-    /// What [`Poll::poll`] returns, which nothing can be done about.
+    /// An error of [`Poll::poll`].
     fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         let mut wait = Wait::new(self.busy_poll);
@@ -133,7 +136,7 @@ impl EventLoop {
         }
     }
 
-    /// Does what the events and the clocks say.
+    /// Handles the events, the input and the deadlines that are due.
     fn turn(&mut self, events: &Events) {
         events.iter().for_each(|event| self.note(event));
         if !self.catches_up {
@@ -216,13 +219,12 @@ impl EventLoop {
         }
     }
 
-    /// The token of a connection's events.
+    /// Returns the token of a connection's events.
     fn token(&self, key: usize) -> Token {
         Token(self.listeners.len() + key)
     }
 
-    /// Does what was kept of a connection's input, then reads it once and does what
-    /// came.
+    /// Handles the kept input of a connection, then reads it once and handles what came.
     fn read(&mut self, key: usize) {
         if !self.server.is_read(key) {
             self.server.close_if_gone(key);
@@ -281,16 +283,26 @@ impl EventLoop {
         }
     }
 
-    /// Does whatever clients had sent before this call. No sender is paused meanwhile
-    /// and nothing is accepted.
+    /// Handles everything that clients had sent before this call, within a second. No
+    /// sender is paused meanwhile and nothing is accepted.
     pub(crate) fn catch_up(&mut self) {
+        self.catch_up_until(Instant::now() + CATCH_UP);
+    }
+
+    /// Handles everything that clients had sent before this call, until the given time
+    /// or until the loop is stopped.
+    ///
+    /// Data of a TCP client may still be in the send buffer of its own host, whose length
+    /// is not known here. So each connection is read until it is empty or has given as
+    /// much as the buffers can hold.
+    fn catch_up_until(&mut self, until: Instant) {
         let connections = &mut self.server.sessions.connections;
         connections.iter_mut().for_each(|(_, connection)| connection.caught_up = 0);
         connections.flow.suspend();
         self.server.sessions.resume();
         self.catches_up = true;
         let mut events = Events::with_capacity(1024);
-        loop {
+        while !self.control.is_stopped() {
             match self.poll.poll(&mut events, Some(Duration::ZERO)) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
                 // The next poll of the loop returns it.
@@ -301,6 +313,10 @@ impl EventLoop {
                 break;
             }
             self.turn(&events);
+            if until <= Instant::now() {
+                tracing::warn!("clients had sent more than could be handled in time");
+                break;
+            }
         }
         self.catches_up = false;
         let connections = &mut self.server.sessions.connections;
@@ -313,10 +329,11 @@ impl EventLoop {
     /// Takes nothing new, and ends when all that is queued has gone out, or after
     /// the given time.
     pub(crate) fn drain(&mut self, time: Duration) {
-        self.catch_up();
+        let now = Instant::now();
+        self.drain_until = now.checked_add(time);
+        self.catch_up_until(now + time.min(CATCH_UP));
         self.listeners.close(self.poll.registry());
         self.drains = true;
-        self.drain_until = Instant::now().checked_add(time);
     }
 
     fn is_drained(&self) -> bool {
@@ -339,12 +356,12 @@ impl EventLoop {
     ///
     /// # Errors
     ///
-    /// What keeps it from listening: another program may have the port.
+    /// An error of the operating system; another program may have the port.
     pub(crate) fn open_door(&mut self, door: Door) -> io::Result<()> {
         self.listeners.resume(door, self.poll.registry())
     }
 
-    /// How long nothing can happen but events.
+    /// Returns how long to wait for events until a deadline is due.
     fn timeout(&self) -> Option<Duration> {
         let Server { sessions, .. } = &self.server;
         if sessions.connections.to_read() > 0 || self.listeners.has_ready() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::memory::Charge;
 
-/// What waits in front of a client's queue.
+/// The messages that wait in front of a client's queue.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     /// How long messages wait that come now; `None` until the gate is opened.
@@ -24,8 +24,7 @@ struct Waiting {
 }
 
 impl Gate {
-    /// Has messages that come from now on wait: for a time, or until further
-    /// notice.
+    /// Delays messages from now on: by a time, or until the gate is opened.
     pub(crate) fn set(&mut self, delay: Option<Duration>) {
         self.delay = delay;
     }
@@ -44,7 +43,7 @@ impl Gate {
         self.waiting.push_back(Waiting { due, message: message.into(), _charge: charge });
     }
 
-    /// The next message whose time has come.
+    /// Returns the next message whose time has come.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Box<[u8]>> {
         let due = self.next_due()?;
         if due > now {
@@ -53,12 +52,12 @@ impl Gate {
         self.waiting.pop_front().map(|waiting| waiting.message)
     }
 
-    /// When the next message may pass, if it may without further notice.
+    /// Returns when the next message may pass; `None` until the gate is opened.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.waiting.front()?.due
     }
 
-    /// All that waits.
+    /// Returns the messages that wait.
     pub(crate) fn into_messages(self) -> impl Iterator<Item = Box<[u8]>> {
         self.waiting.into_iter().map(|waiting| waiting.message)
     }

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::cluster::{Configuration, DaemonId, MAX_DAEMONS, State};
 use crate::error::StartError;
 
-/// The daemons of these names, if they can be those of a cluster.
+/// Returns the daemons of these names, if they can be those of a cluster.
 pub(crate) fn daemon_ids(names: &[String]) -> Result<Vec<DaemonId>, StartError> {
     let different = names.iter().collect::<BTreeSet<_>>().len();
     match names.len() {
@@ -18,7 +18,7 @@ pub(crate) fn daemon_ids(names: &[String]) -> Result<Vec<DaemonId>, StartError> 
     }
 }
 
-/// The groups of the named daemons, without any member yet.
+/// Returns the groups of the named daemons, without any member yet.
 ///
 /// The ids of their views differ from those of daemons that run beside them, or ran
 /// at their addresses before.
@@ -29,7 +29,7 @@ pub(crate) fn state(names: &[&str], addresses: &[SocketAddr]) -> Result<State, S
     State::new(names, identity).map_err(|(name, source)| StartError::IllegalName { name, source })
 }
 
-/// The time in seconds, as the ids of views carry it.
+/// Returns the time in seconds, as the ids of views carry it.
 pub(crate) fn unix_time() -> i32 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i32
 }

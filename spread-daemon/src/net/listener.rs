@@ -27,7 +27,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Connections that wait for the daemon to take them.
 const BACKLOG: i32 = 1024;
 
-/// What a listener is for.
+/// The purpose of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Door {
     /// Clients of a daemon.
@@ -49,7 +49,7 @@ pub(crate) struct Listener {
 enum Socket {
     Tcp(TcpListener),
     Unix(UnixListener),
-    /// Takes none for a while, but keeps its port if it can.
+    /// Takes no connections for a while, but keeps its port if it can.
     Suspended {
         address: SocketAddr,
         reserved: Option<socket2::Socket>,
@@ -57,7 +57,7 @@ enum Socket {
 }
 
 impl Listener {
-    /// Listens at a TCP address; port 0 is a free one.
+    /// Listens at a TCP address; port 0 is a free port.
     pub(crate) fn tcp(
         address: SocketAddr,
         door: Door,
@@ -111,8 +111,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// What keeps connections from being accepted: most often that no file descriptor
-    /// is free.
+    /// An error of the operating system, most often that no file descriptor is free.
     pub(crate) fn accept(&self) -> io::Result<Option<Stream>> {
         loop {
             return match self.accept_once() {
@@ -154,7 +153,7 @@ impl Listener {
         self.file = None;
     }
 
-    /// Has connections refused until [`Listener::resume`]; only for TCP.
+    /// Refuses connections until [`Listener::resume`]; only for TCP.
     pub(crate) fn suspend(&mut self, registry: &Registry) {
         let Socket::Tcp(listener) = &mut self.socket else {
             return;
@@ -185,7 +184,7 @@ impl Listener {
     }
 }
 
-/// A socket that has a port and takes no connections.
+/// Returns a socket that has a port and takes no connections.
 fn reserve(address: SocketAddr) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // As when the port was first bound: connections that it had may linger.
@@ -194,8 +193,8 @@ fn reserve(address: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// Has a connection from the host itself not paced, which there is no network for: the
-/// timers of a congestion control that paces, such as bbr, take time.
+/// Sets a congestion control without pacing for a connection from the host itself. There
+/// is no network to pace for, and the timers of one that paces, such as bbr, take time.
 fn do_not_pace(socket: SockRef<'_>, peer: SocketAddr) {
     #[cfg(target_os = "linux")]
     if peer.ip().is_loopback() {

@@ -46,7 +46,7 @@ impl Listeners {
         self.list.len()
     }
 
-    /// Whether some may have connections waiting.
+    /// Returns whether some may have connections waiting.
     pub(crate) fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
@@ -62,7 +62,7 @@ impl Listeners {
         }
     }
 
-    /// The listeners that may have connections.
+    /// Returns the listeners that may have connections.
     pub(crate) fn take_ready(&mut self, now: Instant) -> Vec<usize> {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;

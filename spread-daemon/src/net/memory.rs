@@ -1,4 +1,4 @@
-//! How much memory waiting messages take, all together.
+//! The memory that all waiting messages take together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ pub(crate) struct Charge {
 }
 
 impl Memory {
-    /// The bytes in use.
+    /// Returns the bytes in use.
     pub(crate) fn used(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,8 +1,8 @@
-//! Whether clients on this host have closed their connections.
+//! Finds clients in the daemon's network namespace that have closed their connections.
 //!
 //! The end of a TCP stream comes behind its data. So while a client is not read and the
 //! buffers are full, nothing tells that it is gone, except the kernel's table of
-//! sockets. It has the sockets of this host only.
+//! sockets. It has the sockets of the daemon's own network namespace only.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,7 +13,7 @@ use super::connection::ConnectionId;
 /// Both addresses of a connection: the daemon's and the client's.
 pub(crate) type Addresses = (SocketAddr, SocketAddr);
 
-/// The connections whose clients have closed them.
+/// Returns the connections whose clients have closed them.
 pub(crate) fn closed(connections: &[(ConnectionId, Addresses)]) -> Vec<ConnectionId> {
     let mut closed = Vec::new();
     for (file, form) in [("/proc/net/tcp", in_v4 as Form), ("/proc/net/tcp6", in_v6)] {
@@ -21,7 +21,7 @@ pub(crate) fn closed(connections: &[(ConnectionId, Addresses)]) -> Vec<Connectio
             .iter()
             .filter_map(|(id, (daemon, client))| Some(((form(*client)?, form(*daemon)?), *id)));
         let keys: HashMap<(String, String), ConnectionId> = keys.collect();
-        // A system without the table, or without IPv6, knows of none.
+        // Without the table, or without IPv6, no such client is found.
         let table = fs::read_to_string(file).unwrap_or_default();
         closed.extend(find(&table, &keys));
     }
@@ -51,7 +51,8 @@ fn in_v6(address: SocketAddr) -> Option<String> {
     Some(format!("{words}:{:04X}", address.port()))
 }
 
-/// The connections whose client's socket is in the table and no longer established.
+/// Returns the connections whose client's socket is in the table and no longer
+/// established.
 fn find<'a>(
     table: &'a str,
     keys: &'a HashMap<(String, String), ConnectionId>,

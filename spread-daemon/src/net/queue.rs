@@ -12,9 +12,9 @@ const SLICES: usize = 64;
 /// receivers, and so are in the batch of the turn or what was kept of former ones.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// What is left of former turns.
+    /// The rest of former turns.
     kept: VecDeque<(Kept, Run)>,
-    /// What came in this turn.
+    /// The messages of this turn.
     runs: VecDeque<Run>,
     messages: usize,
     /// The stream takes no more; an event will tell when it does.
@@ -27,7 +27,7 @@ impl Queue {
         self.messages
     }
 
-    /// Whether nothing waits.
+    /// Returns whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.messages == 0
     }
@@ -126,7 +126,7 @@ impl Queue {
         }
     }
 
-    /// The part of this turn's batch that has not been written.
+    /// Returns the part of this turn's batch that has not been written.
     pub(crate) fn unwritten(&self) -> Option<std::ops::Range<usize>> {
         Some(self.runs.front()?.start..self.runs.back()?.end)
     }

@@ -65,7 +65,7 @@ impl Server {
         }
     }
 
-    /// Makes a connection of a stream. The connection that has been without a session
+    /// Adds a connection for a stream. The connection that has been without a session
     /// for longest is closed if there are too many of them.
     pub(crate) fn admit(&mut self, stream: Stream, door: Door) {
         let without_session = self.sessions.connections.len() - self.open;
@@ -140,12 +140,12 @@ impl Server {
         }
     }
 
-    /// When the next connection has been without a session for too long.
+    /// Returns when the next connection has been without a session for too long.
     pub(crate) fn next_late(&self) -> Option<Instant> {
         self.pending.front().and_then(|(deadline, _)| *deadline)
     }
 
-    /// Does what has just been read from a connection.
+    /// Handles what has just been read from a connection.
     pub(crate) fn take_in(&mut self, key: usize, came: &[u8]) {
         let Some(connection) = self.sessions.connections.get_mut(key) else {
             return;
@@ -160,7 +160,7 @@ impl Server {
         }
     }
 
-    /// Does what was kept of a connection's input.
+    /// Handles the kept input of a connection.
     pub(crate) fn serve(&mut self, key: usize) {
         let Some(connection) = self.sessions.connections.get_mut(key) else {
             return;
@@ -174,7 +174,7 @@ impl Server {
         }
     }
 
-    /// Whether a connection is to be read: not while its input could only grow.
+    /// Returns whether a connection is to be read: not while its input could only grow.
     pub(crate) fn is_read(&self, key: usize) -> bool {
         let connection = self.sessions.connections.get(key);
         connection.is_some_and(|connection| {
@@ -215,7 +215,7 @@ impl Server {
         }
     }
 
-    /// Lets a password be checked; [`Server::checked`] goes on with the handshake.
+    /// Submits a password to the verifier; [`Server::checked`] goes on with the handshake.
     fn check(&mut self, key: usize, login: Login) {
         let Some(id) = self.sessions.connections.id(key) else {
             return;
@@ -311,7 +311,7 @@ impl Server {
         self.reject(key, ErrorCode::RejectQuota);
     }
 
-    /// Tells a client why it gets no session.
+    /// Rejects a client with an error code.
     fn reject(&mut self, key: usize, code: ErrorCode) {
         tracing::debug!(key, %code, "rejected a client");
         self.sessions.connections.totals.rejected += 1;
@@ -359,7 +359,7 @@ impl Server {
         self.delivered_rate.note(now, totals.delivered);
     }
 
-    /// What goes on.
+    /// Returns the status of the daemon.
     pub(crate) fn status(&self) -> Status {
         let now = Instant::now();
         let Sessions { cluster, connections, .. } = &self.sessions;
@@ -391,7 +391,7 @@ impl Server {
     }
 }
 
-/// The daemon whose clients come in at a door.
+/// Returns the daemon whose clients come in at a door.
 fn daemon_of(door: Door) -> DaemonId {
     match door {
         Door::Clients(daemon) => daemon,

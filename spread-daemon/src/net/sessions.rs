@@ -1,4 +1,4 @@
-//! What clients with a session ask, and which of them wait for their receivers.
+//! The requests of clients with a session, and the senders that wait for their receivers.
 
 use std::fmt::Display;
 use std::mem;
@@ -15,7 +15,7 @@ use crate::cluster::{Deliver, End, SessionId, State};
 use crate::session::access::{Access, Policy, rejected};
 use crate::settings::Settings;
 
-/// How often it is looked for senders that were closed while they are paused for a
+/// Interval of the look for senders that were closed while they are paused for a
 /// time without end.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -56,7 +56,7 @@ impl Sessions {
         }
     }
 
-    /// Does what has just been read from a session, where it lies, and keeps what
+    /// Handles what has just been read from a session, where it lies, and keeps what
     /// cannot be done yet.
     pub(crate) fn take_in(&mut self, key: usize, mut came: &[u8]) {
         let Some(connection) = self.connections.get_mut(key) else {
@@ -78,7 +78,7 @@ impl Sessions {
         }
     }
 
-    /// Does what was kept of a session's input.
+    /// Handles the kept input of a session.
     pub(crate) fn serve(&mut self, key: usize) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -94,7 +94,7 @@ impl Sessions {
         }
     }
 
-    /// Does what the frames in `input` ask, until the sender is paused; returns how
+    /// Handles the frames in `input` until the sender is paused; returns how
     /// many bytes are done with.
     fn serve_frames(&mut self, key: usize, input: &[u8]) -> usize {
         let session = SessionId(key);
@@ -128,7 +128,7 @@ impl Sessions {
         input.len() - rest.len()
     }
 
-    /// Does what a client asks, if it may.
+    /// Handles a request if the client may make it.
     fn handle(&mut self, session: SessionId, frame: FrameRef<'_>) -> Result<(), End> {
         self.connections.totals.received += 1;
         if frame.header().service_type.contains(ServiceType::JOIN)
@@ -244,12 +244,12 @@ impl Sessions {
         }
     }
 
-    /// When paused senders are to be looked after even if nothing happens until then.
+    /// Returns when [`Sessions::resume`] is due even if no event comes until then.
     pub(crate) fn next_resume(&self) -> Option<Instant> {
         self.paused.iter().filter_map(|paused| paused.until).chain(self.next_look).min()
     }
 
-    /// The client with this private group.
+    /// Returns the client with this private group.
     pub(crate) fn client(&self, private_group: &str) -> Option<usize> {
         let name = Name::new(private_group).ok()?;
         self.cluster.session_of(name).map(|session| session.0)
@@ -268,7 +268,7 @@ impl Sessions {
         self.connections.open_gate(key);
     }
 
-    /// Lets pass what has waited long enough.
+    /// Queues the messages that have waited at their gates for long enough.
     pub(crate) fn pass_gates(&mut self) {
         if self.gated.is_empty() {
             return;
@@ -283,7 +283,7 @@ impl Sessions {
         }
     }
 
-    /// When something may pass a gate.
+    /// Returns when the next message may pass its gate.
     pub(crate) fn next_pass(&self) -> Option<Instant> {
         let gates = self.gated.iter().filter_map(|key| self.connections.get(*key)?.gate.as_ref());
         gates.filter_map(Gate::next_due).min()
@@ -311,7 +311,7 @@ fn complete(begun: &mut BytesMut, came: &mut &[u8]) {
     }
 }
 
-/// The header of a frame that has not come whole.
+/// Returns the header of a frame that has not come whole.
 fn begun(input: &[u8]) -> Option<Header> {
     Header::decode(input.first_chunk()?, Limits::FROM_CLIENT).ok()
 }

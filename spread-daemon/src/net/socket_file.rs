@@ -1,4 +1,4 @@
-//! The files of unix sockets: whose they are, and who removes them.
+//! The files of unix sockets, and their removal.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -35,7 +35,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// What a file is, whatever its name: the device and the number on it.
+/// Returns the identity of a file beside its name: the device and the number on it.
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let file = fs::symlink_metadata(path)?;
     Ok((file.dev(), file.ino()))
@@ -45,7 +45,7 @@ pub(crate) fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
 }
 
-/// Whether a daemon listens at the file. One that is too busy to take the
+/// Returns whether a daemon listens at the file. One that is too busy to take the
 /// connection is there all the same; only a refusal tells that nobody is.
 pub(crate) fn is_answered(path: &Path) -> bool {
     match UnixStream::connect(path) {

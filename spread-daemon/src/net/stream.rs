@@ -14,7 +14,7 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// Where the client is; `None` for the unix socket.
+    /// Returns the client's address; `None` for the unix socket.
     pub(crate) fn peer(&self) -> Option<IpAddr> {
         match self {
             // One that has no address any more is gone, and not of the unix socket.
@@ -26,8 +26,8 @@ impl Stream {
         }
     }
 
-    /// The daemon's address and the client's; `None` for the unix socket, and once the
-    /// connection is gone.
+    /// Returns the daemon's address and the client's; `None` for the unix socket, and
+    /// once the connection is gone.
     pub(crate) fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
         match self {
             Stream::Tcp(stream) => stream.local_addr().ok().zip(stream.peer_addr().ok()),
@@ -35,7 +35,7 @@ impl Stream {
         }
     }
 
-    /// Tells the client that nothing more comes.
+    /// Closes the sending side.
     pub(crate) fn finish(&self) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),

@@ -4,20 +4,22 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use super::connection::ConnectionId;
+use crate::session::access::panic_message;
 use crate::session::authentication::PasswordCheck;
 use crate::session::login::Login;
 
 /// Passwords that may wait to be checked.
 const WAITING: usize = 512;
 
-/// What a connection gave, to be checked.
+/// A connection and the login to be checked.
 type Claim = (ConnectionId, Login);
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) id: ConnectionId,
@@ -107,11 +109,22 @@ impl Drop for Verifier {
 
 fn verify(check: &PasswordCheck, claims: &Receiver<Claim>, done: &impl Fn(Checked)) {
     for (id, login) in claims {
-        let is_right = check(&login);
+        let checked = catch_unwind(AssertUnwindSafe(|| check(&login)));
         let user = login.user;
-        if !is_right {
-            tracing::warn!(?user, "rejected a client: unknown user or wrong password");
-        }
+        let is_right = match checked {
+            Ok(is_right) => {
+                if !is_right {
+                    tracing::warn!(?user, "rejected a client: unknown user or wrong password");
+                }
+                is_right
+            }
+            // The client waits for an answer without a time limit.
+            Err(panic) => {
+                let panic = panic_message(&*panic);
+                tracing::error!(?user, panic, "rejected a client: the password check panicked");
+                false
+            }
+        };
         done(Checked { id, user, is_right });
     }
 }
@@ -151,6 +164,22 @@ mod tests {
             go_on.send(()).unwrap();
             let Checked { id, user, is_right } = checked.recv().unwrap();
             assert_eq!((id.key, user, is_right), (number, number.to_string(), number != 3));
+            verifier.go_on();
+        }
+    }
+
+    #[test]
+    fn a_check_that_panics_is_a_refusal_and_the_next_claim_is_checked() {
+        let (done, checked) = channel();
+        let check = Box::new(|login: &Login| {
+            assert_ne!(login.user, "1", "a user that the check cannot bear");
+            true
+        });
+        let mut verifier = Verifier::start(check, move |c| done.send(c).unwrap()).unwrap();
+        for (number, expected) in [(1, false), (2, true)] {
+            assert_eq!(verifier.submit(id(number), login(number)), Ok(()));
+            let Checked { id, is_right, .. } = checked.recv().unwrap();
+            assert_eq!((id.key, is_right), (number, expected));
             verifier.go_on();
         }
     }

@@ -1,4 +1,4 @@
-//! How the loop waits for events: asleep, or busy polling for a moment before.
+//! The loop's wait for events: asleep, or busy polling for a moment before.
 //!
 //! To wake a thread that sleeps can take longer than all else that is done for a
 //! lone message. So the loop goes on polling for a while, if that is wanted, after
@@ -30,7 +30,7 @@ impl Wait {
     ///
     /// # Errors
     ///
-    /// Those of `poll`.
+    /// The errors of `poll`.
     pub(crate) fn for_events(
         &mut self,
         timeout: Option<Duration>,
@@ -67,8 +67,8 @@ mod tests {
     const POLL: Option<Duration> = Some(Duration::ZERO);
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// The timeouts of all polls of a wait in which something comes with one of them,
-    /// counted from 1, or with none that does not sleep.
+    /// Returns the timeouts of all polls of a wait whose event comes with the given poll,
+    /// counted from 1; a poll that sleeps ends the wait, too.
     fn polls(wait: &mut Wait, timeout: Option<Duration>, comes: usize) -> Vec<Option<Duration>> {
         let mut polls = Vec::new();
         let waited = wait.for_events(timeout, |timeout| {

@@ -1,4 +1,4 @@
-//! Who may do what: the access policy, and how its refusals reach a client.
+//! The access policy, and the rejected messages by which its refusals reach a client.
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -12,7 +12,7 @@ use spread_wire::{
     Service, ServiceType,
 };
 
-/// What a policy decides.
+/// The decision of an [`AccessPolicy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// The client may.
@@ -29,7 +29,7 @@ pub struct ClientInfo {
     pub private_group: PrivateGroup,
     /// The user whose password it knew, if it was asked for one.
     pub user: Option<String>,
-    /// Where it comes from; `None` for the unix socket.
+    /// Its address; `None` for the unix socket.
     pub address: Option<IpAddr>,
 }
 
@@ -77,32 +77,32 @@ pub struct Sending<'a> {
 /// # Ok::<(), spread_daemon::StartError>(())
 /// ```
 pub trait AccessPolicy: Debug + Send + Sync {
-    /// A client that is authenticated wants its session.
+    /// Decides whether an authenticated client gets its session.
     fn connect(&self, client: &ClientInfo) -> Access {
         let _ = client;
         Access::Allowed
     }
 
-    /// A client wants to join a group.
+    /// Decides whether a client may join a group.
     fn join(&self, client: &ClientInfo, group: Name) -> Access {
         let _ = (client, group);
         Access::Allowed
     }
 
-    /// A client wants to leave a group.
+    /// Decides whether a client may leave a group.
     fn leave(&self, client: &ClientInfo, group: Name) -> Access {
         let _ = (client, group);
         Access::Allowed
     }
 
-    /// A client wants to send to groups, at least one of which is not a private
-    /// group.
+    /// Decides whether a client may send to groups, at least one of which is not a
+    /// private group.
     fn multicast(&self, client: &ClientInfo, message: &Sending<'_>) -> Access {
         let _ = (client, message);
         Access::Allowed
     }
 
-    /// A client wants to send to private groups, at least to one.
+    /// Decides whether a client may send to groups, at least one of which is private.
     fn private_send(&self, client: &ClientInfo, message: &Sending<'_>) -> Access {
         let _ = (client, message);
         Access::Allowed
@@ -118,12 +118,12 @@ impl Policy {
         Policy(Arc::new(policy))
     }
 
-    /// Whether a client gets its session.
+    /// Returns whether a client gets its session.
     pub(crate) fn connect(&self, client: &ClientInfo) -> Access {
         self.ask(|policy| policy.connect(client))
     }
 
-    /// Whether a client may do what it asks.
+    /// Returns whether a client may do what it asks.
     pub(crate) fn judge(&self, client: &ClientInfo, request: &Request<'_>) -> Access {
         self.ask(|policy| match request {
             Request::Join(group) => policy.join(client, *group),
@@ -160,12 +160,13 @@ fn judge_multicast(
     }
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
+/// Returns the text that a panic carries.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-/// The rejected message as which a refused request comes back.
+/// Returns the rejected message that answers a refused request.
 ///
 /// As Spread does it, the sender stands behind the groups; the last of them
 /// gives way if there are too many. A join or leave comes back as its cause.

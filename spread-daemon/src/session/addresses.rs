@@ -27,12 +27,12 @@ pub struct AddressList {
 pub struct AddressListError {
     /// The number of the line, from 1.
     pub line: usize,
-    /// What stands in it.
+    /// The text of the line.
     pub text: String,
 }
 
 impl AddressList {
-    /// Whether a client may connect from an address; `None` is the unix socket.
+    /// Returns whether a client may connect from an address; `None` is the unix socket.
     pub fn contains(&self, address: Option<IpAddr>) -> bool {
         match address.map(|address| address.to_canonical()) {
             None => self.unix,

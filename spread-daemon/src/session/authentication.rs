@@ -1,4 +1,4 @@
-//! How clients show who they are.
+//! The authentication of clients.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -20,12 +20,12 @@ pub enum Method {
     /// `IP`: those that come from one of these addresses.
     Address(AddressList),
     /// `PWORD`: those that know the password of a user. It goes over the wire as
-    /// it is, so that whoever can listen to the connection knows it, too.
+    /// it is, readable to anyone who can listen to the connection.
     #[cfg(feature = "passwords")]
     Password(Passwords),
 }
 
-/// Tells whether the password is that of the user.
+/// A function that returns whether the password is that of the user.
 pub(crate) type PasswordCheck = Box<dyn Fn(&Login) -> bool + Send>;
 
 /// A method without its data.
@@ -38,7 +38,7 @@ pub(crate) enum Step {
 }
 
 impl Method {
-    /// The name that clients know it by.
+    /// Returns the name that clients know it by.
     pub fn name(&self) -> &'static str {
         match self {
             Method::Anyone => AUTH_NULL,
@@ -58,8 +58,8 @@ impl Method {
     }
 }
 
-/// What clients must show: one of the allowed methods, which a client chooses,
-/// and all the required ones.
+/// The methods that a client must pass: one of the allowed methods, which the client
+/// chooses, and all the required ones.
 ///
 /// The default allows anyone. This is `AllowedAuthMethods` and
 /// `RequiredAuthMethods` in the `spread.conf` of Spread.
@@ -76,12 +76,12 @@ impl Default for Authentication {
 }
 
 impl Authentication {
-    /// No method, with which no client can connect: to be added to.
+    /// Returns an authentication without methods, with which no client can connect.
     pub fn none() -> Authentication {
         Authentication { methods: Vec::new(), required: Vec::new() }
     }
 
-    /// Lets clients choose a method; one of that kind is replaced.
+    /// Adds a method that clients may choose; it replaces one of the same kind.
     pub fn allow(mut self, method: Method) -> Authentication {
         self.methods.retain(|known| known.name() != method.name());
         self.methods.push(method);
@@ -97,13 +97,13 @@ impl Authentication {
         required
     }
 
-    /// Whether a client can connect without showing anything.
+    /// Returns whether a client can connect without showing anything.
     pub fn admits_anyone(&self) -> bool {
         self.required.iter().all(|name| *name == AUTH_NULL)
             && self.methods.iter().any(|method| matches!(method, Method::Anyone))
     }
 
-    /// The names of the methods that clients may choose.
+    /// Returns the names of the methods that clients may choose.
     pub(crate) fn names(&self) -> Vec<&'static str> {
         self.methods.iter().map(Method::name).collect()
     }
@@ -123,7 +123,7 @@ impl Authentication {
         })
     }
 
-    /// Whether a client may come from an address.
+    /// Returns whether a client may come from an address.
     pub(crate) fn admits(&self, address: Option<IpAddr>) -> bool {
         self.methods.iter().any(|method| match method {
             Method::Address(list) => list.contains(address),
@@ -131,8 +131,8 @@ impl Authentication {
         })
     }
 
-    /// What a client has to go through that has chosen these methods: them, and
-    /// then the required ones that it did not choose.
+    /// Returns the steps of a client that has chosen these methods: them, and then the
+    /// required ones that it did not choose.
     pub(crate) fn steps(&self, chosen: &[String]) -> VecDeque<Step> {
         let others = self.required.iter().filter(|name| !chosen.iter().any(|c| c == *name));
         let names = chosen.iter().map(String::as_str).chain(others.copied());
@@ -141,13 +141,13 @@ impl Authentication {
     }
 }
 
-/// What one client has still to pass.
+/// The steps that a client has still to pass.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     left: VecDeque<Step>,
 }
 
-/// How far a client has come with its exchange.
+/// The state of a client in its exchange.
 #[derive(PartialEq, Eq)]
 pub(crate) enum Progress {
     /// It has passed all methods.
@@ -161,7 +161,8 @@ pub(crate) enum Progress {
 }
 
 impl Exchange {
-    /// The methods that a client chose, and then the required ones that it did not.
+    /// Returns the methods that a client chose, and then the required ones that it did
+    /// not.
     pub(crate) fn new(authentication: &Authentication, chosen: &[String]) -> Exchange {
         Exchange { left: authentication.steps(chosen) }
     }
@@ -187,7 +188,7 @@ impl Exchange {
         Progress::Passed
     }
 
-    /// The client has passed the method that is next.
+    /// Notes that the client has passed the next method.
     pub(crate) fn pass(&mut self) {
         self.left.pop_front();
     }

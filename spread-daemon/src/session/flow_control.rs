@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The slow-consumer policy: what is done about a client that does not read.
+/// The slow-consumer policy, for clients that do not read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SlowReceivers {
@@ -23,8 +23,10 @@ pub enum SlowReceivers {
     /// that never reads pauses them for good, and a client that sends to itself and
     /// does not read pauses itself.
     ///
-    /// A paused sender that ends is noticed within a second if it is on this host. TCP
-    /// does not tell the end of a client on another host before its data has been read.
+    /// A paused sender that ends is noticed within a second if its socket is in the
+    /// daemon's own network namespace. The end of a client on another host or in another
+    /// container is noticed once its data has been read, because in TCP it comes behind
+    /// the data.
     Backpressure,
 }
 
@@ -56,7 +58,7 @@ struct Behind {
     overrun_until: Option<Instant>,
 }
 
-/// What is to be done with one more message for a receiver.
+/// The decision about one more message for a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Queue it.
@@ -73,13 +75,13 @@ impl FlowControl {
         FlowControl { max_messages, slow_receivers, active: true }
     }
 
-    /// Whether a queue of this length needs no verdict.
+    /// Returns whether a queue of this length needs no verdict.
     pub(crate) fn is_short(&self, queued: usize) -> bool {
         queued <= self.max_messages / 2
     }
 
-    /// Whether a receiver with a queue of this length is disconnected, unless its
-    /// stream takes something.
+    /// Returns whether a receiver with a queue of this length is disconnected, unless
+    /// its stream takes something.
     pub(crate) fn is_full(&self, queued: usize) -> bool {
         queued >= self.max_messages
     }
@@ -122,8 +124,9 @@ impl FlowControl {
         }
     }
 
-    /// Whether a sender can be paused. One that has closed its side is paused only
-    /// for a time with an end: what it has sent is bounded, and its session is over.
+    /// Returns whether a sender can be paused. One that has closed its side is paused
+    /// only for a time with an end: what it has sent is bounded, and its session is
+    /// over.
     pub(crate) fn can_pause(&self, has_hung_up: bool) -> bool {
         self.active && !(has_hung_up && self.slow_receivers == SlowReceivers::Backpressure)
     }
@@ -139,7 +142,7 @@ impl FlowControl {
 }
 
 impl Congestion {
-    /// Whether the receiver has not caught up yet.
+    /// Returns whether the receiver has not caught up yet.
     pub(crate) fn is_behind(self) -> bool {
         self.0.is_some()
     }

@@ -9,7 +9,7 @@ use spread_wire::{ErrorCode, PrivateGroup, PrivateName};
 use super::authentication::{Authentication, Exchange, Progress};
 use super::login::Login;
 
-/// How far a client has come on its way to a session.
+/// The state of a client on its way to a session.
 #[derive(Debug)]
 pub(crate) struct Handshake {
     wire: Daemon,
@@ -20,7 +20,7 @@ pub(crate) struct Handshake {
     user: Option<String>,
 }
 
-/// What is to be done next for a client.
+/// The next action for a client.
 #[derive(PartialEq, Eq)]
 pub(crate) enum Action {
     /// Wait for more bytes.
@@ -92,12 +92,12 @@ impl Handshake {
         }
     }
 
-    /// Lets the client authenticate; returns the bytes to send.
+    /// Begins the authentication; returns the bytes to send.
     pub(crate) fn greet(&mut self) -> Vec<u8> {
         self.wire.greet()
     }
 
-    /// The password of a user was right.
+    /// Notes that the password of a user was right.
     pub(crate) fn pass(&mut self, user: String) {
         self.user = Some(user);
         self.exchange.iter_mut().for_each(Exchange::pass);

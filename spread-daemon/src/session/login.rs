@@ -27,7 +27,7 @@ impl Login {
     }
 }
 
-/// The bytes of a field before its first zero.
+/// Returns the bytes of a field before its first zero.
 fn text(field: &[u8]) -> &[u8] {
     field.split(|&byte| byte == 0).next().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What a client is asked and allowed, as values without I/O.
+//! Authentication, access and flow control, as values without I/O.
 //!
 //! A value takes what came from a client and returns what is to be done; the event
 //! loop's room does it.

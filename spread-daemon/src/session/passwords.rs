@@ -13,18 +13,18 @@ use tempfile::NamedTempFile;
 
 use super::login::{PASSWORD_LEN, USER_LEN};
 
-/// Why there are no passwords.
+/// An error of a password or of the password file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PasswordError {
     /// The file cannot be read or written.
     #[error("cannot {what} the password file {}", path.display())]
     Io {
-        /// What was being done: "read" or "write".
+        /// The action: "read" or "write".
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// How it failed.
+        /// The cause.
         source: io::Error,
     },
     /// A line of the file is not `USER:HASH`.
@@ -49,7 +49,7 @@ pub enum PasswordError {
     /// The hash could not be made.
     #[error("cannot hash a password: {reason}")]
     Hash {
-        /// What the crate that hashes says.
+        /// The message of the hash function.
         reason: String,
     },
 }
@@ -145,7 +145,7 @@ impl Passwords {
         Ok(())
     }
 
-    /// Whether this is the password of the user. It takes long on purpose, some
+    /// Returns whether this is the password of the user. It takes long on purpose, some
     /// tens of milliseconds, also for a user that there is not.
     pub fn verify(&self, user: &str, password: &[u8]) -> bool {
         // Of the password "unknown"; no user is accepted by it.
@@ -158,12 +158,12 @@ impl Passwords {
         matches && known.is_some()
     }
 
-    /// How many users there are.
+    /// Returns how many users there are.
     pub fn len(&self) -> usize {
         self.hashes.len()
     }
 
-    /// Whether nobody may connect.
+    /// Returns whether nobody may connect.
     pub fn is_empty(&self) -> bool {
         self.hashes.is_empty()
     }

@@ -19,13 +19,13 @@ pub(crate) struct Client {
     input: BytesMut,
 }
 
-/// The bytes that ask for a session with membership messages.
+/// Returns the bytes that ask for a session with membership messages.
 pub(crate) fn connect_request(name: &str) -> Vec<u8> {
     Connect::new(Some(PrivateName::new(name).unwrap())).encode()
 }
 
 impl Client {
-    /// Connects, and says nothing.
+    /// Connects, and sends nothing.
     pub(crate) fn bare(daemon: SocketAddr) -> Client {
         let stream = TcpStream::connect(daemon).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -90,7 +90,7 @@ impl Client {
         self.send(&bytes);
     }
 
-    /// The bytes of a request.
+    /// Returns the bytes of a request.
     pub(crate) fn encode(&self, request: &Request<'_>) -> BytesMut {
         let mut bytes = BytesMut::new();
         request.encode(self.private_group, ByteOrder::NATIVE, &mut bytes);
@@ -159,7 +159,7 @@ impl Client {
         }
     }
 
-    /// Whether something has come that was not received yet.
+    /// Returns whether something has come that was not received yet.
     pub(crate) fn has_input(&self) -> bool {
         self.stream.set_nonblocking(true).unwrap();
         let peeked = self.stream.peek(&mut [0]);
