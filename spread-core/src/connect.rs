@@ -125,7 +125,10 @@ impl Connect {
             Phase::Start(_) | Phase::Over => (Vec::new(), Some(Instant::now())),
             Phase::LookUp(lookup) => (vec![(lookup.as_fd(), Ready::ToRead)], None),
             Phase::Open(opening) => opening.waits_for(),
-            Phase::ShakeHands(handshake) => (vec![handshake.waits_for()], None),
+            Phase::ShakeHands(handshake) => match handshake.waits_for() {
+                Some(stream) => (vec![stream], None),
+                None => (Vec::new(), Some(Instant::now())),
+            },
         };
         let at = match (at, self.deadline) {
             (Some(at), Some(deadline)) => Some(at.min(deadline)),

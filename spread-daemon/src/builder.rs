@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use spread_wire::{PrivateGroup, PrivateName};
+
 use crate::admin::inspection::Inspection;
 use crate::cluster::DaemonId;
 use crate::daemon::Daemon;
@@ -198,6 +200,24 @@ impl Builder {
         self
     }
 
+    /// Checks what can be checked without opening a socket; [`start`](Builder::start) does so
+    /// first.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::IllegalName`] and [`StartError::BusyPoll`].
+    pub fn check(&self) -> Result<(), StartError> {
+        let time = self.settings.busy_poll;
+        if time > Builder::MAX_BUSY_POLL {
+            return Err(StartError::BusyPoll { time });
+        }
+        let client = PrivateName::new("c");
+        let named = client.and_then(|client| PrivateGroup::of(client, &self.name));
+        named
+            .map(drop)
+            .map_err(|source| StartError::IllegalName { name: self.name.clone(), source })
+    }
+
     /// Starts the daemon in a thread of its own. When this returns, clients can
     /// connect.
     ///
@@ -206,10 +226,7 @@ impl Builder {
     /// [`StartError`], by what is in the way: the name, the port, the socket file, a
     /// time that is too long.
     pub fn start(self) -> Result<Daemon, StartError> {
-        let time = self.settings.busy_poll;
-        if time > Builder::MAX_BUSY_POLL {
-            return Err(StartError::BusyPoll { time });
-        }
+        self.check()?;
         let door = Door::Clients(DaemonId::FIRST);
         let (tcp, address) = Listener::tcp(SocketAddr::new(self.bind, self.port), door)?;
         let cluster = state(&[&self.name], &[address])?;

@@ -66,10 +66,11 @@ struct Started {
     log: Log,
 }
 
-/// Starts the daemon, or only checks whether it could be.
+/// Starts the daemon, or only checks its configuration.
 fn start(run: &Run) -> Outcome<Option<Started>> {
     let Plan { name, builder, log_file, log_level, warnings } = plan(run)?;
     if run.check {
+        builder.check()?;
         warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
         print(format!("the configuration of {name} is fine\n"))?;
         return Ok(None);

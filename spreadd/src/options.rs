@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use spread_daemon::Builder;
 
@@ -114,7 +115,8 @@ pub(crate) struct Run {
     pub(crate) remove_stale_socket: bool,
 
     /// Sessions that may be open; more clients are rejected
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) max_sessions: usize,
 
     /// Messages that may wait for a client that does not read; with one more it

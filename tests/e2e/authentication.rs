@@ -3,7 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use spread::{AuthStep, Authenticator, Builder, Error, Exchange, Mailbox, Service, UserPassword};
+use crate::support::block_on;
+use spread::{
+    AsyncMailbox, AuthStep, Authenticator, Builder, Error, Exchange, Mailbox, Service, UserPassword,
+};
 use spread_daemon::{Authentication, Daemon, Method, Passwords};
 
 /// A connect that authenticates waits for those of all other tests, and to check a
@@ -117,6 +120,19 @@ fn more_methods_than_the_protocol_has_room_for_are_refused_before_anything_is_se
     let many = (0..4).fold(builder(&daemon), |builder, _| builder.authenticate(user()));
     let error = many.connect().unwrap_err();
     assert!(error.to_string().contains("at most 3 methods"), "{error}");
+}
+
+#[test]
+fn a_method_that_never_ends_ends_with_the_time() {
+    let daemon = daemon_with_passwords();
+    let impatient = builder(&daemon).timeout(Duration::from_millis(50));
+    for step in [|| Ok(AuthStep::Send(Vec::new())), || Ok(AuthStep::Receive(0))] {
+        let endless = impatient.clone().authenticate(Own(step));
+        let error = endless.connect().unwrap_err();
+        assert!(matches!(error, Error::ConnectTimeout { .. }), "{error:?}");
+        let error = block_on(AsyncMailbox::connect(endless)).unwrap_err();
+        assert!(matches!(error, Error::ConnectTimeout { .. }), "{error:?}");
+    }
 }
 
 #[test]

@@ -11,6 +11,9 @@ use crate::poll::Ready;
 use crate::stream::{Mode, Stream};
 use crate::{ConnectError, Connection};
 
+/// Exchanges that are made in one step of a connect, before its deadline is looked at.
+const MOST: usize = 32;
+
 /// The client's part of an authentication, as a sequence of steps without I/O.
 pub trait Exchange: Send {
     /// Returns the next step. `received` has the bytes that the last step asked for; it is
@@ -19,6 +22,11 @@ pub trait Exchange: Send {
     /// # Errors
     ///
     /// The client gives up: the connect fails with [`ConnectError::Authentication`].
+    ///
+    /// # Panics
+    ///
+    /// A panic is the connect's, unless it goes through libspread, which makes an
+    /// authentication error of it.
     fn next(&mut self, received: &[u8]) -> io::Result<AuthStep>;
 }
 
@@ -98,6 +106,8 @@ pub(crate) struct Handshake {
     wanted: usize,
     /// Who wants them.
     asks: Asks,
+    /// Whether the next step need not wait for the stream.
+    is_busy: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +135,7 @@ impl Handshake {
             received: Vec::new(),
             wanted: 0,
             asks: Asks::Client,
+            is_busy: false,
         }
     }
 
@@ -132,9 +143,10 @@ impl Handshake {
         &self.stream
     }
 
-    pub(crate) fn waits_for(&self) -> (BorrowedFd<'_>, Ready) {
+    /// `None` if the next step need not wait.
+    pub(crate) fn waits_for(&self) -> Option<(BorrowedFd<'_>, Ready)> {
         let ready = if self.sent < self.unsent.len() { Ready::ToWrite } else { Ready::ToRead };
-        (self.stream.as_fd(), ready)
+        (!self.is_busy).then_some((self.stream.as_fd(), ready))
     }
 
     /// The application has done the exchange of a method.
@@ -145,7 +157,9 @@ impl Handshake {
     }
 
     pub(crate) fn step(&mut self) -> Result<Talk, ConnectError> {
-        loop {
+        self.is_busy = false;
+        // A method may go on for ever, and a peer that answers at once with it.
+        for _ in 0..MOST {
             if !self.flush()? || !self.fill()? {
                 return Ok(Talk::Waits);
             }
@@ -182,6 +196,8 @@ impl Handshake {
                 }
             }
         }
+        self.is_busy = true;
+        Ok(Talk::Waits)
     }
 
     fn send(&mut self, bytes: Vec<u8>) {

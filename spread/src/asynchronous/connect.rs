@@ -45,7 +45,11 @@ async fn go_through(mut connect: Connect) -> Result<spread_core::Connection, Con
     loop {
         match connect.step()? {
             Progress::Connected(core) => return Ok(core),
-            Progress::Wait => wait(&connect)?.await,
+            Progress::Wait => {
+                wait(&connect)?.await;
+                // A peer that answers at once is not to keep the executor.
+                tokio::task::yield_now().await;
+            }
             Progress::Authenticate(method) => {
                 let source = io::ErrorKind::Unsupported.into();
                 return Err(ConnectError::Authentication { method, source });

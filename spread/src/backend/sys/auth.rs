@@ -167,6 +167,10 @@ fn go_through(exchange: &Exchange<'_>, fd: BorrowedFd<'_>) -> io::Result<()> {
     let mut steps = exchange.authenticator.begin();
     let mut received = Vec::new();
     loop {
+        // A peer that answers at once could go on for ever.
+        if exchange.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         let next = steps.next(&received)?;
         received.clear();
         match next {
