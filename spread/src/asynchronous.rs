@@ -60,7 +60,8 @@ impl AsyncMailbox {
         AsyncMailbox::new(Mailbox::new(connect::open(&builder).await?))
     }
 
-    /// Takes a mailbox into the runtime that the calling task runs in.
+    /// Takes a mailbox into the runtime that the calling task runs in. It is bound to that
+    /// runtime: when it has ended, calls fail with [`Io`](Error::Io).
     ///
     /// The runtime's I/O must be enabled.
     ///

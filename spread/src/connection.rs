@@ -314,7 +314,8 @@ impl Connection {
 
 /// A daemon that did not end a connection in time.
 pub(crate) fn late() -> Error {
-    Error::Io(io::ErrorKind::TimedOut.into())
+    let reason = "the daemon did not end the connection within a second";
+    Error::Io(io::Error::new(io::ErrorKind::TimedOut, reason))
 }
 
 impl Drop for Connection {

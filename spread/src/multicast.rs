@@ -59,7 +59,25 @@ impl From<Service> for SendOptions {
     }
 }
 
-/// A message to be sent later: its options, its groups, checked, and its payload.
+/// A message to be sent later: its options, its groups, checked, and its payload. The
+/// sinks of async mailboxes take it.
+///
+/// ```
+/// # let daemon = spread_daemon::Daemon::builder().start()?;
+/// # let address = daemon.address();
+/// use futures_util::SinkExt;
+/// use spread::{AsyncMailbox, Mailbox, Outgoing, Service};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let mut mailbox = AsyncMailbox::connect(Mailbox::builder(address)).await?;
+/// for line in ["one", "two"] {
+///     mailbox.feed(Outgoing::new(Service::Agreed, "lines", line)?).await?;
+/// }
+/// mailbox.flush().await?;
+/// # Ok::<(), spread::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[cfg(feature = "tokio")]
 #[derive(Clone, Debug)]
 pub struct Outgoing {
