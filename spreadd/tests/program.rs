@@ -455,7 +455,7 @@ fn busy_polling_it_stays_awake_after_a_message_and_then_sleeps() {
 
 #[test]
 fn a_name_that_no_daemon_can_have_is_told_by_a_check_and_before_anything_else() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     for name in ["a#b", "a-name-of-more-than-19-bytes"] {
         for options in [&["--check"][..], &["--port", &port]] {
