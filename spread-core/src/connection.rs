@@ -247,7 +247,7 @@ impl Connection {
         Ok(sending)
     }
 
-    /// Notes that the connection is of no more use, and wakes whoever waits in it.
+    /// Marks the connection as failed, and wakes the threads that wait in it.
     #[cold]
     pub(crate) fn fail(&self, error: Error) -> Error {
         match self.state.compare_exchange(ACTIVE, FAILED, Ordering::AcqRel, Ordering::Acquire) {

@@ -160,7 +160,7 @@ impl Stream {
         Ok(shutdown(&self.fd, Shutdown::Write)?)
     }
 
-    /// Ends the stream both ways: whoever waits on it wakes up.
+    /// Ends the stream both ways, which wakes the threads that wait on it.
     pub(crate) fn shut_down(&self) {
         // It fails only if the peer has ended the stream already.
         let _ = shutdown(&self.fd, Shutdown::Both);

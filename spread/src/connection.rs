@@ -269,7 +269,7 @@ impl Connection {
         Ok(self.core.check()?)
     }
 
-    /// Ends the connection both ways: whoever waits in it wakes up.
+    /// Ends the connection both ways, which wakes the threads that wait in it.
     pub(crate) fn shut_down(&self) {
         if self.is_ours() {
             self.core.shut_down();

@@ -36,7 +36,7 @@ pub trait Exchange: Send {
 pub enum AuthStep {
     /// Send these bytes.
     Send(Vec<u8>),
-    /// Receive exactly so many bytes, which the next step is told.
+    /// Receive exactly so many bytes, which the next step gets.
     Receive(usize),
     /// The client has done its part.
     Done,
