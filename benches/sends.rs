@@ -26,7 +26,7 @@ const ROUNDS: usize = 15;
 const HEAD: usize = 80;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let daemon = Daemon::builder().unix_dir("/tmp").remove_stale_socket(true).start()?;
+    let daemon = Daemon::builder().unix_dir("/tmp").start()?;
     let address = daemon.unix_address().ok_or("a unix socket")?;
     println!("   size   mailbox/s      bare/s   ratio (range)");
     for size in [0, 64, 256, 1024, 1300] {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs each workload of the example bench for a moment, with its own clients and with
+# Runs each workload of spreadctl bench for a moment, with its own clients and with
 # those in C, to see that they work: the figures say nothing. With arguments it
 # measures, and what it prints counts:
 #     ci/bench.sh --versus 4803
@@ -21,4 +21,4 @@ fi
 if [ $# = 0 ]; then
     set -- --count 2000 --warm-up 200 --runs 1 --groups 1,20 --deadline 20 --plot "$work/plot.svg"
 fi
-cargo run --release --example bench -- --versus-client "$work/bench_c" "$@"
+cargo run --release -p spreadctl -- bench --versus-client "$work/bench_c" "$@"

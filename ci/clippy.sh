@@ -6,9 +6,17 @@ cargo clippy --workspace --all-targets -- -D warnings
 cargo clippy -p spread-daemon -- -D warnings
 cargo clippy -p libspread --features capi -- -D warnings
 # With the checked-in bindings, so that no Spread needs to be installed.
-DOCS_RS=1 cargo clippy -p spread -p spread-sys --features system --all-targets -- -D warnings
-# Each feature of the client alone, and none.
-cargo clippy -p spread --no-default-features -- -D warnings
-for feature in sys mio tokio; do
-    cargo clippy -p spread --no-default-features --features "$feature" -- -D warnings
+DOCS_RS=1 cargo clippy -p spread-toolkit -p spread-sys --features system --all-targets -- -D warnings
+# The codecs that can be left out.
+for chosen in '' json dividere; do
+    cargo clippy -p spread-groups --no-default-features --features "$chosen" -- -D warnings
+done
+# The client with each combination of its features.
+features=(sys mio tokio serde tracing)
+for ((set = 0; set < 1 << ${#features[@]}; set++)); do
+    chosen=
+    for place in "${!features[@]}"; do
+        ((set >> place & 1)) && chosen+="${features[place]},"
+    done
+    cargo clippy -p spread-toolkit --no-default-features --features "$chosen" -- -D warnings
 done

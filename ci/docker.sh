@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The daemon in a container passes the tests, from outside. SPREAD_IMAGE tests
 # another image of a Spread daemon that listens at 4803. `ci/docker.sh image`
-# only builds the image spreadd, and leaves it.
+# only builds the image, and leaves it under the tags spreadd:VERSION, spreadd:MAJOR.MINOR
+# and spreadd:latest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,12 +21,18 @@ build() {
     mkdir -p "$context/root/tmp"
     chmod 1777 "$context/root/tmp"
     cp "$folder/$target/release/spreadd" "$context/root"
-    docker build --quiet --tag "$1" --file ci/Dockerfile "$context" || return
+    docker build --quiet --tag "$1" --file ci/Dockerfile \
+        --build-arg "VERSION=$version" --build-arg "REVISION=$(git rev-parse HEAD)" \
+        "$context" || return
     rm -r "$context"
 }
 
+version=$(cargo metadata --format-version 1 --no-deps |
+    sed -E 's/.*"name":"spreadd","version":"([^"]*)".*/\1/')
 if [ "${1-}" = image ]; then
-    build spreadd
+    build "spreadd:$version"
+    docker tag "spreadd:$version" "spreadd:${version%.*}"
+    docker tag "spreadd:$version" spreadd:latest
     exit
 fi
 
@@ -76,6 +83,10 @@ for attempt in $(seq 120); do
     sleep 0.5
 done
 echo "== $image is well at $port@localhost"
+if [ -n "$built" ]; then
+    label=$(docker inspect --format '{{index .Config.Labels "org.opencontainers.image.version"}}' "$image")
+    [ "$label" = "$version" ] || { echo "ci/docker.sh: the image is labelled $label"; exit 1; }
+fi
 
 SPREAD_DAEMON=$port@localhost cargo test --workspace
 echo "== the tests have passed against $image"

@@ -15,7 +15,7 @@ check() {
     "${CXX:-c++}" -std=c++17 "${strict[@]}" -x c++ "$1"
 }
 
-for headers in 'sp.h' 'sp_events.h' 'sp_func.h' 'sp_func.h sp.h' 'sp_events.h sp.h sp_func.h'; do
+for headers in 'sp.h' 'fl.h' 'fl.h sp.h' 'sp_events.h' 'sp_func.h' 'sp_func.h sp.h' 'sp_events.h sp.h sp_func.h'; do
     for header in $headers; do
         echo "#include <$header>"
     done >"$work/headers"
@@ -26,7 +26,7 @@ done
 
 # Each macro, with an argument if it takes one.
 {
-    echo '#include <sp.h>'
+    echo '#include <fl.h>'
     echo 'unsigned long all(int t);'
     echo 'unsigned long all(int t) {'
     echo '    unsigned long sum = 0;'

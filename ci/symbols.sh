@@ -17,4 +17,4 @@ else
 fi
 # What the headers declare is what there is.
 diff -u libspread/symbols.txt \
-    <(cat libspread/include/*.h | grep -oE '\b(SP|E)_[a-z_]+\(' | tr -d '(' | LC_ALL=C sort -u)
+    <(cat libspread/include/*.h | grep -oE '\b(SP|FL|E)_[a-z_]+\(' | tr -d '(' | LC_ALL=C sort -u)

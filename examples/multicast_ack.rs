@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::{fmt, thread};
 
 use clap::Parser;
-use spread::{Mailbox, Membership, Message, Name, SendOptions, Service, View};
+use spread::{Mailbox, Message, Name, SendOptions, Service, View, Views};
 use spread_daemon::Daemon;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -100,34 +100,29 @@ fn acknowledge(mut mailbox: Mailbox, last: i16) -> Result {
 }
 
 fn send(mut mailbox: Mailbox, args: &Args) -> Result {
-    let mut membership = Membership::new();
-    while membership.view(&args.group).is_none_or(|view| view.members.len() <= args.members) {
-        membership.follow(&mailbox.receive()?);
+    let mut views = Views::new();
+    while views.of(&args.group).is_none_or(|view| view.members.len() <= args.members) {
+        views.follow(&mailbox.receive()?);
     }
     for number in 1..=args.messages {
         let options = SendOptions::new(Service::Agreed).message_type(number);
         mailbox.multicast(options, &args.group, format!("message {number}"))?;
-        let count = count(number, &mut mailbox, &mut membership, &args.group)?;
+        let count = count(number, &mut mailbox, &mut views, &args.group)?;
         println!("sender: message {number} is acknowledged by {count}");
     }
     Ok(mailbox.disconnect()?)
 }
 
 /// Receives until nobody is awaited who could acknowledge this message.
-fn count(
-    number: i16,
-    mailbox: &mut Mailbox,
-    membership: &mut Membership,
-    group: &str,
-) -> Result<Count> {
+fn count(number: i16, mailbox: &mut Mailbox, views: &mut Views, group: &str) -> Result<Count> {
     let me = Name::from(mailbox.private_group());
     let mut count = None;
     loop {
         let message = mailbox.receive()?;
-        membership.follow(&message);
+        views.follow(&message);
         match (message, &mut count) {
             (Message::Regular(copy), None) if copy.sender() == me => {
-                let view = membership.view(group).ok_or("not a member of the group")?;
+                let view = views.of(group).ok_or("not a member of the group")?;
                 count = Some(Count::new(view));
             }
             (Message::Regular(answer), Some(count)) if answer.message_type() == number => {

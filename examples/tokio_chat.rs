@@ -10,7 +10,7 @@
 
 use clap::Parser;
 use futures_util::TryStreamExt;
-use spread::{AsyncMailbox, AsyncReceiver, AsyncSender, Error, Mailbox, Message, Service};
+use spread::{AsyncMailbox, AsyncReceiver, AsyncSender, Mailbox, Message, Service};
 use spread_daemon::Daemon;
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 use tokio::runtime::Runtime;
@@ -80,5 +80,5 @@ async fn listen(mut receiver: AsyncReceiver) -> Result {
             other => println!("* {other:?}"),
         }
     }
-    Err(Error::ConnectionClosed.into())
+    Err("the connection is closed".into())
 }

@@ -3,14 +3,11 @@
 
 #[path = "support/program.rs"]
 mod program;
-/// What `bench` computes from its measurements, for the unit tests in there.
-#[path = "../examples/bench/stats.rs"]
-mod stats;
 mod support;
 
 use program::Program;
 use spread::{Cause, SendOptions, Service};
-use support::peer::Peer;
+use support::place::Place;
 use support::{Expect, TestDaemon, Transport, unique};
 
 /// Starts an example at the test's daemon.
@@ -32,6 +29,7 @@ fn each_example_shows_something_by_itself() {
         ("state_transfer", "has: Once upon a time there was a member that joined late and missed"),
         ("threads", "the listener has received 400 messages"),
         ("tokio_chat", "#alice#localhost joined, 1 here"),
+        ("view_synchrony", "Flush Spread: 120 pages of 120 are done"),
         ("tour", "== Bob is the last one, and goes"),
     ];
     let programs = examples.map(|(name, text)| (Program::example(name, &[]), text));
@@ -50,6 +48,17 @@ fn the_tour_goes_to_any_daemon() {
 }
 
 #[test]
+fn only_with_view_synchrony_a_job_is_done_once() {
+    let daemon = daemon();
+    let lines = example("view_synchrony", &daemon, &["--group", &unique("g")]).finish();
+    for line in
+        ["plain Spread: 240 pages of 120 are done", "Flush Spread: 120 pages of 120 are done"]
+    {
+        assert!(lines.iter().any(|other| other == line), "no {line:?} in {lines:#?}");
+    }
+}
+
+#[test]
 fn flooders_flood_alone_and_together() {
     let daemon = daemon();
     let names = ["fla", "flb"].map(unique);
@@ -64,66 +73,6 @@ fn flooders_flood_alone_and_together() {
         let lines = flooder.finish();
         assert!(lines.iter().any(|line| line.contains("completed 500 messages")), "{lines:#?}");
     }
-}
-
-#[test]
-fn bench_measures_every_workload() {
-    let daemon = daemon();
-    let args = ["--count", "200", "--warm-up", "20", "--runs", "2", "--size", "64,3000"];
-    let more = ["--groups", "1,3", "--receivers", "2,4", "--window", "20", "--batch", "5"];
-    let args = [&args[..], &more].concat();
-    let programs = [Program::example("bench", &args), example("bench", &daemon, &args)];
-    for program in programs {
-        let lines = program.finish();
-        for workload in ["flood", "flood to 3 groups", "fanout to 2", "fanout to 4", "pingpong"] {
-            for size in ["64", "3000"] {
-                let row = lines.iter().find_map(|line| {
-                    let mut cells = line.strip_prefix(workload)?.split_whitespace();
-                    (cells.next() == Some(size)).then(|| cells.collect::<Vec<_>>())
-                });
-                let row = row.unwrap_or_else(|| panic!("no {workload} {size} in {lines:#?}"));
-                // The daemon's CPU time is there only if its process is known.
-                let figures = row.iter().filter(|cell| cell.parse::<f64>().is_ok()).count();
-                let expected = if workload.starts_with("fanout") { 3 } else { 6 };
-                assert!(figures >= expected, "{row:?}");
-            }
-        }
-    }
-}
-
-#[test]
-fn bench_shows_how_its_daemon_and_clients_wait() {
-    let args = ["flood", "--size", "64", "--count", "200", "--warm-up", "20", "--runs", "1"];
-    let args = [&args[..], &["--busy-poll", "50", "--coalesce", "20"]].concat();
-    let lines = Program::example("bench", &args).finish();
-    let side = "own, unix, busy-poll 50, coalesce 20";
-    let is_row = |line: &String| line.starts_with("flood") && line.contains(side);
-    assert!(lines.iter().any(is_row), "{lines:#?}");
-}
-
-#[test]
-fn bench_tells_of_a_run_that_stalls() {
-    let peer = Peer::start(Transport::Unix, |_| Ok(()));
-    let args = ["--daemon", peer.address(), "flood", "--size", "64", "--deadline", "0.2"];
-    let lines = Program::example("bench", &[&args[..], &["--runs", "1"]].concat()).fail();
-    for text in ["run 1 of 1: stalled", "bench: 1 of 1 runs stalled or failed"] {
-        assert!(lines.iter().any(|line| line.contains(text)), "no {text:?} in {lines:#?}");
-    }
-}
-
-#[test]
-fn a_user_joins_sends_and_quits() {
-    let daemon = daemon();
-    let (name, group) = (unique("usr"), unique("g"));
-    let mut user = Program::example("user", &["-s", daemon.address(), "-u", &name]);
-    user.type_line(&format!("j {group}"));
-    user.line_with(&[&format!("membership for group {group} with 1 members")]);
-    user.type_line(&format!("s {group}"));
-    user.type_line("hello");
-    user.line_with(&["SAFE message from", &name]);
-    user.line_with(&["hello"]);
-    user.type_line("q");
-    user.finish();
 }
 
 #[test]
@@ -178,6 +127,38 @@ fn a_chat_ends_with_its_daemon() {
     drop(daemon);
     let last = chat.fail();
     assert!(last.iter().any(|line| line.contains("ConnectionClosed")), "{last:?}");
+}
+
+#[test]
+fn a_chat_over_a_session_survives_its_daemon() {
+    let (place, embedded) = Place::start(Transport::Tcp);
+    let mut chat = Program::example("session_chat", &["--daemon", &place.address]);
+    chat.line_with(&["Joined", "#alice#localhost"]);
+    embedded.stop();
+    chat.line_with(&["* alone: "]);
+    chat.type_line("anyone?");
+    chat.line_with(&["* not sent: "]);
+    let _daemon = place.start_again();
+    chat.line_with(&["* back as #alice#localhost"]);
+    chat.type_line("hello");
+    chat.line_with(&["#alice#localhost: hello"]);
+    chat.type_line("and bye");
+    chat.finish();
+}
+
+#[test]
+fn ctrl_c_ends_a_chat_over_a_session() {
+    let daemon = daemon();
+    let (name, group) = (unique("ali"), unique("g"));
+    let mut watcher = daemon.connect("wat");
+    watcher.join(&group).unwrap();
+    let mut chat = example("session_chat", &daemon, &["--group", &group, "--name", &name]);
+    chat.line_with(&["Joined"]);
+    let joined = watcher.view_of(&group, 2);
+    chat.interrupt();
+    let left = watcher.view_of(&group, 1);
+    assert!(matches!((joined.cause, left.cause), (Cause::Joined(_), Cause::Disconnected(_))));
+    chat.succeed();
 }
 
 #[test]

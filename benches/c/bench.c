@@ -1,11 +1,11 @@
-/* The clients of the example bench in C, as a C program uses Spread: with sp.h,
+/* The clients of spreadctl bench in C, as a C program uses Spread: with sp.h,
  * and nothing else.
  *
  *     cc -O2 -o bench_c bench.c -lspread
- *     bench --versus 4803 --versus-client ./bench_c
+ *     spreadctl bench --versus 4803 --versus-client ./bench_c
  *
- * The arguments are those of examples/bench/options.rs (ClientArgs), and the last
- * line of the output is that of examples/bench/outcome.rs (Report).
+ * The arguments are those of spreadctl/src/bench/options.rs (ClientArgs), and the last
+ * line of the output is that of spreadctl/src/bench/outcome.rs (Report).
  */
 
 #define _GNU_SOURCE
@@ -28,7 +28,7 @@ enum {
 
 static struct {
     const char *daemon, *group, *peer;
-    int size, window, receivers, groups, batch, index, service;
+    int size, window, receivers, senders, groups, batch, index, service;
     long count, warm_up, daemon_pid;
 } args = { .window = 1, .receivers = 1, .groups = 1, .batch = 1, .service = AGREED_MESS };
 
@@ -39,7 +39,7 @@ static char *payload;
 static char body[MAX_BODY];
 static char sender[MAX_GROUP_NAME];
 static char groups[MAX_GROUPS][MAX_GROUP_NAME];
-static int length;
+static int length, num_groups;
 static int16 type;
 
 static void fail(const char *call, int code) {
@@ -74,7 +74,7 @@ static void send_to(const char *group, int16 number, int len, const char *bytes)
 /* Receives a message of any kind; returns its kind. */
 static service receive_any(void) {
     service kind = 0;
-    int num_groups, endian_mismatch;
+    int endian_mismatch;
     length = SP_receive(mbox, &kind, sender, MAX_GROUPS, &num_groups, groups, &type,
                         &endian_mismatch, MAX_BODY, body);
     if (length < 0) fail("SP_receive", length);
@@ -312,6 +312,32 @@ static void run_receive(void) {
     disconnect();
 }
 
+/* member: one of `receivers` clients of a group, each at a daemon of its own (see
+ * benches/hosts/run.sh). The first `senders` of them send, and all receive everything. */
+
+static void run_member(void) {
+    char name[MAX_GROUP_NAME];
+    long sent = 0, own = 0, total = 0;
+    long mine = args.index < args.senders ? args.warm_up + args.count : 0;
+    long begin = args.senders * args.warm_up, end = begin + args.senders * args.count;
+    connect_to_daemon();
+    name_group(name, 0);
+    join(name);
+    while (num_groups != args.receivers) receive_any();
+    while (total < end) {
+        if (total == begin) start();
+        for (; sent < mine && sent - own < args.window; sent++) {
+            send_to(name, 0, args.size, payload);
+        }
+        receive();
+        total++;
+        if (strcmp(sender, private_group) == 0) own++;
+    }
+    stop();
+    report(args.senders * args.count, NULL, 0);
+    disconnect();
+}
+
 /* pingpong: one message that goes to another client and back. */
 
 static void round_trip(void) {
@@ -368,6 +394,7 @@ static void parse(int argc, char **argv) {
         { "count", 1, NULL, 'c' },     { "warm-up", 1, NULL, 'w' },
         { "window", 1, NULL, 'o' },    { "receivers", 1, NULL, 'r' },
         { "groups", 1, NULL, 'n' },    { "service", 1, NULL, 'v' },
+        { "senders", 1, NULL, 'S' },
         { "batch", 1, NULL, 'b' },     { "index", 1, NULL, 'i' },
         { "daemon-pid", 1, NULL, 'D' }, { NULL, 0, NULL, 0 }
     };
@@ -382,6 +409,7 @@ static void parse(int argc, char **argv) {
             case 'w': args.warm_up = atol(optarg); break;
             case 'o': args.window = atoi(optarg); break;
             case 'r': args.receivers = atoi(optarg); break;
+            case 'S': args.senders = atoi(optarg); break;
             case 'n': args.groups = atoi(optarg); break;
             case 'v': args.service = parse_service(optarg); break;
             case 'b': args.batch = atoi(optarg); break;
@@ -397,7 +425,8 @@ int main(int argc, char **argv) {
         const char *name;
         void (*run)(void);
     } roles[] = { { "flood", run_flood },     { "send", run_send }, { "receive", run_receive },
-                  { "ping", run_ping },       { "pong", run_pong } };
+                  { "ping", run_ping },       { "pong", run_pong },
+                  { "member", run_member } };
     const char *role = argc > 2 && strcmp(argv[1], "client") == 0 ? argv[2] : "";
     for (size_t index = 0; index < sizeof roles / sizeof *roles; index++) {
         if (strcmp(role, roles[index].name) == 0) {
@@ -407,6 +436,6 @@ int main(int argc, char **argv) {
             return 0;
         }
     }
-    fprintf(stderr, "usage: %s client flood|send|receive|ping|pong --daemon ADDRESS ...\n", argv[0]);
+    fprintf(stderr, "usage: %s client flood|send|receive|ping|pong|member --daemon ADDRESS ...\n", argv[0]);
     return 2;
 }

@@ -6,20 +6,22 @@
 
 pub(crate) mod auth;
 pub(crate) mod event;
+pub(crate) mod flush;
 pub(crate) mod message;
 pub(crate) mod view;
 
+use std::cell::Cell;
 use std::ffi::{c_char, c_int};
 
-use spread_core::{Address, Ready, Request};
+use spread_core::{MEMORY_PAUSE, Ready, Request};
 use spread_wire::handshake::Version;
 use spread_wire::{ErrorCode, GroupName, PrivateName, ServiceType};
 
 use crate::api::message::send;
 use crate::connect::{Connecting, Next};
-use crate::convert::{c_bytes, deadline, meaning, write_text};
+use crate::convert::{self, c_bytes, deadline, meaning, write_text};
 use crate::held::{self, Held};
-use crate::session::{Ending, Session};
+use crate::session::{Ending, Flushed, Sent, Session, Taken};
 use crate::table;
 use crate::types::{ACCEPT_SESSION, MAX_PRIVATE_NAME, group_id, mailbox, sp_time};
 use crate::wait::{Step, Wait, attempt, code, complete};
@@ -126,8 +128,7 @@ pub unsafe extern "C-unwind" fn SP_connect_timeout(
         }
         // SAFETY: both are null or end in a zero.
         let (spread_name, private_name) = unsafe { (c_bytes(spread_name), c_bytes(private_name)) };
-        let address = str::from_utf8(spread_name).map_err(|_| ErrorCode::IllegalSpread)?;
-        let address = Address::parse(address).map_err(|_| ErrorCode::IllegalSpread)?;
+        let address = convert::address(spread_name)?;
         let request = Request {
             version: Version::CURRENT,
             private_name: self::private_name(private_name)?,
@@ -265,7 +266,7 @@ pub unsafe extern "C-unwind" fn SP_leave(mbox: mailbox, group: *const c_char) ->
 }
 
 /// The bytes that have come and not been received; 0 if there are none, or no whole
-/// message. Does not wait. See `SP_poll(3)`; the C library counts parts of a message,
+/// message, or no memory to find out. Does not wait. See `SP_poll(3)`; the C library counts parts of a message,
 /// too, and may then wait in a receive.
 ///
 /// # Errors
@@ -279,9 +280,10 @@ pub unsafe extern "C-unwind" fn SP_leave(mbox: mailbox, group: *const c_char) ->
 /// Always safe; unsafe to have the type of the C function.
 #[cfg_attr(feature = "capi", unsafe(no_mangle))]
 pub unsafe extern "C" fn SP_poll(mbox: mailbox) -> c_int {
-    code(|| {
-        let waiting = table::get(mbox)?.receive(|inbox, connection| inbox.waiting(connection))?;
-        Ok(waiting.ok_or(ErrorCode::ConnectionClosed)?.try_into().unwrap_or(c_int::MAX))
+    code(|| match table::get(mbox)?.receive(|inbox, connection| inbox.waiting(connection))? {
+        Taken::Value(waiting) => Ok(waiting.try_into().unwrap_or(c_int::MAX)),
+        Taken::Nothing => Err(ErrorCode::ConnectionClosed),
+        Taken::NoMemory => Ok(0),
     })
 }
 
@@ -333,6 +335,32 @@ unsafe fn group_name(group: *const c_char) -> Result<GroupName, ErrorCode> {
 enum Progress {
     Done(c_int),
     Wait(Ready),
+    /// Waits for memory.
+    Pause,
+}
+
+impl Progress {
+    /// Returns what a send comes to whose rest has been flushed so far.
+    fn after(flushed: Flushed, code: c_int) -> Progress {
+        match flushed {
+            Flushed::All => Progress::Done(code),
+            Flushed::NoRoom => Progress::Wait(Ready::ToWrite),
+            Flushed::NoMemory => Progress::Pause,
+        }
+    }
+
+    /// Returns what a send comes to; `begun` gets the code if the message has begun.
+    fn of(sent: Sent, code: c_int, begun: &Cell<Option<c_int>>) -> Progress {
+        match sent {
+            Sent::All => Progress::Done(code),
+            Sent::Begun => {
+                begun.set(Some(code));
+                Progress::Wait(Ready::ToWrite)
+            }
+            Sent::NoRoom => Progress::Wait(Ready::ToWrite),
+            Sent::NoMemory => Progress::Pause,
+        }
+    }
 }
 
 /// Calls `body` with the session of a mailbox until it is done.
@@ -346,14 +374,14 @@ fn complete_on(
             Some(Held::Session(session)) => session,
             _ => table::get(mbox)?,
         };
-        match body(&session)? {
-            Progress::Done(code) => Ok(Step::Done(code)),
-            Progress::Wait(ready) => {
-                let wait = Wait::descriptor(session.mailbox(), ready, None);
-                held::hold(Held::Session(session))?;
-                Ok(Step::Wait(wait))
-            }
-        }
+        let (ready, time) = match body(&session)? {
+            Progress::Done(code) => return Ok(Step::Done(code)),
+            Progress::Wait(ready) => (ready, None),
+            Progress::Pause => (Ready::Ended, Some(MEMORY_PAUSE)),
+        };
+        let wait = Wait::descriptor(session.mailbox(), ready, time);
+        held::hold(Held::Session(session))?;
+        Ok(Step::Wait(wait))
     };
     complete(|_| attempt(go_on))
 }

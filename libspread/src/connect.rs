@@ -99,8 +99,9 @@ fn code_of(error: &ConnectError) -> ErrorCode {
         ConnectError::UnknownHost(_) => ErrorCode::IllegalSpread,
         ConnectError::Closed(_) => ErrorCode::ConnectionClosed,
         ConnectError::Handshake(ClientError::Rejected(code)) => *code,
-        ConnectError::Handshake(ClientError::MethodNotPermitted { .. })
-        | ConnectError::Authentication { .. } => ErrorCode::RejectAuth,
+        ConnectError::NotAuthorized { .. } | ConnectError::Authentication { .. } => {
+            ErrorCode::RejectAuth
+        }
         ConnectError::Handshake(_) => ErrorCode::IllegalMessage,
         // Nobody listens, the time is over, or there is no descriptor to be had.
         _ => ErrorCode::CouldNotConnect,

@@ -5,6 +5,7 @@ use std::io::IoSlice;
 use std::slice;
 use std::time::{Duration, Instant};
 
+use spread_core::Address;
 use spread_wire::{ErrorCode, GroupName, Name, PrivateGroup, ServiceType};
 
 use crate::receive::{Outcome, Piece, Received};
@@ -62,29 +63,44 @@ pub(crate) fn results_of(received: &Received) -> (c_int, c_int, c_int) {
     }
 }
 
+/// The text of a code: that of the original, since programs compare and log it.
 pub(crate) fn meaning(error: c_int) -> &'static CStr {
     match ErrorCode::from_code(error) {
-        Some(ErrorCode::IllegalSpread) => c"Illegal daemon name.",
-        Some(ErrorCode::CouldNotConnect) => c"Could not connect to the daemon.",
-        Some(ErrorCode::RejectQuota) => c"Rejected: too many sessions.",
-        Some(ErrorCode::RejectNoName) => c"Rejected: no private name in the request.",
-        Some(ErrorCode::RejectIllegalName) => c"Rejected: illegal private name.",
-        Some(ErrorCode::RejectNotUnique) => c"Rejected: private name already in use.",
-        Some(ErrorCode::RejectVersion) => c"Rejected: incompatible version.",
-        Some(ErrorCode::ConnectionClosed) => c"Connection closed.",
-        Some(ErrorCode::RejectAuth) => c"Rejected: not authorized.",
-        Some(ErrorCode::IllegalSession) => c"Illegal session.",
-        Some(ErrorCode::IllegalService) => c"Illegal service.",
+        Some(ErrorCode::IllegalSpread) => c"Illegal spread name provided.",
+        Some(ErrorCode::CouldNotConnect) => c"Could not connect.",
+        Some(ErrorCode::RejectQuota) => c"Connection rejected, too many users.",
+        Some(ErrorCode::RejectNoName) => c"Connection rejected, no name was supplied.",
+        Some(ErrorCode::RejectIllegalName) => c"Connection rejected, illegal name.",
+        Some(ErrorCode::RejectNotUnique) => c"Connection rejected, name not unique.",
+        Some(ErrorCode::RejectVersion) => {
+            c"Connection rejected, client library incompatible with daemon."
+        }
+        Some(ErrorCode::ConnectionClosed) => c"Connection closed by Spread.",
+        Some(ErrorCode::RejectAuth) => c"Connection rejected, authentication failed.",
+        Some(ErrorCode::IllegalSession) => c"Illegal session was supplied.",
+        Some(ErrorCode::IllegalService) => c"Illegal service request.",
         Some(ErrorCode::IllegalMessage) => c"Illegal message.",
-        Some(ErrorCode::IllegalGroup) => c"Illegal group name.",
+        Some(ErrorCode::IllegalGroup) => c"Illegal group.",
         Some(ErrorCode::BufferTooShort) => c"Buffer too short.",
-        Some(ErrorCode::GroupsTooShort) => c"Groups array too short.",
-        Some(ErrorCode::MessageTooLong) => c"Message too long.",
-        Some(ErrorCode::NetErrorOnSession) => c"Network error on the session: kill the mailbox.",
-        Some(ErrorCode::Bug) => c"Internal error of the library.",
+        Some(ErrorCode::GroupsTooShort) => c"Groups list too short.",
+        Some(ErrorCode::MessageTooLong) => c"Message (body + group names) too large.",
+        Some(ErrorCode::NetErrorOnSession) => c"Network socket error. SP_kill() the mailbox.",
+        Some(ErrorCode::Bug) => c"Internal Spread bug detected.",
         Some(ErrorCode::IllegalTime) => c"Illegal time.",
-        None => c"Unknown error.",
+        None => c"Unrecognized error.",
     }
+}
+
+/// Parses the address of a daemon. As with the original, which reads the port by `sscanf`,
+/// the port may have a sign and blanks around it.
+pub(crate) fn address(text: &[u8]) -> Result<Address, ErrorCode> {
+    let text = str::from_utf8(text).map_err(|_| ErrorCode::IllegalSpread)?.trim();
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let parsed = match text.split_once('@') {
+        Some((port, host)) => Address::parse(&format!("{}@{host}", port.trim_end())),
+        None => Address::parse(text),
+    };
+    parsed.map_err(|_| ErrorCode::IllegalSpread)
 }
 
 /// The bytes of a C string; none for null.
@@ -260,6 +276,17 @@ mod tests {
         texts.sort();
         texts.dedup();
         assert_eq!(texts.len(), ErrorCode::ALL.len() + 1);
+    }
+
+    #[test]
+    fn a_port_may_have_a_sign_and_blanks_around_it() {
+        for text in ["4803@h", " 4803@h\r\n", "4803 @h", "+4803@h", "4803\t@h"] {
+            assert_eq!(address(text.as_bytes()), address(b"4803@h"), "{text:?}");
+        }
+        for text in ["++4803@h", "-4803@h", "4803@", "4803@@h", "48 03@h"] {
+            assert_eq!(address(text.as_bytes()), Err(ErrorCode::IllegalSpread), "{text:?}");
+        }
+        assert!(address(b"").is_ok() && address(b"\xff").is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! If a signal handler jumps out of a wait (`siglongjmp(3)`), the entry is stale. The next
 //! call of the thread that can wait drops it.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::{Arc, OnceLock};
 
@@ -32,6 +32,30 @@ pub(crate) enum Held {
     Connecting(Box<Connecting>),
     /// The event loop waits.
     Polled(Polled),
+    /// A receive of Flush Spread waits.
+    Receiving(Box<Receiving>),
+}
+
+/// A receive of Flush Spread that waits: for the socket, and for messages that another
+/// thread has left in the layer.
+#[derive(Debug)]
+pub(crate) struct Receiving {
+    pub(crate) session: Arc<Session>,
+    fds: [libc::pollfd; 2],
+}
+
+impl Receiving {
+    /// Waits for these events of the socket, and for the layer's descriptor; -1 for none.
+    pub(crate) fn new(session: Arc<Session>, events: i16, layer: c_int) -> Receiving {
+        let of = |fd, events| libc::pollfd { fd, events, revents: 0 };
+        let fds = [of(session.mailbox(), events), of(layer, libc::POLLIN)];
+        Receiving { session, fds }
+    }
+
+    /// Whether the wait, which was for the socket alone, has ended because it is readable.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.fds[1].fd < 0 && self.fds[0].revents & libc::POLLIN != 0
+    }
 }
 
 /// The entries of a thread, the innermost call last. There are several if an authentication
@@ -81,7 +105,8 @@ pub(crate) fn polled() -> (*mut libc::pollfd, usize) {
     let polled = with_stack(|stack| {
         let fds = match &mut stack.last_mut()?.held {
             Held::Connecting(connecting) => connecting.polled(),
-            Held::Polled(polled) => &mut polled.fds,
+            Held::Polled(polled) => polled.fds.as_mut_slice(),
+            Held::Receiving(receiving) => &mut receiving.fds,
             Held::Session(_) | Held::Ending(_) => return None,
         };
         Some((fds.as_mut_ptr(), fds.len()))

@@ -86,6 +86,7 @@ mod auth;
 mod connect;
 mod convert;
 mod events;
+mod flush;
 mod gate;
 mod held;
 mod membership;
@@ -101,6 +102,16 @@ pub use api::event::{
     E_detach_fd, E_detach_fd_priority, E_exit_events, E_exit_events_async_safe, E_get_time,
     E_get_time_monotonic, E_handle_events, E_in_queue, E_init, E_neg_time, E_num_active, E_queue,
     E_set_active_threshold, E_sub_time,
+};
+pub use api::flush::multicast::{
+    FL_multicast, FL_scat_multicast, FL_scat_subgroupcast, FL_scat_unicast, FL_subgroupcast,
+    FL_unicast,
+};
+pub use api::flush::receive::{FL_receive, FL_scat_receive};
+pub use api::flush::{
+    FL_connect, FL_disconnect, FL_error, FL_flush, FL_get_gid_offset_memb_mess,
+    FL_get_num_vs_offset_memb_mess, FL_get_vs_set_offset_memb_mess, FL_join, FL_leave, FL_lib_init,
+    FL_more_msgs, FL_poll, FL_version,
 };
 pub use api::message::{
     SP_multicast, SP_multigroup_multicast, SP_multigroup_scat_multicast, SP_receive,

@@ -126,8 +126,9 @@ fn deliver(message: &Incoming<'_>, connection: &Connection, buffers: Buffers<'_,
     received
 }
 
+/// Copies bytes into pieces, as far as there is room.
 #[inline]
-fn copy_in_pieces(mut from: &[u8], pieces: &mut [Piece<'_>]) {
+pub(crate) fn copy_in_pieces(mut from: &[u8], pieces: &mut [Piece<'_>]) {
     for piece in pieces {
         let (now, later) = from.split_at(from.len().min(piece.len()));
         copy(now, &mut piece[..now.len()]);
@@ -135,8 +136,9 @@ fn copy_in_pieces(mut from: &[u8], pieces: &mut [Piece<'_>]) {
     }
 }
 
+/// Copies bytes into as many.
 #[inline]
-fn copy(from: &[u8], to: &mut [MaybeUninit<u8>]) {
+pub(crate) fn copy(from: &[u8], to: &mut [MaybeUninit<u8>]) {
     assert_eq!(from.len(), to.len());
     // SAFETY: both are that long, and they do not overlap, one of them being borrowed for
     // writing.

@@ -2,13 +2,14 @@
 
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use spread_core::{Closing, Connection, Error, Inbox, Ready, Sent};
+use spread_core::{Closing, Connection, Error, Inbox, MEMORY_PAUSE, Ready};
 use spread_wire::limits::{MAX_BODY_AND_GROUPS, MAX_GROUPS, NAME_FIELD};
 use spread_wire::{ErrorCode, Name, ServiceType};
 
+use crate::flush::Flush;
 use crate::gate::{Gate, Shut};
 use crate::types::mailbox;
 
@@ -26,26 +27,59 @@ pub(crate) struct Session {
     /// The process that it belongs to, as [`spread_os::generation`] counts.
     generation: u32,
     is_inherited: bool,
+    /// Flush Spread, if it is used; `None` if it was lost at a fork.
+    flush: OnceLock<Option<Box<Flush>>>,
 }
 
 impl Session {
     pub(crate) fn new(connection: Connection) -> Session {
         let (gate, generation) = (Gate::new(Inbox::default()), spread_os::generation());
-        Session { connection, gate, generation, is_inherited: false }
+        Session { connection, gate, generation, is_inherited: false, flush: OnceLock::new() }
     }
 
     /// Takes the session over in the child of a fork, along with what has been received
     /// ahead. The session that was the parent's is not to be used or dropped any more.
     ///
-    /// It has failed in the child if another thread was receiving or sending at the fork;
-    /// not if it was waiting.
+    /// It has failed in the child if another thread was receiving or sending at the fork, or in
+    /// Flush Spread, or if no descriptors are left for that; not if it was waiting.
     pub(crate) fn in_child(&self) -> Session {
+        let (own, connection) = (self.private_group(), self.connection.in_child());
+        let flush = self.flush.get().map(|flush| {
+            let flush = flush.as_ref().and_then(|flush| flush.in_child(own));
+            if flush.is_none() {
+                connection.set_failed();
+            }
+            flush.map(Box::new)
+        });
         Session {
-            connection: self.connection.in_child(),
+            connection,
             gate: self.gate.in_child(),
             generation: spread_os::generation(),
             is_inherited: true,
+            flush: flush.map_or_else(OnceLock::new, OnceLock::from),
         }
+    }
+
+    /// Adds Flush Spread; `false` if no descriptors are left.
+    pub(crate) fn add_flush(&self) -> bool {
+        let flush = Flush::new(self.private_group());
+        flush.is_ok_and(|flush| self.flush.set(Some(Box::new(flush))).is_ok())
+    }
+
+    /// Flush Spread over the session.
+    ///
+    /// # Errors
+    ///
+    /// - `IllegalSession`: it is not used.
+    /// - `NetErrorOnSession`: it was lost at a fork.
+    pub(crate) fn flush_layer(&self) -> Result<&Flush, ErrorCode> {
+        let flush = self.flush.get().ok_or(ErrorCode::IllegalSession)?;
+        flush.as_deref().ok_or(ErrorCode::NetErrorOnSession)
+    }
+
+    /// Whether Flush Spread is used.
+    pub(crate) fn uses_flush(&self) -> bool {
+        self.flush.get().is_some()
     }
 
     /// Whether it belongs to the process that this one was forked from.
@@ -65,7 +99,7 @@ impl Session {
         self.connection.private_group().into()
     }
 
-    /// Sends a message as far as there is room; what has begun is sent by
+    /// Sends a message as far as there is room and memory; what has begun is sent by
     /// [`flush`](Session::flush). A multicast lies in any number of pieces.
     ///
     /// # Errors
@@ -86,17 +120,28 @@ impl Session {
             return Err(ErrorCode::MessageTooLong);
         }
         self.gate.check().map_err(shut)?;
-        self.connection.try_send(service_type, groups, message_type, body).map_err(code_of)
+        match self.connection.try_send(service_type, groups, message_type, body) {
+            Ok(spread_core::Sent::All) => Ok(Sent::All),
+            Ok(spread_core::Sent::Begun) => Ok(Sent::Begun),
+            Ok(spread_core::Sent::Nothing) => Ok(Sent::NoRoom),
+            Err(Error::Resource(_)) => Ok(Sent::NoMemory),
+            Err(error) => Err(code_of(&error)),
+        }
     }
 
-    /// Sends the rest of what has begun as far as there is room; says whether that is all.
+    /// Sends the rest of what has begun as far as there is room and memory.
     ///
     /// # Errors
     ///
     /// As for [`send`](Session::send).
-    pub(crate) fn flush(&self) -> Result<bool, ErrorCode> {
+    pub(crate) fn flush(&self) -> Result<Flushed, ErrorCode> {
         self.gate.check().map_err(shut)?;
-        self.connection.try_flush().map_err(code_of)
+        match self.connection.try_flush() {
+            Ok(true) => Ok(Flushed::All),
+            Ok(false) => Ok(Flushed::NoRoom),
+            Err(Error::Resource(_)) => Ok(Flushed::NoMemory),
+            Err(error) => Err(code_of(&error)),
+        }
     }
 
     /// Calls `body` with the inbox locked; `body` must not wait.
@@ -109,10 +154,21 @@ impl Session {
     #[inline]
     pub(crate) fn receive<T>(
         &self,
-        body: impl FnOnce(&mut Inbox, &Connection) -> Result<T, Error>,
-    ) -> Result<T, ErrorCode> {
+        body: impl FnOnce(&mut Inbox, &Connection) -> Result<Option<T>, Error>,
+    ) -> Result<Taken<T>, ErrorCode> {
         let mut inbox = self.gate.enter().map_err(shut)?;
-        body(&mut inbox, &self.connection).map_err(code_of)
+        match body(&mut inbox, &self.connection) {
+            Ok(Some(value)) => Ok(Taken::Value(value)),
+            Ok(None) => Ok(Taken::Nothing),
+            Err(Error::Resource(_)) => Ok(Taken::NoMemory),
+            Err(error) => Err(code_of(&error)),
+        }
+    }
+
+    /// Lets the session fail; returns the code of a session that has.
+    pub(crate) fn fail(&self) -> ErrorCode {
+        self.connection.set_failed();
+        ErrorCode::NetErrorOnSession
     }
 
     /// Ends the session for this process and leaves the descriptor alone: its number belongs
@@ -144,6 +200,44 @@ impl Drop for Session {
     }
 }
 
+/// How far a send has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// The kernel has all of the message.
+    All,
+    /// The message has begun, and the connection keeps the rest of it.
+    Begun,
+    /// Nothing of the message has been sent.
+    NoRoom,
+    /// Nothing of the message has been sent: the kernel has no memory, of which no event tells.
+    NoMemory,
+}
+
+impl Sent {
+    /// Whether the message is on its way.
+    pub(crate) fn has_begun(self) -> bool {
+        matches!(self, Sent::All | Sent::Begun)
+    }
+}
+
+/// What a receive that does not wait returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken<T> {
+    Value(T),
+    Nothing,
+    /// The kernel has no memory, of which no event tells.
+    NoMemory,
+}
+
+/// How far a flush has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    All,
+    NoRoom,
+    /// The kernel has no memory, of which no event tells.
+    NoMemory,
+}
+
 /// A disconnect under way. Dropping it shuts the connection down, for all processes.
 #[derive(Debug)]
 pub(crate) struct Ending {
@@ -166,25 +260,30 @@ impl Ending {
     pub(crate) fn next(&mut self) -> Option<(mailbox, Ready, Duration)> {
         let ready = self.advance()?;
         let left = self.deadline.saturating_duration_since(Instant::now());
+        let time = if ready == Ready::Ended { left.min(MEMORY_PAUSE) } else { left };
         // The daemon may send for ever.
-        (!left.is_zero()).then(|| (self.session.mailbox(), ready, left))
+        (!left.is_zero()).then(|| (self.session.mailbox(), ready, time))
     }
 
-    /// If the daemon cannot be told, it sees the socket close.
+    /// If the daemon cannot be told, it sees the socket close. For want of memory there is
+    /// nothing to wait for but the end.
     fn advance(&mut self) -> Option<Ready> {
         let connection = &self.session.connection;
         if !self.is_told {
             let own = [self.session.private_group()];
-            if connection.try_send(ServiceType::KILL, &own, 0, &[]).ok()? == Sent::Nothing {
-                return Some(Ready::ToWrite);
+            match connection.try_send(ServiceType::KILL, &own, 0, &[]) {
+                Ok(spread_core::Sent::Nothing) => return Some(Ready::ToWrite),
+                Ok(spread_core::Sent::All | spread_core::Sent::Begun) => self.is_told = true,
+                Err(Error::Resource(_)) => return Some(Ready::Ended),
+                Err(_) => return None,
             }
-            self.is_told = true;
         }
         match connection.try_close().ok()? {
             Closing::Wait(ready) => Some(ready),
             // Between two steps the thread can be cancelled.
             Closing::Again => Some(Ready::ToRead),
-            Closing::Done => None,
+            Closing::Pause => Some(Ready::Ended),
+            Closing::Done | Closing::ShutDown => None,
         }
     }
 }
@@ -202,9 +301,11 @@ fn shut(shut: Shut) -> ErrorCode {
     }
 }
 
-fn code_of(error: Error) -> ErrorCode {
+/// The code of an error that is not a want of memory, for which C has none.
+#[cold]
+fn code_of(error: &Error) -> ErrorCode {
     match error {
-        Error::Closed => ErrorCode::ConnectionClosed,
+        Error::Closed(_) => ErrorCode::ConnectionClosed,
         Error::Protocol(_) => ErrorCode::IllegalMessage,
         Error::ShutDown => ErrorCode::IllegalSession,
         _ => ErrorCode::NetErrorOnSession,

@@ -134,6 +134,15 @@ pub(crate) fn remove(mbox: mailbox) -> Result<Arc<Session>, ErrorCode> {
     Slot::of(mbox).and_then(Slot::take).ok_or(ErrorCode::IllegalSession)
 }
 
+/// Ends a session and takes it out of the table, unless another thread has.
+pub(crate) fn discard(session: &Session) {
+    let slot = Slot::of(session.mailbox());
+    let is_there = |slot: &Slot| ptr::eq(slot.session.load(Ordering::Acquire), session);
+    if let Some(session) = slot.filter(is_there).and_then(Slot::take) {
+        session.kill();
+    }
+}
+
 fn page(page: &'static AtomicPtr<Page>) -> &'static Page {
     let found = page.load(Ordering::Acquire);
     // SAFETY: it is null or was leaked below.

@@ -212,6 +212,29 @@ constants! {
     EXCEPT_FD: i32 = 2;
 }
 
+constants! {
+    /// Input flag of [`FL_receive`](crate::FL_receive): do not wait.
+    DONT_BLOCK: i32 = 0x1000_0000;
+    /// The application is asked to flush the group.
+    FLUSH_REQ_MESS: i32 = 0x2000_0000;
+    /// A message to some of the members of a group.
+    SUBGROUP_CAST: i32 = 0x4000_0000;
+    /// A parameter of an `FL_` function is out of range.
+    ILLEGAL_PARAM: i32 = -24;
+    /// There is no message.
+    WOULD_BLOCK: i32 = -25;
+    /// The message type belongs to Flush Spread.
+    ILLEGAL_MESSAGE_TYPE: i32 = -26;
+    /// The group is flushed, or not to be flushed.
+    ILLEGAL_STATE: i32 = -27;
+    /// A receiver is not in the view.
+    ILLEGAL_RECEIVERS: i32 = -28;
+    /// Pieces of a message of Flush Spread.
+    FL_MAX_SCATTER_ELEMENTS: i32 = MAX_CLIENT_SCATTER_ELEMENTS - 1;
+    /// The lowest message type of an application.
+    FL_MIN_LEGAL_MESS_TYPE: i32 = -32765;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

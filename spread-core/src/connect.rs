@@ -9,13 +9,14 @@ use std::time::Instant;
 
 use spread_wire::handshake::Connect as Request;
 
+use crate::error::is_resource;
 use crate::poll::{Ready, wait_slice};
 use crate::resolve::{Lookup, literal};
-use crate::{Address, ConnectError, Connection};
+use crate::{Address, ConnectError, Connection, Keepalive};
 use handshake::{Handshake, Talk};
 use opening::{Opening, Target};
 
-pub use handshake::{AuthStep, Exchange, Method};
+pub use handshake::{AuthExchange, AuthStep, Method};
 
 /// A connect under way: the look-up of the host, the socket, the handshake.
 ///
@@ -25,6 +26,7 @@ pub use handshake::{AuthStep, Exchange, Method};
 pub struct Connect {
     request: Option<(Request, Vec<Method>)>,
     deadline: Option<Instant>,
+    keepalive: Keepalive,
     phase: Phase,
 }
 
@@ -53,12 +55,19 @@ impl Connect {
     /// A connect to a daemon, without authentication and without a deadline.
     pub fn new(address: Address, request: Request) -> Connect {
         let request = Some((request, vec![Method::null()]));
-        Connect { request, deadline: None, phase: Phase::Start(address) }
+        let keepalive = Keepalive::System;
+        Connect { request, deadline: None, keepalive, phase: Phase::Start(address) }
     }
 
     /// Sets when the connect fails, with [`ConnectError::TimedOut`].
     pub fn deadline(self, deadline: Option<Instant>) -> Connect {
         Connect { deadline, ..self }
+    }
+
+    /// Sets when a TCP connection gives up a peer that does not answer. Defaults to
+    /// [`Keepalive::System`].
+    pub fn keepalive(self, keepalive: Keepalive) -> Connect {
+        Connect { keepalive, ..self }
     }
 
     /// Authenticates with these methods, all of which the connect goes through, one after the other. The
@@ -84,7 +93,7 @@ impl Connect {
                 Progress::Connected(connection) => return Ok(connection),
                 Progress::Authenticate(method) => {
                     let source = io::ErrorKind::Unsupported.into();
-                    return Err(ConnectError::Authentication { method, source });
+                    return Err(ConnectError::Authentication { method, offered: None, source });
                 }
                 Progress::Wait => {
                     let (fds, until) = self.waits_for();
@@ -154,10 +163,12 @@ impl Connect {
             self.phase = match &mut self.phase {
                 Phase::Start(Address::Unix(path)) => {
                     let target = Target::unix(path).map_err(ConnectError::Unreachable)?;
-                    Phase::Open(Opening::new(vec![target], now))
+                    Phase::Open(Opening::new(vec![target], self.keepalive, now))
                 }
                 Phase::Start(Address::Tcp { port, host }) => match literal(host, *port) {
-                    Some(address) => Phase::Open(Opening::new(vec![Target::tcp(address)], now)),
+                    Some(address) => {
+                        Phase::Open(Opening::new(vec![Target::tcp(address)], self.keepalive, now))
+                    }
                     None => {
                         let lookup = Lookup::start(host.clone(), *port);
                         Phase::LookUp(lookup.map_err(ConnectError::Local)?)
@@ -165,8 +176,13 @@ impl Connect {
                 },
                 Phase::LookUp(lookup) => match lookup.result() {
                     None => return Ok(Progress::Wait),
+                    Some(Err(error)) if is_resource(&error) => {
+                        return Err(ConnectError::Local(error));
+                    }
                     Some(Err(error)) => return Err(ConnectError::UnknownHost(error)),
-                    Some(Ok(addresses)) => Phase::Open(Opening::of_host(addresses, now)?),
+                    Some(Ok(addresses)) => {
+                        Phase::Open(Opening::of_host(addresses, self.keepalive, now)?)
+                    }
                 },
                 Phase::Open(opening) => match opening.step(now)? {
                     None => return Ok(Progress::Wait),

@@ -13,6 +13,9 @@
 //! rest of a message while its beginning is in the queue with all the memory of the segment
 //! that it came with.
 //!
+//! A caller that receives until nothing is left before it waits for the descriptor, as after
+//! an edge, does not need that: [`Inbox::take_all`] spares it the calls for the last byte.
+//!
 //! A burst costs two system calls for each [`READ_AHEAD`] bytes and two at its end, a lone
 //! message two or three: its head, now and then whether others are behind it, and the rest.
 //! A large message is not worth copying twice: its body is received into a buffer of its
@@ -58,6 +61,8 @@ pub struct Inbox {
     usual_len: usize,
     /// For how many messages it is not worth looking what is behind them.
     alone: u8,
+    /// Whether the last byte is taken off the queue with the others.
+    takes_all: bool,
 }
 
 /// Memory for the body of a large message, and how much of it has come; `None` while the
@@ -125,12 +130,21 @@ impl<'a> Incoming<'a> {
 }
 
 impl Inbox {
+    /// Takes all that has come off the queue from now on, with one system call.
+    ///
+    /// The descriptor is then not readable for messages that the inbox holds: whoever waits
+    /// for it receives until there is nothing left first.
+    pub fn take_all(&mut self) {
+        self.takes_all = true;
+    }
+
     /// Waits for the next message. It stays the next one until it is
     /// [consumed](Inbox::consume).
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`], [`Error::Protocol`], [`Error::Failed`], [`Error::ShutDown`].
+    /// [`Error::Closed`], [`Error::Protocol`], [`Error::Resource`], [`Error::Failed`],
+    /// [`Error::ShutDown`].
     #[inline]
     pub fn wait_message(&mut self, connection: &Connection) -> Result<Incoming<'_>, Error> {
         while !self.receive(connection, Mode::Wait)? {}
@@ -159,7 +173,7 @@ impl Inbox {
     ///
     /// As for [`wait_message`](Inbox::wait_message).
     pub fn try_header(&mut self, connection: &Connection) -> Result<Option<Header>, Error> {
-        connection.check()?;
+        connection.check_receive()?;
         self.header_before_end(&connection.stream).map_err(|e| e.ends(connection))
     }
 
@@ -181,7 +195,7 @@ impl Inbox {
             return Ok(Some(0));
         }
         let queued = connection.stream.queued();
-        let queued = queued.map_err(|_| Failure::Io.ends(connection))?;
+        let queued = queued.map_err(|error| Failure::Io(error).ends(connection))?;
         Ok(queued.map(|queued| self.held() + queued))
     }
 
@@ -193,7 +207,7 @@ impl Inbox {
     /// As for [`wait_message`](Inbox::wait_message), but not because of what a receive would
     /// find.
     pub fn is_ready(&mut self, connection: &Connection) -> Result<bool, Error> {
-        connection.check()?;
+        connection.check_receive()?;
         self.arrived(&connection.stream).map_err(|e| e.ends(connection))
     }
 
@@ -219,7 +233,7 @@ impl Inbox {
     /// Says whether the next message is all there, which it is in mode `Wait`.
     #[inline]
     fn receive(&mut self, connection: &Connection, mode: Mode) -> Result<bool, Error> {
-        connection.check()?;
+        connection.check_receive()?;
         self.whole(&connection.stream, mode).map_err(|e| e.ends(connection))
     }
 
@@ -238,7 +252,8 @@ impl Inbox {
 
     #[inline]
     fn whole(&mut self, stream: &Stream, mode: Mode) -> Result<bool, Failure> {
-        if !self.head(HEAD, stream, mode)? {
+        let most = if self.takes_all && self.usual_len < LARGE { READ_AHEAD } else { HEAD };
+        if !self.head(most, stream, mode)? {
             return Ok(false);
         }
         let Some(header) = &self.header else { return Ok(false) };
@@ -248,7 +263,10 @@ impl Inbox {
                 return Ok(true);
             }
             if self.reads_ahead(len) {
-                return self.receive_shared(len, stream, mode);
+                return match self.takes_all {
+                    true => self.receive_all(len, stream, mode),
+                    false => self.receive_shared(len, stream, mode),
+                };
             }
         }
         let header = *header;
@@ -264,6 +282,19 @@ impl Inbox {
             None => self.take(len, stream.fionread()?, stream)?,
         }
         self.fill(len.saturating_sub(self.buffered()), stream, mode)
+    }
+
+    /// Receives the rest of the next message, of `len` bytes, and all that is behind it; says
+    /// whether all of the message is there.
+    fn receive_all(&mut self, len: usize, stream: &Stream, mode: Mode) -> Result<bool, Failure> {
+        while self.buffered() < len {
+            let most = READ_AHEAD - self.buffered();
+            match stream.recv(self.room(most), mode)? {
+                Some(count) => self.filled += count,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     /// Receives the rest of the next message, and its body apart; says whether all of it is
@@ -466,25 +497,24 @@ fn head_len(header: &Header) -> usize {
 /// Why a stream does not go on.
 #[derive(Debug)]
 enum Failure {
-    Io,
+    Io(io::Error),
     Header(spread_wire::FrameError),
 }
 
 impl Failure {
-    /// The connection is of no more use.
+    /// The connection is of no more use, unless memory was lacking.
     #[cold]
     fn ends(self, connection: &Connection) -> Error {
-        connection.fail(match self {
-            Failure::Io => Error::Closed,
-            Failure::Header(error) => Error::Protocol(error),
-        })
+        match self {
+            Failure::Io(error) => connection.receive_failed(error),
+            Failure::Header(error) => connection.fail(Error::Protocol(error)),
+        }
     }
 }
 
 impl From<io::Error> for Failure {
-    // How the network failed makes no difference to the receiver.
-    fn from(_: io::Error) -> Failure {
-        Failure::Io
+    fn from(error: io::Error) -> Failure {
+        Failure::Io(error)
     }
 }
 

@@ -25,6 +25,7 @@
 //! - [`Address`] says where a daemon listens, and [`Connect`] opens a [`Connection`].
 //! - A [`Connection`] sends; several threads may share it.
 //! - An [`Inbox`] holds what has been received ahead; one receiver owns it.
+//! - [`flush`] is the layer of Flush Spread, as a state machine.
 //!
 //! Everything that can wait has two forms. The blocking form (`wait` in its name, or a send
 //! without `try`) waits in the kernel, whatever is set on the descriptor. The non-blocking
@@ -39,25 +40,36 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod buffering;
 mod closing;
 mod connect;
 mod connection;
 mod error;
+pub mod flush;
 mod frames;
 mod inbox;
+mod keepalive;
+mod outbox;
 mod poll;
 mod resolve;
 mod sending;
+mod state;
 mod stream;
+mod traffic;
+mod turns;
 
 pub use address::{Address, AddressError, DEFAULT_PORT};
 pub use closing::Closing;
-pub use connect::{AuthStep, Connect, Exchange, Method, Progress};
+pub use connect::{AuthExchange, AuthStep, Connect, Method, Progress};
 pub use connection::Connection;
-pub use error::{ConnectError, Error};
+pub use error::{ConnectError, Error, is_resource};
 pub use frames::Frames;
 pub use inbox::{Inbox, Incoming};
+pub use keepalive::Keepalive;
+pub use outbox::{BUFFER, Buffered};
 pub use poll::{Ready, wait, wait_any, wait_slice};
 pub use resolve::resolve;
 pub use sending::Sent;
 pub use spread_wire::handshake::Connect as Request;
+pub use stream::MEMORY_PAUSE;
+pub use traffic::Traffic;

@@ -66,6 +66,14 @@ pub fn wait_slice(
     Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
 }
 
+/// Whether the peer of a stream has ended its side, or the stream has failed.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn is_ended_by_peer(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)];
+    wait_polled(&mut polled, Some(Instant::now()))?;
+    Ok(!polled[0].revents().is_empty())
+}
+
 fn wait_polled(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
     loop {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));

@@ -4,7 +4,9 @@ use std::io::{self, IoSlice};
 
 use spread_wire::{Header, Name};
 
+use crate::error::is_resource;
 use crate::frames::{Frames, encode_head};
+use crate::outbox::{Buffered, Outbox};
 use crate::stream::{Mode, Stream};
 
 /// Bytes up to which a message is sent in one piece, which takes the kernel less time than
@@ -30,10 +32,10 @@ pub enum Sent {
 /// Sends messages one after the other, each of them whole.
 #[derive(Debug, Default)]
 pub(crate) struct Sending {
-    /// The rest of a message that has begun; memory for the next one while there is none.
-    unsent: Vec<u8>,
-    /// How much of `unsent` has gone.
-    gone: usize,
+    /// The rest of a message that has begun, and buffered messages.
+    outbox: Outbox,
+    /// Memory for what is sent in one piece.
+    scratch: Vec<u8>,
     /// Whether the peer has been told that nothing more will come.
     has_ended: bool,
 }
@@ -52,79 +54,131 @@ impl Sending {
         if !self.flush(stream, mode)? {
             return Ok(Sent::Nothing);
         }
-        encode_head(header, groups, &mut self.unsent);
-        let head_len = self.unsent.len();
-        let sent = if header.frame_len() <= SHORT {
+        self.scratch.clear();
+        encode_head(header, groups, &mut self.scratch);
+        let (head_len, body_at_once) = (self.scratch.len(), header.frame_len() <= SHORT);
+        let mut sent = 0;
+        let result = if body_at_once {
             for piece in body {
-                self.unsent.extend_from_slice(piece);
+                self.scratch.extend_from_slice(piece);
             }
-            stream.send(&self.unsent, mode)
+            stream.send(&self.scratch, mode, false, &mut sent)
         } else {
-            let head = IoSlice::new(&self.unsent);
+            let head = IoSlice::new(&self.scratch);
             match body {
-                [one] => stream.send_pieces(&mut [head, *one], mode),
-                many => stream.send_pieces(&mut [&[head], many].concat(), mode),
+                [one] => stream.send_pieces(&mut [head, *one], mode, &mut sent),
+                many => stream.send_pieces(&mut [&[head], many].concat(), mode, &mut sent),
             }
         };
-        // Of a message of which nothing has gone, nothing is kept.
-        let sent = sent.inspect_err(|_| self.unsent.clear())?;
         if sent == header.frame_len() {
-            self.unsent.clear();
             return Ok(Sent::All);
         }
+        match result {
+            // The flush of the rest is told.
+            Err(error) if sent > 0 && is_resource(&error) => {}
+            result => result?,
+        }
+        // Of a message of which nothing has gone, nothing is kept.
         if sent == 0 {
-            self.unsent.clear();
             return Ok(Sent::Nothing);
         }
-        if self.unsent.len() == head_len {
+        self.outbox.keep(&self.scratch[sent.min(self.scratch.len())..]);
+        if !body_at_once {
             let mut skip = sent.saturating_sub(head_len);
             for piece in body {
-                self.unsent.extend_from_slice(&piece[skip.min(piece.len())..]);
+                self.outbox.keep(&piece[skip.min(piece.len())..]);
                 skip = skip.saturating_sub(piece.len());
             }
-            self.gone = sent.min(head_len);
-        } else {
-            self.gone = sent;
         }
         Ok(Sent::Begun)
     }
 
+    /// Takes a message to be sent by a flush, behind all that was taken before, if the buffer
+    /// has room.
+    #[inline]
+    pub(crate) fn buffer(&mut self, header: &Header, groups: &[Name], body: &[u8]) -> Buffered {
+        self.outbox.buffer(header, groups, body)
+    }
+
+    /// Takes a message to be sent by a flush, whether or not the buffer has room.
+    pub(crate) fn append(&mut self, header: &Header, groups: &[Name], body: &[u8]) -> Buffered {
+        self.outbox.append(header, groups, body)
+    }
+
+    /// Whether the buffer has room.
+    pub(crate) fn has_room(&self) -> bool {
+        self.outbox.has_room()
+    }
+
+    /// The position behind all that was taken and not sent at once.
+    pub(crate) fn taken(&self) -> u64 {
+        self.outbox.taken()
+    }
+
+    /// Bytes that were taken and have not gone.
+    #[inline]
+    pub(crate) fn kept(&self) -> usize {
+        self.outbox.unsent().len()
+    }
+
+    /// Whether all that was taken up to a position has gone.
+    pub(crate) fn has_sent(&self, position: u64) -> bool {
+        self.outbox.has_sent(position)
+    }
+
+    /// Sends what was taken as far as there is room; says whether all up to a position has
+    /// gone.
+    pub(crate) fn flush_to(&mut self, stream: &Stream, position: u64) -> io::Result<bool> {
+        if self.outbox.has_sent(position) {
+            return Ok(true);
+        }
+        match self.flush(stream, Mode::Try) {
+            // It is what comes behind that lacks memory.
+            Err(error) if is_resource(&error) && self.outbox.has_sent(position) => Ok(true),
+            flushed => flushed.map(|_| self.outbox.has_sent(position)),
+        }
+    }
+
     /// Sends the first frames, as many as there is room for, and removes them; keeps the
-    /// rest of the one that was cut. Returns their number.
+    /// rest of the one that was cut. Returns their number and their bytes, also if an error
+    /// comes after some of them.
     pub(crate) fn frames(
         &mut self,
         stream: &Stream,
         sender: Name,
         frames: &mut Frames,
-    ) -> io::Result<(usize, Sent)> {
-        if !self.flush(stream, Mode::Try)? {
-            return Ok((0, Sent::Nothing));
+    ) -> (usize, usize, io::Result<Sent>) {
+        match self.flush(stream, Mode::Try) {
+            Ok(true) => {}
+            flushed => return (0, 0, flushed.map(|_| Sent::Nothing)),
         }
-        let sent = stream.send_many(frames.sign(sender, BATCH))?;
+        let mut sent = 0;
+        let result = stream.send_many(frames.sign(sender, BATCH), &mut sent);
         let rest = frames.rest(sent);
-        self.unsent.extend_from_slice(rest);
+        self.outbox.keep(rest);
         let end = sent + rest.len();
         let state = match (sent, rest) {
             (0, _) => Sent::Nothing,
             (_, []) => Sent::All,
             _ => Sent::Begun,
         };
-        Ok((frames.advance(end), state))
+        (frames.advance(end), end, result.map(|()| state))
     }
 
-    /// Sends the rest of the message that has begun; says whether all of it has gone.
+    /// Sends the rest of the message that has begun, and what is buffered; says whether all
+    /// of it has gone. What has gone before an error does not go again.
     #[inline]
     pub(crate) fn flush(&mut self, stream: &Stream, mode: Mode) -> io::Result<bool> {
-        if self.unsent.is_empty() {
+        if self.outbox.is_empty() {
             return Ok(true);
         }
-        self.gone += stream.send(&self.unsent[self.gone..], mode)?;
-        if self.gone < self.unsent.len() {
-            return Ok(false);
-        }
-        self.unsent.clear();
-        self.gone = 0;
-        Ok(true)
+        let (unsent, mut sent) = (self.outbox.unsent(), 0);
+        let result = match mode {
+            Mode::Try => stream.send_many(unsent, &mut sent),
+            Mode::Wait | Mode::Until(_) => stream.send(unsent, mode, true, &mut sent),
+        };
+        self.outbox.advance(sent);
+        result.map(|()| self.outbox.is_empty())
     }
 
     /// Sends what is left, and tells the peer that nothing more will come; says whether that

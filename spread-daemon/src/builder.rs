@@ -1,6 +1,7 @@
 //! The builder of a daemon.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,8 +12,10 @@ use crate::cluster::DaemonId;
 use crate::daemon::Daemon;
 use crate::error::StartError;
 use crate::net::event_loop::EventLoop;
-use crate::net::identity::state;
+use crate::net::hosts::{Hosts, Membership};
+use crate::net::identity::{daemon_ids, state};
 use crate::net::listener::{Door, Listener};
+use crate::net::socket_file::Lock;
 use crate::session::access::{AccessPolicy, Policy};
 use crate::session::authentication::Authentication;
 use crate::session::flow_control::SlowReceivers;
@@ -35,10 +38,33 @@ pub struct Builder {
     bind_also: Vec<IpAddr>,
     port: u16,
     unix_dir: Option<PathBuf>,
-    remove_stale_socket: bool,
     status_socket: bool,
     metrics: Option<SocketAddr>,
+    /// The daemons of several hosts, if it is one of them.
+    membership: Option<Membership>,
     settings: Settings,
+}
+
+/// Listening sockets that are open already, for [`Builder::start_with`]: those that a service
+/// manager has opened for the daemon, for example.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    tcp: Vec<TcpListener>,
+    unix: Option<UnixListener>,
+}
+
+impl Sockets {
+    /// Adds a TCP socket. With one, [`Builder::port`] and the addresses do not count.
+    pub fn tcp(mut self, socket: TcpListener) -> Sockets {
+        self.tcp.push(socket);
+        self
+    }
+
+    /// Sets the unix socket for clients, whose file the daemon does not remove.
+    pub fn unix(mut self, socket: UnixListener) -> Sockets {
+        self.unix = Some(socket);
+        self
+    }
 }
 
 impl Default for Builder {
@@ -49,9 +75,9 @@ impl Default for Builder {
             bind_also: Vec::new(),
             port: 0,
             unix_dir: None,
-            remove_stale_socket: false,
             status_socket: false,
             metrics: None,
+            membership: None,
             settings: Settings::default(),
         }
     }
@@ -98,6 +124,10 @@ impl Builder {
     /// Listens at a unix socket, too: the file in this directory that has the TCP
     /// port as its name. Clients that connect to `PORT`, without a host, look for
     /// `/tmp/PORT`. Default: no unix socket.
+    ///
+    /// A file that a daemon left behind when it was killed is replaced. That of a daemon
+    /// that lives never is: it holds a lock on the file `PORT.lock` in the directory, and one
+    /// without such a lock accepts connections.
     pub fn unix_dir(mut self, dir: impl Into<PathBuf>) -> Builder {
         self.unix_dir = Some(dir.into());
         self
@@ -114,13 +144,6 @@ impl Builder {
     /// There is no access control beside the address. Default: no.
     pub fn metrics(mut self, address: impl Into<SocketAddr>) -> Builder {
         self.metrics = Some(address.into());
-        self
-    }
-
-    /// Sets whether to remove a socket file that is in the way when nobody listens at it.
-    /// Default: no, it is a [`StartError::StaleSocket`].
-    pub fn remove_stale_socket(mut self, remove: bool) -> Builder {
-        self.remove_stale_socket = remove;
         self
     }
 
@@ -200,16 +223,45 @@ impl Builder {
         self
     }
 
+    /// Makes this one of the daemons of several hosts, which have their groups in common;
+    /// its [name](Builder::name) is one of theirs. Default: a single host.
+    ///
+    /// When Corosync ends, the daemon's clients are disconnected, as when it ends itself;
+    /// it serves clients again once it has joined the others again. A daemon that the
+    /// others cannot have ends with an error: one with other names than they, or with the
+    /// name of one that is there.
+    ///
+    /// [`SlowReceivers::Backpressure`] is not possible with it: see
+    /// [`StartError::Backpressure`].
+    #[cfg(feature = "corosync")]
+    pub fn corosync(self, daemons: crate::Corosync) -> Builder {
+        self.membership(daemons.membership())
+    }
+
+    #[cfg(any(test, feature = "corosync"))]
+    pub(crate) fn membership(mut self, membership: Membership) -> Builder {
+        self.membership = Some(membership);
+        self
+    }
+
     /// Checks what can be checked without opening a socket; [`start`](Builder::start) does so
     /// first.
     ///
     /// # Errors
     ///
-    /// [`StartError::IllegalName`] and [`StartError::BusyPoll`].
+    /// [`StartError::IllegalName`] and [`StartError::BusyPoll`]; for one of several hosts
+    /// [`StartError::Daemons`], [`StartError::NotNamed`] and [`StartError::Backpressure`].
     pub fn check(&self) -> Result<(), StartError> {
         let time = self.settings.busy_poll;
         if time > Builder::MAX_BUSY_POLL {
             return Err(StartError::BusyPoll { time });
+        }
+        if let Some(membership) = &self.membership {
+            daemon_ids(&membership.names)?;
+            self.place()?;
+            if self.settings.slow_receivers == SlowReceivers::Backpressure {
+                return Err(StartError::Backpressure);
+            }
         }
         let client = PrivateName::new("c");
         let named = client.and_then(|client| PrivateGroup::of(client, &self.name));
@@ -218,35 +270,74 @@ impl Builder {
             .map_err(|source| StartError::IllegalName { name: self.name.clone(), source })
     }
 
+    /// Returns the settings in which another builder differs, of those that
+    /// [`ReloadHandle::reload`](crate::ReloadHandle::reload) does not take over.
+    pub(crate) fn fixed_differences(&self, other: &Builder) -> Vec<&'static str> {
+        let names = |builder: &Builder| builder.membership.as_ref().map(|m| m.names.clone());
+        let addresses = |builder: &Builder| (builder.bind, builder.bind_also.clone());
+        let differences = [
+            ("name", self.name != other.name),
+            ("addresses", addresses(self) != addresses(other)),
+            ("port", self.port != other.port),
+            ("unix socket", self.unix_dir != other.unix_dir),
+            ("status socket", self.status_socket != other.status_socket),
+            ("metrics", self.metrics != other.metrics),
+            ("daemons of other hosts", names(self) != names(other)),
+            ("busy polling", self.settings.busy_poll != other.settings.busy_poll),
+        ];
+        differences.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Starts the daemon in a thread of its own. When this returns, clients can
-    /// connect.
+    /// connect; one of several hosts may still be refused by the others, for which
+    /// [`Daemon::wait_until_ready`] waits.
     ///
     /// # Errors
     ///
     /// [`StartError`], by what is in the way: the name, the port, the socket file, a
     /// time that is too long.
     pub fn start(self) -> Result<Daemon, StartError> {
+        self.start_with(Sockets::default())
+    }
+
+    /// Starts the daemon as [`Builder::start`] does, with sockets that are open already.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::start`].
+    pub fn start_with(self, sockets: Sockets) -> Result<Daemon, StartError> {
         self.check()?;
-        let door = Door::Clients(DaemonId::FIRST);
-        let (tcp, address) = Listener::tcp(SocketAddr::new(self.bind, self.port), door)?;
-        let cluster = state(&[&self.name], &[address])?;
-        let mut listeners = vec![tcp];
-        for ip in &self.bind_also {
-            let other = SocketAddr::new(*ip, address.port());
-            listeners.push(Listener::tcp(other, door)?.0);
-        }
-        let mut ips = std::iter::once(&self.bind).chain(&self.bind_also);
-        if ips.any(|ip| !ip.is_loopback()) && self.settings.authentication.admits_anyone() {
-            tracing::warn!(%address, "other hosts can connect, and there is no authentication");
-        }
-        let unix_path = self.unix_dir.map(|dir| dir.join(address.port().to_string()));
-        if let Some(path) = &unix_path {
-            listeners.push(Listener::unix(path, door, self.remove_stale_socket)?);
-            if self.status_socket {
-                // The daemon has the port, so a file with its name is stale.
-                let path = path.with_extension("status");
-                listeners.push(Listener::unix(&path, Door::Inspection(Inspection::Status), true)?);
+        let builder = self.clone();
+        let daemon = self.place()?;
+        let door = Door::Clients(daemon);
+        let (mut listeners, address) = self.listen(sockets.tcp, door)?;
+        let mut cluster = match &self.membership {
+            None => state(&[&self.name], &[address])?,
+            Some(membership) => {
+                let names: Vec<&str> = membership.names.iter().map(String::as_str).collect();
+                state(&names, &[address])?
             }
+        };
+        let mut unix_path = self.unix_dir.map(|dir| dir.join(address.port().to_string()));
+        if let Some(path) = &unix_path {
+            let lock = Lock::take(path)?;
+            if sockets.unix.is_none() {
+                listeners.push(Listener::unix(path, door, &lock)?);
+            }
+            if self.status_socket {
+                let path = path.with_extension("status");
+                let door = Door::Inspection(Inspection::Status);
+                listeners.push(Listener::unix(&path, door, &lock)?);
+            }
+        }
+        if let Some(socket) = sockets.unix {
+            let (listener, path) = Listener::inherited_unix(socket, door)?;
+            listeners.push(listener);
+            unix_path = Some(path);
         }
         let metrics = self
             .metrics
@@ -254,8 +345,51 @@ impl Builder {
             .transpose()?;
         let metrics_addr = metrics.as_ref().map(|(_, address)| *address);
         listeners.extend(metrics.map(|(listener, _)| listener));
-        let running = EventLoop::start(listeners, cluster, &self.settings)
+        let join = |membership| Hosts::join(membership, daemon, &mut cluster);
+        let hosts = self.membership.map(join).transpose();
+        let hosts = hosts.map_err(|source| StartError::Group { source })?;
+        let running = EventLoop::start(listeners, cluster, hosts, &self.settings)
             .map_err(|e| StartError::io("start the daemon", e))?;
-        Ok(Daemon::new(address, unix_path, metrics_addr, running))
+        Ok(Daemon::new(address, unix_path, metrics_addr, running, builder))
+    }
+
+    /// Returns the listeners at TCP, and the first one's address.
+    fn listen(
+        &self,
+        sockets: Vec<TcpListener>,
+        door: Door,
+    ) -> Result<(Vec<Listener>, SocketAddr), StartError> {
+        let mut listeners = Vec::new();
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        for socket in sockets {
+            let (listener, address) = Listener::inherited_tcp(socket, door)?;
+            listeners.push(listener);
+            addresses.push(address);
+        }
+        if addresses.is_empty() {
+            for ip in std::iter::once(&self.bind).chain(&self.bind_also) {
+                let port = addresses.first().map_or(self.port, SocketAddr::port);
+                let (listener, address) = Listener::tcp(SocketAddr::new(*ip, port), door)?;
+                listeners.push(listener);
+                addresses.push(address);
+            }
+        }
+        let address = addresses[0];
+        let is_reachable = addresses.iter().any(|address| !address.ip().is_loopback());
+        if is_reachable && self.settings.authentication.admits_anyone() {
+            tracing::warn!(%address, "other hosts can connect, and there is no authentication");
+        }
+        Ok((listeners, address))
+    }
+
+    /// Returns the place of this daemon among those of several hosts.
+    fn place(&self) -> Result<DaemonId, StartError> {
+        let Some(membership) = &self.membership else {
+            return Ok(DaemonId::FIRST);
+        };
+        let place = membership.names.iter().position(|name| *name == self.name);
+        let not_named =
+            || StartError::NotNamed { name: self.name.clone(), names: membership.names.join(", ") };
+        place.map(DaemonId).ok_or_else(not_named)
     }
 }

@@ -3,10 +3,12 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use crate::admin::status::Status;
+use crate::builder::Builder;
+use crate::error::StartError;
 use crate::net::control::{Control, Running};
 use crate::net::event_loop::EventLoop;
 
@@ -26,6 +28,8 @@ pub struct Daemon {
     unix_path: Option<PathBuf>,
     metrics_addr: Option<SocketAddr>,
     running: Running<EventLoop>,
+    /// The settings with which it was started.
+    builder: Builder,
 }
 
 impl Daemon {
@@ -34,8 +38,9 @@ impl Daemon {
         unix_path: Option<PathBuf>,
         metrics_addr: Option<SocketAddr>,
         running: Running<EventLoop>,
+        builder: Builder,
     ) -> Daemon {
-        Daemon { socket_addr, unix_path, metrics_addr, running }
+        Daemon { socket_addr, unix_path, metrics_addr, running, builder }
     }
 
     /// Returns the daemon's TCP address as clients name it: `PORT@HOST`. If it listens
@@ -76,10 +81,35 @@ impl Daemon {
         self.control().call(|this| this.server.status()).ok()
     }
 
+    /// Ends the session of a client, named by its private group, or of this daemon by its
+    /// private name alone. Returns its private group; `None` if there is no such session,
+    /// and where [`Daemon::status`] returns `None`.
+    ///
+    /// The client may connect again at once.
+    pub fn kick(&self, client: &str) -> Option<String> {
+        let client = client.to_owned();
+        self.control().call(move |this| this.server.kick(&client)).ok().flatten()
+    }
+
+    /// Waits until the daemon serves clients; returns `false` if it has ended before, which
+    /// [`Daemon::wait`] explains, and inside its own [`AccessPolicy`](crate::AccessPolicy).
+    ///
+    /// A daemon of a single host serves them when it has started. One of several hosts does
+    /// when it is in a configuration with the others; before, it may be refused by them.
+    pub fn wait_until_ready(&self) -> bool {
+        let (done, ready) = mpsc::sync_channel(1);
+        self.control().call(|this| this.tell_when_ready(done)).is_ok() && ready.recv().is_ok()
+    }
+
     /// Stops the daemon from another thread, for example one that waits for a
     /// signal while this one waits in [`Daemon::wait`].
     pub fn stop_handle(&self) -> StopHandle {
         StopHandle(Arc::clone(self.control()))
+    }
+
+    /// Changes the settings of the daemon from another thread.
+    pub fn reload_handle(&self) -> ReloadHandle {
+        ReloadHandle { control: Arc::clone(self.control()), builder: self.builder.clone() }
     }
 
     pub(crate) fn control(&self) -> &Arc<Control<EventLoop>> {
@@ -119,5 +149,48 @@ impl StopHandle {
     /// Ends the daemon and disconnects its clients. Returns at once.
     pub fn stop(&self) {
         self.0.stop();
+    }
+}
+
+/// Changes the settings of a [`Daemon`] that is owned elsewhere.
+#[derive(Clone, Debug)]
+pub struct ReloadHandle {
+    control: Arc<Control<EventLoop>>,
+    builder: Builder,
+}
+
+impl ReloadHandle {
+    /// Takes over the settings of a builder that can change while the daemon runs: the
+    /// authentication, the access policy, the limits, the slow-consumer policy and the time
+    /// for the handshake. Returns what else differs from the builder that started the daemon,
+    /// which takes a new start to change.
+    ///
+    /// Sessions stay as they are, also those that could not be opened any more, and a client
+    /// that has begun to connect goes on under the settings of before. A client for which more
+    /// messages wait than may from now on has a second to read them. With a lower
+    /// [`Builder::max_queued_bytes`], the clients that keep most memory in use are
+    /// disconnected.
+    ///
+    /// A client that is connecting has at most the new time for the handshake left. When this
+    /// returns, the settings hold for whoever connects.
+    ///
+    /// ```
+    /// # use spread_daemon::Daemon;
+    /// let daemon = Daemon::builder().start()?;
+    /// let differences = daemon.reload_handle().reload(&Daemon::builder().max_sessions(5))?;
+    /// assert_eq!((differences, daemon.status().unwrap().limits.sessions), (vec![], 5));
+    /// # Ok::<(), spread_daemon::StartError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::check`], and [`StartError::Stopped`] if the daemon has ended and
+    /// where [`Daemon::status`] returns `None`. Then nothing has changed.
+    pub fn reload(&self, builder: &Builder) -> Result<Vec<&'static str>, StartError> {
+        builder.check()?;
+        let settings = builder.settings().clone();
+        let reloaded = self.control.call(move |this| this.server.reload(&settings));
+        reloaded.map_err(|_| StartError::Stopped)?;
+        Ok(self.builder.fixed_differences(builder))
     }
 }

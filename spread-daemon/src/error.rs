@@ -9,7 +9,7 @@ use spread_wire::NameError;
 
 use crate::settings::MAX_BUSY_POLL;
 
-/// Why a daemon did not start.
+/// Why a daemon did not start, or took over no settings.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -32,6 +32,31 @@ pub enum StartError {
         /// The number of different names.
         names: usize,
     },
+    /// The daemon is to be one of several hosts, and is not one of those that are named.
+    #[error("{name:?} is not one of the daemons: {names}")]
+    NotNamed {
+        /// Its name.
+        name: String,
+        /// The names of the daemons.
+        names: String,
+    },
+    /// [`SlowReceivers::Backpressure`](crate::SlowReceivers::Backpressure) is not possible for
+    /// a daemon of several hosts. A sender at another host could be paused only by taking
+    /// nothing more from Corosync. That would hold up all clients of this host and, on all
+    /// hosts, safe messages and the next configuration, while Corosync's memory grows.
+    #[error(
+        "backpressure is not possible with several hosts: to pause senders on other hosts, this \
+         daemon would have to stop taking messages from Corosync, which would stop safe messages \
+         and views on all hosts and let Corosync's memory grow; slow clients are to be \
+         disconnected"
+    )]
+    Backpressure,
+    /// The daemons of the other hosts cannot be joined.
+    #[error("cannot join the daemons of the other hosts")]
+    Group {
+        /// The cause: what the group communication lacks.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The daemon was to poll for too long before it sleeps.
     #[error("cannot busy-poll for {time:?}, but for {:?} at most", MAX_BUSY_POLL)]
     BusyPoll {
@@ -44,23 +69,16 @@ pub enum StartError {
         /// The address.
         address: SocketAddr,
     },
-    /// Another daemon listens, and answers, at the socket file.
-    #[error("another daemon listens at the socket file {}", path.display())]
+    /// Another daemon holds the lock of the socket file, or a program listens at it.
+    #[error("another daemon has the socket file {}", path.display())]
     SocketInUse {
         /// The file.
         path: PathBuf,
     },
-    /// The socket file is there, but nobody listens at it: it was left over
-    /// when a daemon was killed.
-    #[error(
-        "nobody listens at the socket file {0}, which an earlier daemon left behind; \
-         remove it with: rm '{0}'",
-        path.display()
-    )]
-    StaleSocket {
-        /// The file.
-        path: PathBuf,
-    },
+    /// The daemon of a [`ReloadHandle`](crate::ReloadHandle) has ended, or the call comes from
+    /// its own [`AccessPolicy`](crate::AccessPolicy), where it cannot answer.
+    #[error("the daemon takes no settings: it has ended, or its own thread asks")]
+    Stopped,
     /// The operating system refused something else.
     #[error("cannot {what}")]
     Io {

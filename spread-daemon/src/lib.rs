@@ -1,10 +1,10 @@
-//! A daemon for the clients of the [Spread toolkit], for a single host.
+//! A daemon for the clients of the [Spread toolkit].
 //!
 //! It speaks the client-daemon protocol of Spread 5.0.1, so every client of
 //! Spread works with it: groups with totally ordered messages, views, private
 //! groups. It needs no installation and no configuration, starts in a moment and
-//! lives inside a program or a test as well as beside them. What it does not do
-//! is speak to other daemons: for groups across several hosts, run Spread itself.
+//! lives inside a program or a test as well as beside them. It serves a single host, or
+//! with Corosync several; it does not speak to Spread's own daemons.
 //!
 //! ```
 //! use spread_daemon::Daemon;
@@ -20,13 +20,16 @@
 //! | test how a program lives through partitions and crashes | [`Cluster`] |
 //! | authenticate clients by password or address | [`Authentication`] |
 //! | decide what each client may do | [`AccessPolicy`] |
+//! | have daemons on several hosts | `Corosync` (feature `corosync`) |
 //! | see sessions, groups, queues and rates | [`Status`] |
+//! | change settings while it runs | [`ReloadHandle`] |
 //! | choose the slow-consumer policy | [`SlowReceivers`] |
 //!
 //! # Features
 //!
 //! | feature | what it adds |
 //! |---|---|
+//! | `corosync` | `Corosync` and `Builder::corosync`: daemons of several hosts |
 //! | `passwords` | `Method::Password` and `Passwords`: authentication by user and password |
 //!
 //! Log lines go through [`tracing`]. The program `spreadd` is a crate of its own.
@@ -38,16 +41,26 @@
 mod admin;
 mod builder;
 mod cluster;
+#[cfg(feature = "corosync")]
+mod corosync;
 mod daemon;
 mod emulation;
 mod error;
 mod net;
 mod session;
 mod settings;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 
-pub use admin::status::{GroupStatus, SessionStatus, Status, Totals};
-pub use builder::Builder;
-pub use daemon::{Daemon, StopHandle};
+pub use admin::status::{
+    Counts, CutOff, CutOffReason, GroupStatus, HostsStatus, Limits, Rates, SessionStatus, Status,
+    Totals,
+};
+pub use builder::{Builder, Sockets};
+#[cfg(feature = "corosync")]
+pub use corosync::Corosync;
+pub use daemon::{Daemon, ReloadHandle, StopHandle};
 pub use emulation::{Cluster, ClusterBuilder};
 pub use error::{ClusterError, StartError};
 pub use session::access::{Access, AccessPolicy, ClientInfo, Sending};

@@ -31,7 +31,7 @@ fn with_passwords() -> Daemon {
     let mut passwords = Passwords::default();
     passwords.set("ann", "secret").unwrap();
     passwords.set("bob", "8 bytes!").unwrap();
-    let authentication = Authentication::none().allow(Method::Password(passwords));
+    let authentication = Authentication::deny_all().allow(Method::Password(passwords));
     Daemon::builder().authentication(authentication).start().unwrap()
 }
 
@@ -145,7 +145,7 @@ fn waiting_for_the_check_of_a_password_is_not_held_against_a_client() {
     const CLIENTS: usize = 60;
     let mut passwords = Passwords::default();
     passwords.set("ann", "secret").unwrap();
-    let authentication = Authentication::none().allow(Method::Password(passwords));
+    let authentication = Authentication::deny_all().allow(Method::Password(passwords));
     // Far less than all checks take, and more than one.
     let patience = Duration::from_millis(400);
     let daemon =
@@ -339,4 +339,44 @@ fn passwords_are_kept_in_a_file_for_the_eyes_of_its_owner() {
     assert_eq!(mode, 0o600);
     assert!(loaded.unwrap().verify("ann", b"secret"));
     assert!(wrong.unwrap_err().to_string().contains(":1: not of the form"));
+}
+
+/// Sends the beginning of a handshake with the method PWORD, and a password.
+fn begin_login(daemon: SocketAddr, name: &str, secret: &[u8]) -> Client {
+    let mut client = Client::bare(daemon);
+    client.send(&named(name).encode());
+    let len = client.receive_up_to(1)[0].into();
+    client.receive_up_to(len);
+    let mut choice = b"PWORD".to_vec();
+    choice.resize(90, 0);
+    client.send(&choice);
+    client.send(secret);
+    client
+}
+
+#[test]
+fn a_password_of_spreads_own_file_is_checked_at_once_though_others_take_long() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "ann:aZGJuE6EXrjEE\n").unwrap();
+    let mut passwords = Passwords::default();
+    passwords.set("bob", "secret").unwrap();
+    passwords.import(&Passwords::load(file.path()).unwrap());
+    let authentication = Authentication::deny_all().allow(Method::Password(passwords));
+    let daemon = Daemon::builder().authentication(authentication).start().unwrap();
+    let address = daemon.socket_addr();
+    let mut slow: Vec<Client> = (0..30)
+        .map(|number| begin_login(address, &format!("bob{number}"), &secret("bob", "secret")))
+        .collect();
+    // It is behind all the others.
+    for number in 0..5 {
+        let name = format!("ann{number}");
+        let mut quick = begin_login(address, &name, &secret("ann", "test"));
+        assert_eq!(quick.receive_up_to(2), [1, 1], "the password, and the session");
+        let mut wrong = begin_login(address, "eve", &secret("ann", "guess"));
+        assert_eq!(wrong.receive_up_to(2), [0, ErrorCode::RejectAuth.byte()]);
+    }
+    assert!(!slow.last().unwrap().has_input(), "it waited for the others");
+    for client in &mut slow {
+        assert_eq!(client.receive_up_to(2), [1, 1]);
+    }
 }

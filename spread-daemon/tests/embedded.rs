@@ -144,3 +144,31 @@ fn clients_of_the_port_and_of_the_socket_file_meet() {
     drop(unix);
     assert_eq!(inet.receive_view(), ("group".to_owned(), Cause::Disconnect));
 }
+
+#[test]
+fn a_socket_file_is_taken_over_from_a_dead_daemon_and_never_from_a_live_one() {
+    let folder = std::env::temp_dir();
+    let first = Daemon::builder().unix_dir(&folder).start().unwrap();
+    let path = first.unix_path().unwrap().to_owned();
+    let lock = path.with_extension("lock");
+    assert!(lock.exists());
+    // As daemons at two addresses of a host, or in two containers with one /tmp.
+    let port = first.socket_addr().port();
+    let beside = || Daemon::builder().bind([127, 0, 0, 2]).port(port).unix_dir(&folder).start();
+    assert!(matches!(beside(), Err(StartError::SocketInUse { .. })));
+    // Not even if nobody listens yet.
+    std::fs::remove_file(&path).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(matches!(beside(), Err(StartError::SocketInUse { .. })));
+    drop(first);
+    assert!(path.exists() && !lock.exists(), "it has removed what was its own");
+    let second = beside().unwrap();
+    assert!(UnixStream::connect(&path).is_ok());
+    drop(second);
+    assert!(!path.exists() && !lock.exists());
+    // One without a lock that answers.
+    let other = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    assert!(matches!(beside(), Err(StartError::SocketInUse { .. })));
+    drop(other);
+    std::fs::remove_file(&path).unwrap();
+}

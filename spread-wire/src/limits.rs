@@ -13,10 +13,10 @@ pub const MAX_PRIVATE_NAME: usize = 10;
 /// Bytes of a daemon's name (`MAX_PROC_NAME` counts a terminating zero more).
 pub const MAX_DAEMON_NAME: usize = 19;
 
-/// Groups in one multicast that real Spread delivers.
+/// Groups in one multicast, at most.
 ///
-/// It accepts up to [`MAX_GROUPS_PER_MESSAGE`], but delivers a message with
-/// more than this to no one, without a word.
+/// A daemon of Spread 5.0.1 takes a message with up to [`MAX_GROUPS_PER_MESSAGE`] groups, but
+/// delivers one with more than 43 to no one, and reports no error. So clients refuse it.
 pub const MAX_GROUPS: usize = 43;
 
 /// Groups in one multicast above which the daemon closes the session.
@@ -24,8 +24,8 @@ pub const MAX_GROUPS_PER_MESSAGE: usize = 100;
 
 /// Bytes of body and groups together (32 a group) that can be multicast.
 ///
-/// The real daemon ends with a failed assertion on a longer one, for all its
-/// clients; so a client must never send it.
+/// A longer message ends a daemon of Spread 5.0.1, for all its clients, with a failed assertion.
+/// So clients refuse it.
 pub const MAX_BODY_AND_GROUPS: usize = 143_151;
 
 /// Bytes of body and groups together that the daemon takes from a client

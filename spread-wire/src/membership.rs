@@ -12,6 +12,7 @@ use crate::{ByteOrder, Groups, Header, Name, ServiceType};
 /// Two members that have seen the same view of a group have seen the same id
 /// (`group_id` in `sp.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct GroupId {
     /// Identifies the daemon that led the configuration of daemons.
     pub proc_id: i32,

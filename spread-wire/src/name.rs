@@ -1,5 +1,9 @@
 //! Names of groups, of clients and of their private groups.
 
+#[cfg(feature = "serde")]
+mod text;
+
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -22,9 +26,11 @@ pub enum NameError {
         /// Bytes that are allowed.
         max: usize,
     },
-    /// A byte outside `$` to `~` (`0x24..=0x7e`): so no blank, no `!`, `"` or
-    /// `#`, nothing beyond ASCII.
-    #[error("byte {byte:#04x} at position {at} is not allowed: names have bytes from '$' to '~'")]
+    /// A byte that is not printable ASCII, or is a space, `!`, `"` or `#`.
+    #[error(
+        "byte {byte:#04x} at position {at} is not allowed: a name is printable ASCII except \
+         space, `!`, `\"` and `#`"
+    )]
     IllegalByte {
         /// The byte.
         byte: u8,
@@ -54,8 +60,9 @@ fn check_bytes(bytes: &[u8], max: usize) -> Result<(), NameError> {
 ///
 /// A received name may be anything that the peer put into its 32-byte field;
 /// the name is what stands before the first zero byte, at most 31 bytes.
-/// Names compare, order and hash by those bytes. What follows the zero is
-/// kept, so that a field goes out as it came in.
+/// Names compare, order and hash by those bytes, so a map that has names as keys is asked by
+/// bytes, as in `map.get("#alice#host1".as_bytes())`; by a text it cannot be, because a name
+/// need not be UTF-8. What follows the zero is kept, so that a field goes out as it came in.
 ///
 /// ```
 /// # use spread_wire::Name;
@@ -206,6 +213,19 @@ impl PartialEq<&str> for Name {
     }
 }
 
+impl PartialEq<String> for Name {
+    fn eq(&self, other: &String) -> bool {
+        *self == **other
+    }
+}
+
+/// A name compares, orders and hashes as its bytes do.
+impl Borrow<[u8]> for Name {
+    fn borrow(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.as_str() {
@@ -297,6 +317,25 @@ macro_rules! checked_name {
             }
         }
 
+        impl PartialEq<String> for $type {
+            fn eq(&self, other: &String) -> bool {
+                self.0 == **other
+            }
+        }
+
+        impl Hash for $type {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.as_str().hash(state);
+            }
+        }
+
+        /// It compares, orders and hashes as its text does.
+        impl Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                self.as_str()
+            }
+        }
+
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Display::fmt(&self.0, f)
@@ -318,7 +357,7 @@ macro_rules! checked_name {
 /// assert!(GroupName::new("chat").is_ok());
 /// assert!(matches!(GroupName::new("two words"), Err(NameError::IllegalByte { at: 3, .. })));
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GroupName(Name);
 
 checked_name!(GroupName, |bytes| check_bytes(bytes, MAX_GROUP_NAME));
@@ -335,14 +374,14 @@ checked_name!(GroupName, |bytes| check_bytes(bytes, MAX_GROUP_NAME));
 /// );
 /// # Ok::<(), NameError>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PrivateName(Name);
 
 checked_name!(PrivateName, |bytes| check_bytes(bytes, MAX_PRIVATE_NAME));
 
 /// The private group of one client, `#private_name#daemon`: its name in every
 /// view, the sender of its messages, and where to send to it alone.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PrivateGroup(Name);
 
 checked_name!(PrivateGroup, |bytes| {
@@ -373,6 +412,8 @@ impl PrivateGroup {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeSet, HashSet};
+
     use super::*;
 
     #[test]
@@ -431,6 +472,37 @@ mod tests {
         let mut names = ["zed", "amy", "Bob", "$x", "mia"].map(|n| Name::new(n).unwrap());
         names.sort();
         assert_eq!(names, ["$x", "Bob", "amy", "mia", "zed"].map(|n| Name::new(n).unwrap()));
+    }
+
+    #[test]
+    fn maps_of_names_are_asked_by_texts_and_bytes() {
+        let texts = ["a", "ab", "b", "chat", "x#y", "~"];
+        let names = texts.map(|text| Name::new(text).unwrap());
+        let hashed: HashSet<Name> = names.into();
+        let ordered: BTreeSet<Name> = names.into();
+        for text in texts {
+            assert!(hashed.contains(text.as_bytes()) && ordered.contains(text.as_bytes()));
+        }
+        assert!(!hashed.contains(&b"c"[..]) && !ordered.contains(&b"c"[..]));
+
+        // What follows the zero does not count.
+        let mut field = [b'?'; NAME_FIELD];
+        field[..3].copy_from_slice(b"ab\0");
+        assert_eq!(hashed.get(&b"ab"[..]), hashed.get(&Name::from_field(field)));
+
+        let groups = ["a", "chat"].map(|text| GroupName::new(text).unwrap());
+        assert!(HashSet::from(groups).contains("chat") && BTreeSet::from(groups).contains("chat"));
+        assert!(!HashSet::from(groups).contains("b") && !BTreeSet::from(groups).contains("b"));
+        let clients = HashSet::from([PrivateGroup::new("#a#d").unwrap()]);
+        assert!(clients.contains("#a#d") && !clients.contains("#a#e"));
+        assert!(HashSet::from([PrivateName::new("ann").unwrap()]).contains("ann"));
+    }
+
+    #[test]
+    fn names_are_compared_with_texts() {
+        let text = String::from("chat");
+        assert!(Name::new("chat").unwrap() == text && GroupName::new("chat").unwrap() == text);
+        assert!(Name::new("chat").unwrap() != "cha" && GroupName::new("chat").unwrap() != "c");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use bitflags::bitflags;
 /// [`Safe`](Self::Safe) messages come to all members of a group in one and the
 /// same order, with the views in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(u32)]
 pub enum Service {
     /// May be lost, duplicated or reordered (`UNRELIABLE_MESS`).

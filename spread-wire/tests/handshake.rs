@@ -254,7 +254,9 @@ fn a_daemon_permits_no_more_than_a_client_can_read() {
 fn a_garbage_answer_is_an_error() {
     let list = b"\x05NULL ";
     let answer = |bytes: &[u8]| [list, bytes].concat();
-    let protocol = |error: &Option<ClientError>| matches!(error, Some(ClientError::Protocol(_)));
+    let protocol = |error: &Option<ClientError>| {
+        matches!(error, Some(ClientError::Protocol(_) | ClientError::OtherProtocol { .. }))
+    };
     let garbage = [
         // Instead of the list: codes that are none, other protocols.
         vec![0x80],
@@ -278,6 +280,41 @@ fn a_garbage_answer_is_an_error() {
         let error = answered(&bytes).err();
         assert!(protocol(&error), "{}: {error:?}", bytes.escape_ascii());
     }
+}
+
+#[test]
+fn what_is_no_list_of_methods_is_known_by_its_first_bytes() {
+    let begun = |bytes: &[u8]| {
+        let mut client = Client::unauthenticated(bob());
+        assert!(matches!(client.next_step(), ClientStep::Send(_)));
+        client.handle(&bytes[..1]).unwrap();
+        client.check(&bytes[1..])
+    };
+    // The first byte of each is taken for a length, and the rest of it is shorter.
+    for banner in ["SSH-2.0-OpenSSH_9.6\r\n", "220 mail.example ESMTP\r\n", "-ERR what\r\n"] {
+        let error = begun(banner.as_bytes());
+        let Err(ClientError::OtherProtocol { begin }) = &error else { panic!("{error:?}") };
+        assert_eq!(*begin, banner.as_bytes());
+    }
+    let long = format!("HTTP/1.1 400 Bad Request\r\n{}", "x".repeat(40));
+    let Err(ClientError::OtherProtocol { begin }) = begun(long.as_bytes()) else { panic!() };
+    assert_eq!(begin, long.as_bytes()[..40]);
+    // Not a byte more of it comes.
+    let error = answered(b"HTTP/1.1 400\r\n").unwrap_err();
+    assert!(error.to_string().contains(r#""HTTP/1.1 400\r\n""#), "{error}");
+    let error = answered(b"\x05NULL nonsense").unwrap_err();
+    assert!(error.to_string().contains("nonse"), "{error}");
+    assert_eq!(begun(b"\x0aNULL PW"), Ok(()));
+    assert_eq!(begun(b"\x0a"), Ok(()));
+}
+
+#[test]
+fn the_methods_that_the_daemon_permits_are_known_after_a_rejection() {
+    let permitted = ["IP", "PWORD"];
+    let mut client = Client::unauthenticated(bob());
+    assert!(client.permitted().is_none());
+    shake_hands(&mut client, &mut Daemon::new(&permitted), accept).unwrap_err();
+    assert_eq!(client.permitted().unwrap().collect::<Vec<_>>(), permitted);
 }
 
 #[test]

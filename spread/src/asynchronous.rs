@@ -1,10 +1,12 @@
 //! Mailboxes for tokio.
 
 mod connect;
+mod flusher;
 mod receiver;
 mod sender;
 mod shared;
 
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,7 +15,10 @@ use futures_core::Stream;
 use futures_sink::Sink;
 use spread_wire::PrivateGroup;
 
-use crate::{Batch, Builder, Error, Library, Mailbox, Message, Outgoing, SendOptions, ToGroups};
+use crate::{
+    Batch, Builder, Error, Library, Mailbox, Message, Outgoing, SendOptions, Stats, ToGroup,
+    ToGroups,
+};
 pub use receiver::AsyncReceiver;
 pub use sender::AsyncSender;
 use shared::Shared;
@@ -21,7 +26,8 @@ use shared::Shared;
 /// A [`Mailbox`] for tokio: receiving and sending are futures that never block
 /// the executor.
 ///
-/// It is a [`Stream`] of messages, which ends with the mailbox, and a [`Sink`] for
+/// It is a [`Stream`](https://docs.rs/futures-core) of messages, which ends with the mailbox, and a
+/// [`Sink`](https://docs.rs/futures-sink) for
 /// [`Outgoing`] ones.
 ///
 /// ```
@@ -45,7 +51,7 @@ pub struct AsyncMailbox {
 }
 
 impl AsyncMailbox {
-    /// Connects. Dropping the future gives up; nothing of it keeps the program from ending.
+    /// Connects. Cancel safe: dropping the future gives up; nothing of it keeps the program from ending.
     ///
     /// The runtime's I/O and time must be enabled.
     ///
@@ -63,7 +69,7 @@ impl AsyncMailbox {
     /// Takes a mailbox into the runtime that the calling task runs in. It is bound to that
     /// runtime: when it has ended, calls fail with [`Io`](Error::Io).
     ///
-    /// The runtime's I/O must be enabled.
+    /// The runtime's I/O and time must be enabled.
     ///
     /// # Errors
     ///
@@ -71,11 +77,17 @@ impl AsyncMailbox {
     ///
     /// # Panics
     ///
-    /// Outside a runtime, or in one whose I/O is not enabled.
+    /// Outside a runtime, or in one whose I/O or time is not enabled.
     pub fn new(mailbox: Mailbox) -> Result<AsyncMailbox, Error> {
-        let (_, receiver) = mailbox.split();
+        let (_, mut receiver) = mailbox.split();
+        receiver.take_all();
         let connection = Arc::clone(receiver.connection());
         let shared = Arc::new(Shared::new(connection).map_err(Error::Resource)?);
+        // A `try_multicast_batch` may have begun a message; whoever comes next is told what
+        // goes wrong.
+        if !matches!(shared.try_flush(), Ok(true)) {
+            shared.flush_in_background();
+        }
         Ok(AsyncMailbox {
             sender: AsyncSender::new(Arc::clone(&shared)),
             receiver: AsyncReceiver::new(receiver, shared),
@@ -102,29 +114,30 @@ impl AsyncMailbox {
         self.sender.library()
     }
 
-    /// Joins a group. See [`Mailbox::join`].
+    /// Joins a group. See [`AsyncSender::join`], also for cancellation.
     ///
     /// # Errors
     ///
-    /// Those of [`Mailbox::join`].
-    pub async fn join(&self, group: impl AsRef<[u8]>) -> Result<(), Error> {
+    /// Those of [`AsyncSender::join`], where they are listed.
+    pub async fn join(&self, group: impl ToGroup) -> Result<(), Error> {
         self.sender.join(group).await
     }
 
-    /// Leaves a group. See [`Mailbox::leave`].
+    /// Leaves a group. See [`AsyncSender::leave`], also for cancellation.
     ///
     /// # Errors
     ///
-    /// Those of [`Mailbox::leave`].
-    pub async fn leave(&self, group: impl AsRef<[u8]>) -> Result<(), Error> {
+    /// Those of [`AsyncSender::leave`], where they are listed.
+    pub async fn leave(&self, group: impl ToGroup) -> Result<(), Error> {
         self.sender.leave(group).await
     }
 
-    /// Sends a message once there is room for it. See [`AsyncSender::multicast`].
+    /// Sends a message once there is room for it. See [`AsyncSender::multicast`], also for
+    /// cancellation.
     ///
     /// # Errors
     ///
-    /// Those of [`Mailbox::multicast`].
+    /// Those of [`AsyncSender::multicast`], where they are listed.
     pub async fn multicast(
         &self,
         options: impl Into<SendOptions>,
@@ -134,37 +147,126 @@ impl AsyncMailbox {
         self.sender.multicast(options, groups, payload).await
     }
 
-    /// Sends the first messages of a batch once there is room for one. See
-    /// [`AsyncSender::multicast_batch`].
+    /// Sends a message that lies in pieces, without putting them together first. See
+    /// [`AsyncSender::multicast_vectored`], also for cancellation.
     ///
     /// # Errors
     ///
-    /// Those of [`Mailbox::multicast_batch`].
-    pub async fn multicast_batch(&self, batch: &mut Batch) -> Result<usize, Error> {
+    /// Those of [`AsyncSender::multicast_vectored`], where they are listed.
+    pub async fn multicast_vectored(
+        &self,
+        options: impl Into<SendOptions>,
+        groups: impl ToGroups,
+        payload: &[IoSlice<'_>],
+    ) -> Result<(), Error> {
+        self.sender.multicast_vectored(options, groups, payload).await
+    }
+
+    /// Copies a message into the buffer of the connection, to be sent in the background. See
+    /// [`AsyncSender::multicast_buffered`], also for cancellation.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AsyncSender::multicast_buffered`], where they are listed.
+    pub async fn multicast_buffered(
+        &self,
+        options: impl Into<SendOptions>,
+        groups: impl ToGroups,
+        payload: impl AsRef<[u8]>,
+    ) -> Result<(), Error> {
+        self.sender.multicast_buffered(options, groups, payload).await
+    }
+
+    /// Waits until the kernel has all that was sent and buffered so far. See
+    /// [`AsyncSender::flush`], also for cancellation.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AsyncSender::flush`], where they are listed.
+    pub async fn flush(&self) -> Result<(), Error> {
+        self.sender.flush().await
+    }
+
+    /// Sends all messages of a batch as there is room. See [`AsyncSender::multicast_batch`], also
+    /// for cancellation.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AsyncSender::multicast_batch`], where they are listed.
+    pub async fn multicast_batch(&self, batch: &mut Batch) -> Result<(), Error> {
         self.sender.multicast_batch(batch).await
     }
 
-    /// Receives the next message. See [`AsyncReceiver::receive`].
+    /// Sends the first messages of a batch, as many as there is room for, without waiting;
+    /// returns their number. See [`AsyncSender::try_multicast_batch`].
     ///
     /// # Errors
     ///
-    /// Those of [`Mailbox::receive`].
+    /// Those of [`AsyncSender::try_multicast_batch`], where they are listed.
+    pub fn try_multicast_batch(&self, batch: &mut Batch) -> Result<usize, Error> {
+        self.sender.try_multicast_batch(batch)
+    }
+
+    /// Receives the next message. Cancel safe. See [`AsyncReceiver::receive`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AsyncReceiver::receive`], where they are listed.
     pub async fn receive(&mut self) -> Result<Message, Error> {
         self.receiver.receive().await
     }
 
-    /// Ends the connection, and waits up to a second until the daemon has taken all that was
-    /// sent before. See [`Mailbox::disconnect`].
-    ///
-    /// What the sink has taken is sent first. The connection ends for all clones of the
-    /// sender, too: what they send later fails. Dropping the mailbox does not wait. The
-    /// runtime's time must be enabled.
+    /// Receives a message if that needs no waiting; `None` otherwise. See
+    /// [`AsyncReceiver::try_receive`].
     ///
     /// # Errors
     ///
-    /// Those of [`Mailbox::disconnect`].
+    /// Those of [`AsyncReceiver::try_receive`], where they are listed.
+    pub fn try_receive(&mut self) -> Result<Option<Message>, Error> {
+        self.receiver.try_receive()
+    }
+
+    /// Ends the connection, and waits up to a second until the daemon has taken all that was
+    /// sent before.
+    /// `Ok` says that the daemon has read it. After an error the connection has ended as well, and some
+    /// of what was sent last may not have been read. (A daemon on another host that ends the
+    /// connection at the same moment is not told from one that has read everything.)
+    ///
+    /// What is buffered, and what the sink has taken, is sent first, within the same second.
+    /// The connection ends for all clones of the sender, too: what they send later fails.
+    /// Dropping the mailbox does not wait.
+    ///
+    /// Dropped before it is done, the future may have ended the connection for all halves;
+    /// what was not sent goes the way of a drop.
+    ///
+    /// # Errors
+    ///
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network had ended the
+    ///   connection before, whether a call has told of it or not.
+    /// - [`ShutDown`](Error::ShutDown) if this program had.
+    /// - [`DisconnectTimeout`](Error::DisconnectTimeout) if the daemon did not end it within a
+    ///   second, and [`Resource`](Error::Resource) if the system lacks memory to wait for that.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
     pub async fn disconnect(self) -> Result<(), Error> {
+        drop(self.receiver);
         self.sender.disconnect().await
+    }
+
+    /// Drops the connection without a word to the daemon, as `SP_kill(3)` does and as a crash
+    /// would; what is buffered is lost. See [`Mailbox::kill`].
+    pub fn kill(self) {
+        self.sender.connection().kill();
+    }
+
+    /// Ends the connection at once, for clones of the sender, too. See
+    /// [`Sender::shut_down`](crate::Sender::shut_down).
+    pub fn shut_down(&self) {
+        self.sender.shut_down();
+    }
+
+    /// How much has been sent and received so far.
+    pub fn stats(&self) -> Stats {
+        self.sender.stats()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-pub use spread_core::{AuthStep, Exchange};
+pub use spread_core::{AuthExchange, AuthStep};
 
 /// An authentication method, for [`Builder::authenticate`](crate::Builder::authenticate):
 /// the client's part of an exchange that the daemon knows by a name.
@@ -15,7 +15,7 @@ pub use spread_core::{AuthStep, Exchange};
 /// ```
 /// use std::io;
 ///
-/// use spread::{AuthStep, Authenticator, Exchange};
+/// use spread::{AuthStep, Authenticator, AuthExchange};
 ///
 /// /// Answers a challenge of 8 bytes with the same backwards.
 /// #[derive(Debug)]
@@ -26,7 +26,7 @@ pub use spread_core::{AuthStep, Exchange};
 ///         "BACK"
 ///     }
 ///
-///     fn begin(&self) -> Box<dyn Exchange> {
+///     fn begin(&self) -> Box<dyn AuthExchange> {
 ///         Box::new(Challenge::Awaited)
 ///     }
 /// }
@@ -37,7 +37,7 @@ pub use spread_core::{AuthStep, Exchange};
 ///     Answered,
 /// }
 ///
-/// impl Exchange for Challenge {
+/// impl AuthExchange for Challenge {
 ///     fn next(&mut self, received: &[u8]) -> io::Result<AuthStep> {
 ///         let (state, step) = match self {
 ///             Challenge::Awaited => (Challenge::Asked, AuthStep::Receive(8)),
@@ -57,7 +57,7 @@ pub trait Authenticator: fmt::Debug + Send + Sync {
     fn method(&self) -> &str;
 
     /// Begins the exchange of a connect.
-    fn begin(&self) -> Box<dyn Exchange>;
+    fn begin(&self) -> Box<dyn AuthExchange>;
 }
 
 /// The method `PWORD`: a user name of at most 31 bytes and a password of at most 8. They go
@@ -103,7 +103,7 @@ impl Authenticator for UserPassword {
         "PWORD"
     }
 
-    fn begin(&self) -> Box<dyn Exchange> {
+    fn begin(&self) -> Box<dyn AuthExchange> {
         Box::new(Login::Begun(self.clone()))
     }
 }
@@ -114,7 +114,7 @@ enum Login {
     Asked,
 }
 
-impl Exchange for Login {
+impl AuthExchange for Login {
     fn next(&mut self, received: &[u8]) -> io::Result<AuthStep> {
         match self {
             Login::Begun(user) => {

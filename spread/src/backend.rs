@@ -80,6 +80,16 @@ impl Inbox {
         }
     }
 
+    /// Spares a receiver that nobody polls the calls that keep its descriptor readable.
+    pub(crate) fn take_all(&mut self) {
+        match self {
+            Inbox::Native(inbox) => inbox.take_all(),
+            // libspread reads nothing ahead.
+            #[cfg(feature = "sys")]
+            Inbox::Sys(_) => {}
+        }
+    }
+
     /// Whether a receive in mode `Try` has a result.
     pub(crate) fn is_ready(&mut self, connection: &Connection) -> Result<bool, Error> {
         match self {
@@ -101,6 +111,7 @@ impl Inbox {
                 let Some(incoming) = incoming(inbox, connection, mode)? else {
                     return Ok(None);
                 };
+                connection.count_received(incoming.header().frame_len());
                 let (received, groups) = (Received::of(&incoming), incoming.groups());
                 let message = match received.service_type.is_regular() {
                     true => Message::regular(&received, groups, |payload| {
@@ -129,6 +140,7 @@ impl Inbox {
                 let Some(incoming) = incoming(inbox, connection, mode)? else {
                     return Ok(false);
                 };
+                connection.count_received(incoming.header().frame_len());
                 buffers.received = Received::of(&incoming);
                 buffers.set_groups(incoming.groups());
                 incoming.take_body(&mut buffers.body);
@@ -212,6 +224,12 @@ impl Buffers {
     #[inline]
     pub(crate) fn parts(&self) -> (&Received, &[[u8; NAME_FIELD]], &[u8]) {
         (&self.received, &self.groups[..self.num_groups], &self.body)
+    }
+
+    /// Bytes of the last message as it came.
+    #[cfg(feature = "sys")]
+    fn frame_len(&self) -> usize {
+        spread_wire::HEADER_LEN + self.num_groups * NAME_FIELD + self.body.len()
     }
 
     #[inline]

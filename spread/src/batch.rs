@@ -21,10 +21,7 @@ use crate::{Error, SendOptions, ToGroups};
 /// for line in ["one", "two", "three"] {
 ///     batch.push(Service::Agreed, "lines", line)?;
 /// }
-/// while !batch.is_empty() {
-///     // A program that also receives would do so in between.
-///     mailbox.multicast_batch(&mut batch)?;
-/// }
+/// mailbox.multicast_batch(&mut batch)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -42,8 +39,14 @@ impl Batch {
     ///
     /// # Errors
     ///
-    /// Those of [`Sender::multicast`](crate::Sender::multicast) that come before
-    /// anything is sent; then the batch is as it was.
+    /// Then the batch is as it was:
+    ///
+    /// - [`IllegalGroup`](Error::IllegalGroup) if a name is neither that of a group nor that of a
+    ///   private group.
+    /// - [`NoGroups`](Error::NoGroups) and [`TooManyGroups`](Error::TooManyGroups) if there are
+    ///   not 1 to 43 groups.
+    /// - [`MessageTooLong`](Error::MessageTooLong) if payload plus 32 bytes a group are more than
+    ///   143,151 bytes.
     #[inline]
     pub fn push(
         &mut self,

@@ -4,16 +4,21 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use spread_core::{Address, Connect, ConnectError, Method, Request};
+use spread_core::{Address, Connect, ConnectError, Keepalive, Method, Request};
 use spread_wire::ErrorCode;
 use spread_wire::handshake::ClientError;
 
 use crate::backend::Backend;
 use crate::connection::Connection;
+use crate::failures::Tried;
+use crate::trace::{self, Event};
 use crate::{Authenticator, Error, Library, Mailbox, multicast};
 
 /// How long a connect takes at most, unless another time is set.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How soon a dead peer is noticed, unless another time is set.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Methods of authentication of one connect, and bytes of the name of one.
 const MAX_METHODS: usize = 3;
@@ -33,6 +38,7 @@ pub struct Builder {
     priority: bool,
     timeout: Option<Duration>,
     coalesce: Duration,
+    keepalive: Option<Duration>,
     library: Library,
     authenticators: Vec<Arc<dyn Authenticator>>,
 }
@@ -46,6 +52,7 @@ impl Builder {
             priority: false,
             timeout: Some(CONNECT_TIMEOUT),
             coalesce: Duration::ZERO,
+            keepalive: Some(KEEPALIVE),
             library: Library::default(),
             authenticators: Vec::new(),
         }
@@ -72,7 +79,11 @@ impl Builder {
     }
 
     /// How long to wait for each daemon, from the look-up of its host's name to the
-    /// end of the handshake; 10 s unless set, without end if `None`.
+    /// end of the handshake; 10 s unless set, without end if `None`. Zero is no time at all: each
+    /// connect fails with [`ConnectTimeout`](Error::ConnectTimeout).
+    ///
+    /// A session has as long again to send the joins of its groups on a new connection, and 10 s
+    /// if `None`; then the attempt has failed.
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Builder {
         self.timeout = timeout.into();
         self
@@ -93,6 +104,21 @@ impl Builder {
     /// save nothing. An [`Interrupter`](crate::Interrupter) and a shut-down end the wait.
     pub fn coalesce(mut self, time: Duration) -> Builder {
         self.coalesce = time.min(MAX_COALESCE);
+        self
+    }
+
+    /// Sets how soon a TCP connection notices that the daemon's host is dead or cut off, though
+    /// nothing comes that says so. Defaults to 60 s; `None` turns it off. At least 4 s and at
+    /// most 9 hours, of which whole seconds count.
+    ///
+    /// After half of that time without a word from the daemon, its host is probed; without an
+    /// answer the connection ends, and receives and sends return
+    /// [`ConnectionClosed`](Error::ConnectionClosed). On Linux the same holds for what was sent
+    /// and is not acknowledged (`TCP_USER_TIMEOUT`). To a daemon on another host this means as
+    /// well that it takes something within that time: one that holds a sender back for longer
+    /// is not told from a dead one. Unix sockets need none of this.
+    pub fn keepalive(mut self, time: impl Into<Option<Duration>>) -> Builder {
+        self.keepalive = time.into();
         self
     }
 
@@ -131,46 +157,72 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// That of the last daemon tried:
+    /// Before anything is sent:
     ///
-    /// - [`IllegalAddress`](Error::IllegalAddress),
-    ///   [`UnknownHost`](Error::UnknownHost) and
-    ///   [`IllegalPrivateName`](Error::IllegalPrivateName): before anything is
-    ///   sent.
-    /// - [`CouldNotConnect`](Error::CouldNotConnect),
-    ///   [`ConnectTimeout`](Error::ConnectTimeout),
-    ///   [`NotSpread`](Error::NotSpread) and
-    ///   [`ConnectionClosed`](Error::ConnectionClosed): there is no daemon, or it
-    ///   fails.
-    /// - [`NameInUse`](Error::NameInUse),
-    ///   [`TooManySessions`](Error::TooManySessions),
-    ///   [`IncompatibleVersion`](Error::IncompatibleVersion) and
-    ///   [`NotAuthorized`](Error::NotAuthorized): the daemon rejects the client.
-    /// - [`Authentication`](Error::Authentication): an authenticator gave up.
+    /// - [`IllegalAddress`](Error::IllegalAddress): one of the addresses cannot be understood.
+    /// - [`IllegalPrivateName`](Error::IllegalPrivateName): the private name is none.
+    /// - [`IllegalKeepalive`](Error::IllegalKeepalive): the time for
+    ///   [`keepalive`](Builder::keepalive) is too short or too long.
+    ///
+    /// If several daemons are named and none accepts, [`NoDaemon`](Error::NoDaemon) with the
+    /// errors of all. Otherwise that of the daemon:
+    ///
+    /// - [`UnknownHost`](Error::UnknownHost): its host has no address.
+    /// - [`Refused`](Error::Refused): nothing listens at the address.
+    /// - [`Unreachable`](Error::Unreachable): the address cannot be reached.
+    /// - [`ConnectTimeout`](Error::ConnectTimeout): the session was not there in time. So end
+    ///   connects to a server of another kind that waits for more, such as HTTP.
+    /// - [`NotSpread`](Error::NotSpread): what answers is no Spread daemon.
+    /// - [`ClosedInHandshake`](Error::ClosedInHandshake): the daemon closed the connection, or
+    ///   the network failed, during the handshake.
+    /// - [`NameInUse`](Error::NameInUse): the daemon has a client of that private name.
+    /// - [`TooManySessions`](Error::TooManySessions): the daemon has no room for another client.
+    /// - [`IncompatibleVersion`](Error::IncompatibleVersion): the daemon does not serve clients
+    ///   of this version.
+    /// - [`NotAuthorized`](Error::NotAuthorized): the daemon does not accept the authentication.
+    /// - [`Authentication`](Error::Authentication): an authenticator gave up, or there are too
+    ///   many of them, or one has no legal name.
+    /// - [`Resource`](Error::Resource): this process or this host lacks descriptors, memory or
+    ///   threads.
+    /// - [`Library`](Error::Library): the daemon, or libspread, returned a code that is none of
+    ///   a connect.
     pub fn connect(&self) -> Result<Mailbox, Error> {
         self.open().map(Mailbox::new)
     }
 
     pub(crate) fn open(&self) -> Result<Connection, Error> {
-        let mut result = Err(Error::CouldNotConnect { address: String::new() });
+        let mut tried = Tried::default();
         for (text, address) in self.addresses()? {
-            result = self.open_at(text, address);
-            if !matches!(&result, Err(error) if error.is_retryable()) {
-                break;
+            match self.open_at(text, address) {
+                Ok(connection) => return Ok(connection),
+                Err(error) => tried.add(text, error)?,
             }
         }
-        result
+        Err(tried.into_error())
     }
 
-    /// The daemons to be tried. A mistake in a later address shows at once, not when it is
-    /// needed.
+    /// The daemons to be tried. A mistake in a later address, or in what each of them is asked
+    /// for, shows at once, not when it is needed.
     pub(crate) fn addresses(&self) -> Result<Vec<(&str, Address)>, Error> {
         self.check_methods()?;
+        self.checked_keepalive()?;
+        self.request()?;
         let parse = |text: &String| {
             Address::parse(text)
                 .map_err(|reason| Error::IllegalAddress { address: text.clone(), reason })
         };
         self.addresses.iter().map(|text| Ok((text.as_str(), parse(text)?))).collect()
+    }
+
+    /// What the builder says of the keepalive.
+    fn checked_keepalive(&self) -> Result<Keepalive, Error> {
+        match self.keepalive {
+            None => Ok(Keepalive::Off),
+            Some(time) if (Keepalive::LEAST..=Keepalive::MOST).contains(&time) => {
+                Ok(Keepalive::Within(time))
+            }
+            Some(time) => Err(Error::IllegalKeepalive { time }),
+        }
     }
 
     /// The protocol has room for three names of methods, separated by blanks in its list.
@@ -183,7 +235,8 @@ impl Builder {
         }
         let limits = "a connect has at most 3 methods, with names of 1 to 29 bytes and no blank";
         let method = names.by_ref().collect::<Vec<_>>().join(", ");
-        Err(Error::Authentication { method, source: io::Error::new(INVALID, limits) })
+        let source = io::Error::new(INVALID, limits);
+        Err(Error::Authentication { method, offered: None, source })
     }
 
     /// Connects to one daemon.
@@ -202,6 +255,12 @@ impl Builder {
                     &authenticators,
                     self.deadline(),
                 );
+                let keepalive = self.checked_keepalive()?;
+                let connected = connected.and_then(|(core, raw)| {
+                    // The library has set what the system says.
+                    keepalive.set_on(&core).map_err(ConnectError::Closed)?;
+                    Ok((core, raw))
+                });
                 self.connected(text, connected.map(|(core, raw)| (core, Backend::Sys(raw))))
             }
         }
@@ -214,7 +273,9 @@ impl Builder {
 
     /// Begins to connect to one daemon by the core.
     pub(crate) fn begin(&self, address: Address) -> Result<Connect, Error> {
-        let connect = Connect::new(address, self.request()?).deadline(self.deadline());
+        let connect = Connect::new(address, self.request()?)
+            .deadline(self.deadline())
+            .keepalive(self.checked_keepalive()?);
         if self.authenticators.is_empty() {
             return Ok(connect);
         }
@@ -230,8 +291,15 @@ impl Builder {
         Ok(request)
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+    }
+
+    /// By when a session has joined its groups on a new connection: also without a time for
+    /// connects, since a daemon that takes no joins is not worth waiting for.
+    pub(crate) fn joined_by(&self) -> Instant {
+        let deadline = self.deadline();
+        deadline.unwrap_or_else(|| Instant::now() + CONNECT_TIMEOUT)
     }
 
     /// Takes note of what came of a connect.
@@ -242,29 +310,71 @@ impl Builder {
     ) -> Result<Connection, Error> {
         let address = || address.to_owned();
         let name = || self.private_name.clone().unwrap_or_default();
-        let (core, backend) = result.map_err(|error| match error {
+        let not_spread = |reason: String| Error::NotSpread { address: address(), reason };
+        let connected = result.map_err(|error| match error {
             ConnectError::UnknownHost(source) => Error::UnknownHost { address: address(), source },
-            ConnectError::Unreachable(_) => Error::CouldNotConnect { address: address() },
+            // For a unix socket, no file means no daemon.
+            ConnectError::Unreachable(source)
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
+                ) =>
+            {
+                Error::Refused { address: address(), source }
+            }
+            ConnectError::Unreachable(source) => Error::Unreachable { address: address(), source },
             ConnectError::TimedOut => {
                 let timeout = self.timeout.unwrap_or_default();
                 Error::ConnectTimeout { address: address(), timeout }
             }
-            ConnectError::Closed(_) => Error::ConnectionClosed,
-            ConnectError::Authentication { method, source } => {
-                Error::Authentication { method, source }
+            ConnectError::Closed(source) => {
+                let source = Some(source).filter(|e| e.kind() != io::ErrorKind::UnexpectedEof);
+                Error::ClosedInHandshake { address: address(), source }
+            }
+            ConnectError::NotAuthorized { wanted, offered } => {
+                Error::NotAuthorized { wanted, offered }
+            }
+            ConnectError::Authentication { method, offered, source } => {
+                Error::Authentication { method, offered, source }
             }
             ConnectError::Local(source) => Error::Resource(source),
             ConnectError::Handshake(ClientError::Rejected(code)) => match code {
-                ErrorCode::ConnectionClosed => Error::ConnectionClosed,
-                ErrorCode::RejectNotUnique => Error::NameInUse { name: name() },
+                ErrorCode::ConnectionClosed => {
+                    Error::ClosedInHandshake { address: address(), source: None }
+                }
+                ErrorCode::RejectNotUnique => Error::NameInUse { name: name(), address: address() },
                 ErrorCode::RejectQuota => Error::TooManySessions,
                 ErrorCode::RejectVersion => Error::IncompatibleVersion,
-                ErrorCode::RejectAuth => Error::NotAuthorized,
                 code => Error::Library { call: "SP_connect_timeout", code: code.code() },
             },
-            ConnectError::Handshake(ClientError::MethodNotPermitted { .. }) => Error::NotAuthorized,
-            _ => Error::NotSpread { address: address() },
-        })?;
-        Ok(Connection::new(core, backend, self.coalesce))
+            ConnectError::Handshake(ClientError::Protocol(reason)) => not_spread(reason.to_owned()),
+            ConnectError::Handshake(ClientError::OtherProtocol { begin }) => not_spread(format!(
+                "it speaks another protocol, its answer begins with \"{}\"",
+                begin.escape_ascii()
+            )),
+            _ => not_spread("it gives an illegal private group".to_owned()),
+        });
+        let (core, backend) =
+            connected.inspect_err(|error| trace::connect_failed(&address(), error))?;
+        let connection = Connection::new(core, backend, self.coalesce);
+        connection.tell(Event::Connected { address: &address(), library: connection.library() });
+        Ok(connection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_joins_its_groups_in_a_bounded_time() {
+        let builder = Mailbox::builder("4803");
+        for timeout in [None, Some(Duration::MAX), Some(CONNECT_TIMEOUT)] {
+            let begin = Instant::now();
+            let time = builder.clone().timeout(timeout).joined_by() - begin;
+            assert!(time >= CONNECT_TIMEOUT && time < 2 * CONNECT_TIMEOUT, "{timeout:?}: {time:?}");
+        }
+        let short = builder.timeout(Duration::from_millis(50)).joined_by();
+        assert!(short < Instant::now() + CONNECT_TIMEOUT / 2);
     }
 }

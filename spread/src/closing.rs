@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use spread_core::{Closing, Connection, Ready, wait_slice};
+use spread_core::{Closing, Connection, MEMORY_PAUSE, Ready, wait_slice};
 use spread_os::PerProcess;
 
 use crate::connection::LINGER;
@@ -43,7 +43,7 @@ struct Item {
 
 /// Ends a connection without waiting: lets a thread see to what is left to be done.
 pub(crate) fn close(connection: Arc<Connection>) {
-    if matches!(connection.try_close(), Ok(Closing::Done) | Err(_)) {
+    if matches!(connection.try_close(), Ok(Closing::Done | Closing::ShutDown) | Err(_)) {
         return;
     }
     let item = Item { connection, until: Instant::now() + LINGER };
@@ -83,7 +83,7 @@ fn run(wake: &Wake) {
     let mut items: Vec<Item> = Vec::new();
     loop {
         let now = Instant::now();
-        let mut is_busy = false;
+        let mut next = None;
         let mut fds = vec![(wake.as_fd(), Ready::ToRead)];
         let mut readiness = Vec::new();
         let before = items.len();
@@ -94,7 +94,12 @@ fn run(wake: &Wake) {
             }
             Ok(Closing::Again) if now < item.until => {
                 readiness.push(Ready::ToRead);
-                is_busy = true;
+                next = Some(now);
+                true
+            }
+            Ok(Closing::Pause) if now < item.until => {
+                readiness.push(Ready::Ended);
+                next = next.or(Some(now + MEMORY_PAUSE));
                 true
             }
             _ => false,
@@ -114,7 +119,7 @@ fn run(wake: &Wake) {
         fds.extend(
             items.iter().zip(readiness).map(|(item, ready)| (item.connection.as_fd(), ready)),
         );
-        let until = if is_busy { Some(now) } else { items.iter().map(|item| item.until).min() };
+        let until = items.iter().map(|item| item.until).chain(next).min();
         if wait_slice(&fds, until).is_err() {
             // For want of memory: what is left to be done is left undone.
             lock().count -= items.len();

@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use spread_core::{Closing, Ready, wait, wait_any};
-use spread_wire::{GroupName, Name, PrivateGroup};
+#[cfg(feature = "sys")]
+use spread_core::flush::SUBGROUP;
+use spread_core::{Closing, Frames, MEMORY_PAUSE, Ready, Traffic, wait, wait_any};
+use spread_wire::{Name, PrivateGroup, ServiceType};
 
 use crate::backend::{Backend, Inbox, Library, Mode};
 use crate::interrupt::Wake;
 use crate::multicast::GroupList;
-use crate::{Error, ProtocolError, SendOptions, closing};
+use crate::trace::{self, Event};
+use crate::{Error, ProtocolError, SendOptions, Stats, closing};
 
 /// How long a disconnect waits for the daemon at most.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
@@ -29,6 +32,9 @@ pub(crate) struct Connection {
     generation: u32,
     /// Whether nothing is left for a drop to do but to close the socket.
     is_over: AtomicBool,
+    /// Whether there is a receiver, and so perhaps a thread within a receive.
+    has_receiver: AtomicBool,
+    received: Traffic,
     /// What interrupts a receive, once somebody has asked for it.
     wake: OnceLock<Arc<Wake>>,
     /// See [`Builder::coalesce`](crate::Builder::coalesce).
@@ -41,6 +47,45 @@ pub(crate) struct Progress {
     inbox: Inbox,
     /// When the last message came that receives are coalesced after.
     last: Option<Instant>,
+    /// Whether the last receive found nothing, so that the next one need not look before it waits.
+    is_drained: bool,
+}
+
+/// A message on its way to the daemon, within the limits of Spread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Send<'a> {
+    pub(crate) service_type: ServiceType,
+    pub(crate) groups: &'a [Name],
+    pub(crate) number: i16,
+    /// In pieces.
+    pub(crate) payload: &'a [IoSlice<'a>],
+}
+
+impl<'a> Send<'a> {
+    pub(crate) fn multicast(
+        options: SendOptions,
+        groups: &'a GroupList,
+        payload: &'a [IoSlice<'a>],
+    ) -> Send<'a> {
+        let (service_type, number) = (options.service_type(), options.number());
+        Send { service_type, groups: groups.names(), number, payload }
+    }
+
+    pub(crate) fn join(group: &'a Name) -> Send<'a> {
+        let groups = std::slice::from_ref(group);
+        Send { service_type: ServiceType::JOIN, groups, number: 0, payload: &[] }
+    }
+
+    pub(crate) fn leave(group: &'a Name) -> Send<'a> {
+        Send { service_type: ServiceType::LEAVE, ..Send::join(group) }
+    }
+}
+
+impl Progress {
+    /// For a receiver whose descriptor nobody polls while a message may be held.
+    pub(crate) fn take_all(&mut self) {
+        self.inbox.take_all();
+    }
 }
 
 /// How long a receive waits.
@@ -55,6 +100,19 @@ impl Wait {
     pub(crate) fn until(deadline: Option<Instant>) -> Wait {
         deadline.map_or(Wait::Forever, Wait::Until)
     }
+
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Wait::No => Some(Instant::now()),
+            Wait::Until(deadline) => Some(deadline),
+            Wait::Forever => None,
+        }
+    }
+
+    /// Whether the time has passed.
+    pub(crate) fn is_over(self) -> bool {
+        self.deadline().is_some_and(|deadline| Instant::now() >= deadline)
+    }
 }
 
 impl Connection {
@@ -68,6 +126,8 @@ impl Connection {
             backend,
             generation: spread_os::generation(),
             is_over: AtomicBool::new(false),
+            has_receiver: AtomicBool::new(true),
+            received: Traffic::default(),
             wake: OnceLock::new(),
             coalesce,
         }
@@ -95,7 +155,7 @@ impl Connection {
 
     /// For the only receiver of the connection.
     pub(crate) fn progress(&self) -> Progress {
-        Progress { inbox: self.backend.inbox(), last: None }
+        Progress { inbox: self.backend.inbox(), last: None, is_drained: false }
     }
 
     pub(crate) fn private_group(&self) -> PrivateGroup {
@@ -107,25 +167,7 @@ impl Connection {
         self.private_group().into()
     }
 
-    pub(crate) fn join(&self, group: GroupName) -> Result<(), Error> {
-        self.usable()?;
-        match &self.backend {
-            Backend::Native => Ok(self.core.join(group)?),
-            #[cfg(feature = "sys")]
-            Backend::Sys(raw) => raw.join(group.into()),
-        }
-    }
-
-    pub(crate) fn leave(&self, group: GroupName) -> Result<(), Error> {
-        self.usable()?;
-        match &self.backend {
-            Backend::Native => Ok(self.core.leave(group)?),
-            #[cfg(feature = "sys")]
-            Backend::Sys(raw) => raw.leave(group.into()),
-        }
-    }
-
-    /// Sends what has been checked.
+    /// Sends what has been checked, and waits for room.
     #[inline]
     pub(crate) fn multicast(
         &self,
@@ -134,30 +176,100 @@ impl Connection {
         payload: &[IoSlice<'_>],
     ) -> Result<(), Error> {
         self.usable()?;
-        let (service_type, number) = (options.service_type(), options.number());
         match &self.backend {
             Backend::Native => {
-                Ok(self.core.multicast(service_type, groups.names(), number, payload)?)
+                let (service_type, number) = (options.service_type(), options.number());
+                let sent = self.core.multicast(service_type, groups.names(), number, payload);
+                sent.map_err(|error| self.send_failed(error))
             }
             #[cfg(feature = "sys")]
-            Backend::Sys(raw) => raw.multicast(service_type, groups.names(), number, payload),
+            Backend::Sys(raw) => {
+                let sent = raw.send(&self.core, &Send::multicast(options, groups, payload));
+                sent.map_err(|error| self.send_failed(error))
+            }
         }
     }
 
-    /// Sends the first messages of a batch, at least one; returns their number.
-    pub(crate) fn multicast_frames(
-        &self,
-        frames: &mut spread_core::Frames,
-    ) -> Result<usize, Error> {
-        if frames.is_empty() {
-            return Ok(0);
-        }
+    /// As [`multicast`](Connection::multicast), and for joins and leaves.
+    pub(crate) fn send(&self, send: &Send<'_>) -> Result<(), Error> {
         self.usable()?;
-        match &self.backend {
-            Backend::Native => Ok(self.core.multicast_frames(frames)?),
-            #[cfg(feature = "sys")]
-            Backend::Sys(raw) => raw.multicast_frames(self.as_fd(), frames),
+        // Our libspread refuses the flag of messages to a subgroup.
+        #[cfg(feature = "sys")]
+        if let Backend::Sys(raw) = &self.backend
+            && !send.service_type.contains(SUBGROUP)
+        {
+            return raw.send(&self.core, send).map_err(|error| self.send_failed(error));
         }
+        let Send { service_type, groups, number, payload } = *send;
+        let sent = self.core.multicast(service_type, groups, number, payload);
+        sent.map_err(|error| self.send_failed(error))
+    }
+
+    /// As [`send`](Connection::send), but waits until the deadline at most.
+    ///
+    /// It goes through the core over libspread, too, whose calls wait without end.
+    pub(crate) fn send_deadline(&self, send: &Send<'_>, deadline: Instant) -> Result<(), Error> {
+        self.usable()?;
+        let Send { service_type, groups, number, payload } = *send;
+        let sent = self.core.send_deadline(service_type, groups, number, payload, deadline);
+        sent.map_err(|error| self.send_failed(error))
+    }
+
+    /// Sends all messages of a batch.
+    pub(crate) fn multicast_frames(&self, frames: &mut Frames) -> Result<(), Error> {
+        while !frames.is_empty() {
+            self.usable()?;
+            match &self.backend {
+                Backend::Native => {
+                    let sent = self.core.multicast_frames(frames);
+                    sent.map_err(|error| self.send_failed(error))?;
+                }
+                #[cfg(feature = "sys")]
+                Backend::Sys(raw) => {
+                    let sent = raw.send_first(&self.core, frames);
+                    sent.map_err(|error| self.send_failed(error))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the first messages of a batch without waiting; returns their number. It goes
+    /// through the core over libspread, too, whose calls wait.
+    pub(crate) fn try_multicast_frames(&self, frames: &mut Frames) -> Result<usize, Error> {
+        self.usable()?;
+        let sent = self.core.try_multicast_frames(frames);
+        sent.map(|(count, _)| count).map_err(|error| self.send_failed(error))
+    }
+
+    /// Sends the rest of a message that has begun; waits for room.
+    pub(crate) fn flush(&self) -> Result<(), Error> {
+        self.usable()?;
+        self.core.flush().map_err(|error| self.send_failed(error))
+    }
+
+    /// Sends the rest of a message that has begun, as far as there is room; says whether that
+    /// is all. Waits for a thread that is sending.
+    pub(crate) fn try_flush(&self) -> Result<bool, Error> {
+        self.usable()?;
+        self.core.try_flush().map_err(|error| self.send_failed(error))
+    }
+
+    /// Tells of a send that failed, but not of a want of memory: the send is repeated, many
+    /// times perhaps.
+    #[cold]
+    pub(crate) fn send_failed(&self, error: impl Into<Error>) -> Error {
+        let error = error.into();
+        if !matches!(error, Error::Resource(_)) {
+            self.tell(Event::Failed { what: "send", error: &error });
+        }
+        error
+    }
+
+    /// Tells a subscriber of `tracing` of an event.
+    #[cold]
+    pub(crate) fn tell(&self, event: Event<'_>) {
+        trace::event(self.private_group(), event);
     }
 
     /// Receives a message; `None` if none came in time.
@@ -169,21 +281,28 @@ impl Connection {
         mut take: impl FnMut(&mut Inbox, Mode) -> Result<Option<T>, Error>,
         len: impl FnOnce(&T) -> usize,
     ) -> Result<Option<T>, Error> {
-        self.usable()?;
+        self.receivable()?;
+        let mut is_drained = std::mem::take(&mut progress.is_drained);
         let received = match wait {
-            Wait::No => take(&mut progress.inbox, Mode::Try),
+            Wait::No => {
+                let received = take(&mut progress.inbox, Mode::Try);
+                progress.is_drained = matches!(received, Ok(None));
+                received
+            }
             Wait::Until(_) | Wait::Forever => {
                 if let Some(last) = progress.last.take() {
+                    is_drained = false;
                     self.coalesce(progress, last, wait)?;
                 }
                 // Without an interrupter the system call may do the waiting.
                 let may_block = self.wake.get().is_none() && progress.inbox.can_wait();
                 match wait {
                     Wait::Forever if may_block => take(&mut progress.inbox, Mode::Wait),
-                    _ => self.wait(wait, || take(&mut progress.inbox, Mode::Try)),
+                    _ => self.wait(wait, is_drained, || take(&mut progress.inbox, Mode::Try)),
                 }
             }
-        }?;
+        }
+        .inspect_err(|error| self.tell(Event::Failed { what: "receive", error }))?;
         if self.coalesce > Duration::ZERO
             && let Some(message) = &received
         {
@@ -192,10 +311,12 @@ impl Connection {
         Ok(received)
     }
 
-    /// Tries again whenever the descriptor is readable, until the deadline or an interrupt.
+    /// Tries again whenever the descriptor is readable, until the deadline or an interrupt; at first
+    /// only then, if nothing is there.
     fn wait<T>(
         &self,
         wait: Wait,
+        mut is_drained: bool,
         mut take: impl FnMut() -> Result<Option<T>, Error>,
     ) -> Result<Option<T>, Error> {
         let deadline = match wait {
@@ -203,7 +324,9 @@ impl Connection {
             _ => None,
         };
         loop {
-            if let Some(message) = take()? {
+            if !std::mem::take(&mut is_drained)
+                && let Some(message) = take()?
+            {
                 return Ok(Some(message));
             }
             let readable = match self.wake.get() {
@@ -221,6 +344,21 @@ impl Connection {
             if !readable && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(None);
             }
+        }
+    }
+
+    /// Waits until the descriptor is readable or writable, or until the deadline; says whether it
+    /// is readable. An interrupt ends the wait.
+    pub(crate) fn wait_either(&self, wait: Wait) -> Result<bool, Error> {
+        let fds = [
+            (self.as_fd(), Ready::ToRead),
+            (self.as_fd(), Ready::ToWrite),
+            (self.wake()?.as_fd(), Ready::ToRead),
+        ];
+        let [readable, _, woken] = wait_any(fds, wait.deadline()).map_err(Error::Resource)?;
+        match woken && self.wake()?.take() {
+            true => Err(Error::Interrupted),
+            false => Ok(readable),
         }
     }
 
@@ -252,7 +390,7 @@ impl Connection {
     /// Notes that the daemon broke the protocol: nothing more can be received.
     #[cold]
     pub(crate) fn broken(&self, error: ProtocolError) -> Error {
-        self.core.shut_down();
+        self.core.set_failed();
         Error::Protocol(error)
     }
 
@@ -269,59 +407,133 @@ impl Connection {
         Ok(self.core.check()?)
     }
 
+    #[inline]
+    fn receivable(&self) -> Result<(), Error> {
+        if !self.is_ours() {
+            return Err(Error::Forked);
+        }
+        Ok(self.core.check_receive()?)
+    }
+
     /// Ends the connection both ways, which wakes the threads that wait in it.
     pub(crate) fn shut_down(&self) {
         if self.is_ours() {
             self.core.shut_down();
+            self.tell(Event::ShutDown);
         }
     }
 
-    /// Ends the connection, and waits until the daemon has taken everything.
-    pub(crate) fn disconnect(self) -> Result<(), Error> {
-        if !self.is_ours() {
-            return Err(Error::Forked);
+    /// Ends the connection for all handles, and waits until the daemon has taken everything.
+    /// The receiver is the caller's, or there is none.
+    pub(crate) fn disconnect(&self) -> Result<(), Error> {
+        self.check_open()?;
+        self.is_over.store(true, Ordering::Relaxed);
+        let ended = self.end(Instant::now() + LINGER);
+        // Other handles keep the descriptor.
+        self.core.shut_down();
+        self.tell_disconnected(&ended);
+        ended
+    }
+
+    /// Fails if the connection has ended, also if no call has noticed it: what was sent last may
+    /// not have been read then.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        self.usable()?;
+        if !self.core.is_ended_by_peer().map_err(Error::Resource)? {
+            return Ok(());
         }
         self.is_over.store(true, Ordering::Relaxed);
-        let deadline = Instant::now() + LINGER;
+        self.core.set_failed();
+        let ended = Err(Error::closed());
+        self.tell_disconnected(&ended);
+        ended
+    }
+
+    fn tell_disconnected(&self, ended: &Result<(), Error>) {
+        self.tell(match ended {
+            Ok(()) => Event::Disconnected,
+            Err(error) => Event::Failed { what: "disconnect", error },
+        });
+    }
+
+    fn end(&self, deadline: Instant) -> Result<(), Error> {
+        if !self.core.end_sending(deadline) {
+            return Err(Error::DisconnectTimeout);
+        }
         loop {
-            let ready = match self.core.try_close() {
+            let (ready, until) = match self.core.try_close() {
                 Ok(Closing::Done) => return Ok(()),
-                Ok(Closing::Again) => None,
-                Ok(Closing::Wait(ready)) => Some(ready),
-                Err(_) => return Err(Error::ConnectionClosed),
+                Ok(Closing::ShutDown) => return Err(Error::ShutDown),
+                Ok(Closing::Again) => (Ready::ToRead, Instant::now()),
+                Ok(Closing::Wait(ready)) => (ready, deadline),
+                Ok(Closing::Pause) => (Ready::Ended, deadline.min(Instant::now() + MEMORY_PAUSE)),
+                Err(error) => return Err(not_closed(error)),
             };
-            if let Some(ready) = ready {
-                wait(self.as_fd(), ready, Some(deadline)).map_err(Error::Resource)?;
-            }
+            wait(self.as_fd(), ready, Some(until)).map_err(Error::Resource)?;
             if Instant::now() >= deadline {
-                return Err(late());
+                return Err(Error::DisconnectTimeout);
             }
         }
+    }
+
+    /// Fails as long as there is a receiver, of which the caller is not the owner.
+    pub(crate) fn check_receiver(&self) -> Result<(), Error> {
+        match self.has_receiver.load(Ordering::Acquire) {
+            true => Err(Error::ReceiverExists),
+            false => Ok(()),
+        }
+    }
+
+    /// Notes that nobody will receive any more.
+    pub(crate) fn drop_receiver(&self) {
+        self.has_receiver.store(false, Ordering::Release);
+    }
+
+    /// What has gone over the connection so far.
+    pub(crate) fn stats(&self) -> Stats {
+        let sent = self.core.sent();
+        Stats {
+            messages_sent: sent.messages(),
+            bytes_sent: sent.bytes(),
+            messages_received: self.received.messages(),
+            bytes_received: self.received.bytes(),
+            bytes_queued: self.core.kept() as u64,
+        }
+    }
+
+    /// Counts a message that was received; for its receiver.
+    #[inline]
+    pub(crate) fn count_received(&self, frame_len: usize) {
+        self.received.add(1, frame_len);
     }
 
     /// Closes the socket without a word, when it is dropped.
-    pub(crate) fn kill(self) {
+    pub(crate) fn kill(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
     /// Ends the connection once a disconnect has done what it can.
     #[cfg(feature = "tokio")]
-    pub(crate) fn closed(&self) {
+    pub(crate) fn closed(&self, ended: &Result<(), Error>) {
         self.is_over.store(true, Ordering::Relaxed);
         self.core.shut_down();
+        self.tell_disconnected(ended);
     }
 }
 
-/// A daemon that did not end a connection in time.
-pub(crate) fn late() -> Error {
-    let reason = "the daemon did not end the connection within a second";
-    Error::Io(io::Error::new(io::ErrorKind::TimedOut, reason))
+/// Why a connection could not be ended in an orderly way: most often it had ended before.
+pub(crate) fn not_closed(error: io::Error) -> Error {
+    match spread_core::is_resource(&error) {
+        true => Error::Resource(error),
+        false => Error::ConnectionClosed { source: Some(error) },
+    }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         // In the child of a fork, or after a kill, the socket is closed and that is all.
         if self.is_ours() && !*self.is_over.get_mut() {
+            self.tell(Event::Dropped);
             closing::close(Arc::clone(&self.core));
         }
     }
@@ -336,5 +548,35 @@ impl AsFd for Connection {
 impl AsRawFd for Connection {
     fn as_raw_fd(&self) -> RawFd {
         self.core.as_raw_fd()
+    }
+}
+
+#[cfg(all(test, feature = "tracing"))]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[test]
+    fn a_send_that_lacks_memory_is_not_told() {
+        let (socket, _peer) = UnixStream::pair().unwrap();
+        let me = PrivateGroup::new("#me#peer").unwrap();
+        let core = spread_core::Connection::on_socket(socket.into(), me);
+        let connection = Connection::new(core, Backend::Native, Duration::ZERO);
+        let told = Arc::new(AtomicUsize::new(0));
+        let telling = Arc::clone(&told);
+        let write = move || {
+            telling.fetch_add(1, Ordering::Relaxed);
+            io::sink()
+        };
+        let subscriber =
+            tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(write);
+        tracing::subscriber::with_default(subscriber.finish(), || {
+            connection.send_failed(Error::Resource(io::ErrorKind::OutOfMemory.into()));
+            assert_eq!(told.load(Ordering::Relaxed), 0);
+            connection.send_failed(Error::closed());
+            assert_eq!(told.load(Ordering::Relaxed), 1);
+        });
     }
 }

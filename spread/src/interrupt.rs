@@ -29,16 +29,21 @@ pub struct Interrupter(Arc<Pair>);
 struct Pair {
     read: UnixDatagram,
     write: UnixDatagram,
+    /// Of the process that made them.
+    generation: u32,
 }
 
 impl Interrupter {
     /// Makes the receive that waits now, or else the next one that would wait, return
     /// [`Error::Interrupted`](crate::Error::Interrupted).
     ///
-    /// No message is lost. Several interrupts before a receive notices count as one.
+    /// No message is lost. Several interrupts before a receive notices count as one. In the
+    /// child of a fork it does nothing: the receive is the parent's.
     pub fn interrupt(&self) {
-        // It fails only when full, and then a wake-up is under way.
-        let _ = self.0.write.send(&[0]);
+        if self.0.generation == spread_os::generation() {
+            // It fails only when full, and then a wake-up is under way.
+            let _ = self.0.write.send(&[0]);
+        }
     }
 }
 
@@ -51,7 +56,7 @@ impl Wake {
         let (read, write) = UnixDatagram::pair()?;
         read.set_nonblocking(true)?;
         write.set_nonblocking(true)?;
-        Ok(Wake(Interrupter(Arc::new(Pair { read, write }))))
+        Ok(Wake(Interrupter(Arc::new(Pair { read, write, generation: spread_os::generation() }))))
     }
 
     pub(crate) fn interrupter(&self) -> Interrupter {

@@ -3,8 +3,8 @@
 //!
 //! Programs connect to a Spread daemon and join groups. Every member of a group
 //! receives the same messages and the same joins, leaves, crashes and
-//! partitions, all of them in the same order: so that each can keep a copy of
-//! the same state by doing the same to it.
+//! partitions, all of them in the same order. So each can keep a copy of the same
+//! state by applying the same events to it.
 //!
 //! ```no_run
 //! use spread::{Mailbox, Message, Service};
@@ -12,15 +12,21 @@
 //! fn main() -> Result<(), spread::Error> {
 //!     let mut mailbox = Mailbox::builder("4803@localhost").private_name("alice").connect()?;
 //!     mailbox.join("chat")?;
-//!     mailbox.multicast(Service::Agreed, "chat", b"hello")?;
-//!     loop {
-//!         match mailbox.receive()? {
-//!             Message::Regular(m) => println!("{} to {:?}: {:?}", m.sender(), m.groups(), m.payload()),
+//!     mailbox.multicast(Service::Agreed, "chat", "hello")?;
+//!     for message in mailbox.messages().take(2) {
+//!         match message? {
 //!             Message::Membership(view) => println!("{view}"),
+//!             Message::Regular(m) => println!("{}: {}", m.sender(), m.payload().escape_ascii()),
 //!             other => println!("{other:?}"),
 //!         }
 //!     }
+//!     mailbox.disconnect()
 //! }
+//! ```
+//!
+//! ```text
+//! chat: #alice#localhost joined; members: #alice#localhost (view 7f000001.6a2f0a51.1)
+//! #alice#localhost: hello
 //! ```
 //!
 //! # Spread in ten minutes
@@ -32,8 +38,11 @@
 //! here embed.
 //!
 //! **Groups.** A group is there as long as it has members; its name is 1 to 31
-//! bytes of printable ASCII except space, `!`, `"` and `#`. Anyone can multicast to a group, member or not; all its
-//! members receive the message, the sender as well if it is a member.
+//! bytes of printable ASCII except space, `!`, `"` and `#`. Anyone can multicast to a group,
+//! member or not; all its members receive the message, the sender as well if it is a member.
+//! A message to a group without members, or to the private group of a client that has gone, is
+//! delivered to no one, and no error says so. Joining a group again changes nothing: no view
+//! comes, and no error.
 //!
 //! ```
 //! # let daemon = spread_daemon::Daemon::builder().start()?;
@@ -70,22 +79,22 @@
 //!
 //! **Services.** A message is sent with one of six guarantees:
 //!
-//! | service | what is guaranteed while daemons do not part |
+//! | service | what is guaranteed while no partition happens |
 //! |---|---|
 //! | [`Unreliable`](Service::Unreliable) | nothing |
 //! | [`Reliable`](Service::Reliable) | it arrives |
-//! | [`Fifo`](Service::Fifo) | and after all that its sender sent before |
-//! | [`Causal`](Service::Causal) | and after all that its sender had received before |
-//! | [`Agreed`](Service::Agreed) | and at the same place of one order for all members of all groups |
-//! | [`Safe`](Service::Safe) | and only when every daemon has it |
+//! | [`Fifo`](Service::Fifo) | it arrives after all that its sender sent before |
+//! | [`Causal`](Service::Causal) | also after all that its sender had received before |
+//! | [`Agreed`](Service::Agreed) | also: all members of all groups get these messages in one common order |
+//! | [`Safe`](Service::Safe) | also only when every daemon has it |
 //!
 //! Most programs want agreed: if all members begin with the same state and do the
 //! same with each message, their states stay the same.
 //!
 //! **Views.** Whenever the members of a group change, each of them receives a
 //! [`View`] at the same place among the agreed and safe messages: who the members
-//! are now, in an order that is the same for all, and why. So all know at the same
-//! point who is there, and agree without a word on who is to do what:
+//! are now, in an order that is the same for all, and why they have changed. So all
+//! know at the same point who is there, and agree on who is to do what without another message:
 //!
 //! ```
 //! # let daemon = spread_daemon::Daemon::builder().start()?;
@@ -95,7 +104,7 @@
 //! if let Message::Membership(view) = mailbox.receive()? {
 //!     assert_eq!(view.cause, Cause::Joined(mailbox.private_group().into()));
 //!     if view.am_first() {
-//!         println!("I do what is to be done once");
+//!         println!("I do what is to be done once about this view");
 //!     }
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -106,14 +115,17 @@
 //! [`Transitional`] signal: from here on, messages of the old view may not have
 //! reached those on the other side. Then comes a view with
 //! [`Cause::Network`], of those who are left. When the daemons find each other
-//! again, another such view lists all, and its `vs_sets` tell who comes from which
+//! again, another such view lists all, without a signal before it, because nobody is lost. Its
+//! `vs_sets` tell who comes from which
 //! side: those in one set have seen the same messages, the others may not have.
 //! What to do about it, for example which side's state wins, is for the
-//! application to say.
+//! application to decide.
 //!
 //! **Slow receivers.** The daemon keeps about a thousand messages for a client that
-//! does not read, and then cuts it off. Read what comes, in a thread of its own if
-//! need be.
+//! does not read, and then cuts it off: sends and receives fail with
+//! [`Error::ConnectionClosed`]. That also happens to a program that sends to its own group and
+//! does not read what comes back. Receive between sends, or in another thread, for which
+//! [`split`](Mailbox::split) makes two halves.
 //!
 //! # Ways to receive
 //!
@@ -126,22 +138,144 @@
 //! | [`split`](Mailbox::split), [`Interrupter`] | a thread that receives while others send |
 //! | feature `mio` | [`Mailbox`] is an event source |
 //! | feature `tokio` | `AsyncMailbox`, a `Stream` and a `Sink` |
-//! | [`Session`] | connects again when the connection is lost, and says so |
+//! | [`Session`], with `tokio` also `AsyncSession` | reconnects when the connection is lost |
+//!
+//! # View synchrony
+//!
+//! A message may be delivered in a later view than the one in which it was sent. Where that is
+//! too weak, [`flush::Mailbox`] is Flush Spread: before a view changes, all members flush the
+//! group, and a message is delivered in the view in which it was sent.
+//!
+//! # The end
+//!
+//! Dropping a mailbox does not wait, so what was sent last may be lost.
+//! [`disconnect`](Mailbox::disconnect) waits until the daemon has it, and says so. After
+//! [`split`](Mailbox::split), call `disconnect` on the receiver; if it waits in a thread, an
+//! [`Interrupter`] ends the wait. Sessions are ended in the same way.
+//!
+//! | `disconnect` returns | |
+//! |---|---|
+//! | `Ok` | the daemon has read everything that was sent |
+//! | [`ConnectionClosed`](Error::ConnectionClosed) | the daemon or the network had ended the connection before, whether a call has told of it or not; a session has none |
+//! | [`ShutDown`](Error::ShutDown) | this program had ended it, by a `shut_down` or another `disconnect`; a session had ended |
+//! | [`DisconnectTimeout`](Error::DisconnectTimeout) | the daemon did not end it within a second |
+//!
+//! After an error the connection has ended as well, and some of what was sent last may not have
+//! been read.
+//!
+//! ```
+//! # let daemon = spread_daemon::Daemon::builder().start()?;
+//! # let mailbox = spread::Mailbox::connect(daemon.address())?;
+//! use spread::{Error, Service};
+//!
+//! let (sender, mut receiver) = mailbox.split();
+//! let interrupter = receiver.interrupter()?;
+//! let receiving = std::thread::spawn(move || {
+//!     for message in receiver.messages() {
+//!         match message {
+//!             Ok(message) => println!("{message:?}"),
+//!             Err(Error::Interrupted) => break,
+//!             Err(error) => return Err(error),
+//!         }
+//!     }
+//!     receiver.disconnect()
+//! });
+//! sender.multicast(Service::Agreed, "chat", b"bye")?;
+//! interrupter.interrupt();
+//! receiving.join().unwrap()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Staying connected
+//!
+//! A [`Session`] is a mailbox that connects again when its connection is lost, to the first of
+//! its daemons that answers, and joins its groups again. What was sent to the groups meanwhile
+//! is missed for good. So a session does not hide the loss: what it receives are
+//! [events](SessionEvent), which are messages or tell of the connection.
+//!
+//! ```
+//! # let daemon = spread_daemon::Daemon::builder().start()?;
+//! # let (address, port) = (daemon.address(), daemon.socket_addr().port());
+//! use std::time::Duration;
+//!
+//! use spread::{Backoff, Mailbox, SessionEvent};
+//!
+//! let backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+//! let mut session = Mailbox::builder(address).private_name("alice").session(backoff)?;
+//! session.join("chat")?;
+//! # let mut daemon = daemon;
+//! # let mut restarts = 0;
+//! loop {
+//!     match session.receive()? {
+//!         // Its view says who is in the group.
+//!         SessionEvent::Message(message) => println!("{message:?}"),
+//!         // From here on the state of this member may be out of date.
+//!         SessionEvent::Lost { error, .. } => println!("alone: {error}"),
+//!         SessionEvent::Retrying { error, attempt, .. } => println!("{attempt}: {error}"),
+//!         // Views of all groups follow: ask another member for what was missed.
+//!         SessionEvent::Restored { private_group, .. } => {
+//!             println!("back as {private_group}");
+//! #           break;
+//!         }
+//!         _ => {}
+//!     }
+//! #   restarts += 1;
+//! #   if restarts == 1 {
+//! #       daemon.stop();
+//! #       daemon = spread_daemon::Daemon::builder().port(port).start()?;
+//! #   }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`SessionOptions`] say how often to try, and after which errors. A session splits into a
+//! [`SessionSender`], which can be cloned, and a [`SessionReceiver`], which on Linux is a descriptor
+//! that stays the same across connections, for event loops.
+//!
+//! # Other async runtimes
+//!
+//! Mailboxes, their receivers and, on Linux, sessions are descriptors
+//! ([`AsFd`](std::os::fd::AsFd)) that are readable while something can be received, and [`try_receive`](Receiver::try_receive)
+//! does not wait. A runtime or an event loop that watches descriptors can drive them: wait until
+//! the descriptor is readable, then call `try_receive` until it returns `None`, which also
+//! serves edge-triggered pollers. [`try_multicast_batch`](Sender::try_multicast_batch) sends
+//! without waiting. The last message may then have gone in part, whose rest
+//! [`try_flush`](Sender::try_flush) sends:
+//!
+//! ```
+//! # let daemon = spread_daemon::Daemon::builder().start()?;
+//! # let mailbox = spread::Mailbox::connect(daemon.address())?;
+//! # let mut batch = spread::Batch::new();
+//! # batch.push(spread::Service::Fifo, "g", b"x")?;
+//! # let wait_until_writable = || Ok::<(), spread::Error>(());
+//! while !batch.is_empty() || !mailbox.try_flush()? {
+//!     if mailbox.try_multicast_batch(&mut batch)? == 0 {
+//!         wait_until_writable()?;
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! # Features
 //!
 //! - `sys` (default): `Builder::library` can choose `Library::Sys`, a libspread: that of this
 //!   project, in Rust, unless `system` says otherwise. Nothing needs to be installed.
-//! - `system`: `Library::Sys` is the libspread that is installed; see `spread-sys`. Mailboxes
-//!   that did not choose it are as they are without.
-//! - `mio`, `tokio`: as above.
+//! - `system`: `Library::Sys` is the libspread that is installed; see `spread-sys`. It changes
+//!   nothing for mailboxes that did not choose `Library::Sys`.
+//! - `mio`, `tokio`: see [ways to receive](#ways-to-receive).
+//! - `serde`: `Serialize` and `Deserialize` for names, views, their causes and ids.
+//! - `tracing`: events of the crate `tracing`, at the level `debug`: the beginning and the end of
+//!   a connection, and connects, sends and receives that fail. A send that lacks memory is no
+//!   event, because it may be tried again many times.
 //!
-//! # What is not in a type
+//! # Processes, signals, libspread
 //!
 //! - A mailbox belongs to the process that connected it. In the child of a fork it
 //!   fails with [`Error::Forked`].
 //! - Spread's own C library (`Library::Sys` with the feature `system`) sets SIGPIPE to be
 //!   ignored when it first connects; otherwise signals are left alone.
+//! - Over Spread's own C library a send that fails ends the mailbox, and what had come before and
+//!   was not received is lost. In all other cases it can still be received.
 //!
 //! [Spread toolkit]: https://www.spread.org
 
@@ -158,43 +292,61 @@ mod connection;
 mod error;
 #[cfg(feature = "mio")]
 mod event;
+mod failures;
+pub mod flush;
 mod interrupt;
 mod mailbox;
-mod membership;
 mod message;
 mod multicast;
 mod receive;
 mod send;
 mod session;
+mod stats;
+mod texts;
+mod trace;
+mod views;
 
 #[cfg(feature = "tokio")]
 pub use asynchronous::{AsyncMailbox, AsyncReceiver, AsyncSender};
-pub use auth::{AuthStep, Authenticator, Exchange, UserPassword};
+pub use auth::{AuthExchange, AuthStep, Authenticator, UserPassword};
 pub use backend::Library;
 pub use batch::Batch;
 pub use builder::Builder;
+#[doc(no_inline)]
+pub use bytes::Bytes;
 pub use error::{Error, ProtocolError};
+pub use failures::ConnectFailures;
 pub use interrupt::Interrupter;
 pub use mailbox::Mailbox;
-pub use membership::Membership;
 pub use message::{Cause, Message, RegularMessage, RejectedMessage, SelfLeave, Transitional, View};
 #[doc(hidden)]
 pub use multicast::GroupList;
 #[cfg(feature = "tokio")]
 pub use multicast::Outgoing;
-pub use multicast::{SendOptions, ToGroups};
+pub use multicast::{SendOptions, ToGroup, ToGroups};
 pub use receive::{MessageBuffer, MessageRef, Receiver, RegularRef};
 pub use send::Sender;
-pub use session::{Backoff, Session, SessionEvent};
+#[cfg(feature = "tokio")]
+pub use session::{AsyncSession, AsyncSessionReceiver, AsyncSessionSender};
+pub use session::{
+    Backoff, Session, SessionEvent, SessionOptions, SessionReceiver, SessionSender, SessionStats,
+};
 pub use spread_core::AddressError;
 pub use spread_wire::limits::{MAX_BODY_AND_GROUPS, MAX_GROUP_NAME, MAX_GROUPS, MAX_PRIVATE_NAME};
 pub use spread_wire::{
-    ByteOrder, GroupId, GroupName, Name, NameError, PrivateGroup, PrivateName, Service, ServiceType,
+    ByteOrder, DeliveryError, GroupId, GroupName, MembershipError, Name, NameError, PrivateGroup,
+    PrivateName, Service, ServiceType,
 };
+pub use stats::Stats;
+pub use views::Views;
 
-/// The version of libspread that [`Library::Sys`] is, `(major, minor, patch)`, as
-/// `SP_version(3)` tells it; `None` if it does not. Without the feature `sys`, the version
-/// of the protocol.
+/// Returns the version of Spread that this client implements, `(major, minor, patch)`:
+/// `Some((5, 0, 1))`.
+///
+/// With the feature `sys` it is what `SP_version(3)` of the libspread behind
+/// [`Library::Sys`](Library) returns, which another one that is installed may answer otherwise;
+/// `None` if that call fails. Mailboxes that do not go through `Library::Sys` speak the protocol of
+/// 5.0.1 in any case.
 pub fn library_version() -> Option<(u32, u32, u32)> {
     #[cfg(feature = "sys")]
     return backend::sys::version();
@@ -210,6 +362,6 @@ pub fn library_version() -> Option<(u32, u32, u32)> {
 pub const DEFAULT_SPREAD_PORT: u16 = spread_wire::DEFAULT_PORT;
 
 /// The programs in the README are tested as they stand there.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "tokio"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

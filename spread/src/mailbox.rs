@@ -10,7 +10,8 @@ use spread_wire::PrivateGroup;
 use crate::connection::Connection;
 use crate::receive::{MessageBuffer, MessageRef};
 use crate::{
-    Batch, Builder, Error, Interrupter, Library, Message, Receiver, SendOptions, Sender, ToGroups,
+    Batch, Builder, Error, Interrupter, Library, Message, Receiver, SendOptions, Sender, Stats,
+    ToGroup, ToGroups,
 };
 
 /// A connection to a Spread daemon: a place to join groups from, to multicast
@@ -56,7 +57,7 @@ impl Mailbox {
     ///
     /// # Errors
     ///
-    /// Those of [`Builder::connect`].
+    /// Those of [`Builder::connect`], where they are listed.
     pub fn connect(address: impl Into<String>) -> Result<Mailbox, Error> {
         Mailbox::builder(address).connect()
     }
@@ -71,7 +72,9 @@ impl Mailbox {
 
     /// Makes two halves of the mailbox, so that one thread receives while others
     /// send. The connection ends with the last half, or with either's
-    /// [`shut_down`](Sender::shut_down).
+    /// [`shut_down`](Sender::shut_down). To let the daemon take all that was sent,
+    /// [disconnect](Receiver::disconnect) the receiver; the [front page](crate#the-end) shows how
+    /// if it waits in a thread.
     pub fn split(self) -> (Sender, Receiver) {
         (self.sender, self.receiver)
     }
@@ -86,18 +89,38 @@ impl Mailbox {
     ///
     /// # Errors
     ///
-    /// Those of [`Sender::join`].
-    pub fn join(&self, group: impl AsRef<[u8]>) -> Result<(), Error> {
+    /// Those of [`Sender::join`], where they are listed.
+    pub fn join(&self, group: impl ToGroup) -> Result<(), Error> {
         self.sender.join(group)
+    }
+
+    /// As [`join`](Mailbox::join), but waits for as long as `timeout` at most. See
+    /// [`Sender::join_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sender::join_timeout`], where they are listed.
+    pub fn join_timeout(&self, group: impl ToGroup, timeout: Duration) -> Result<(), Error> {
+        self.sender.join_timeout(group, timeout)
     }
 
     /// Leaves a group. See [`Sender::leave`].
     ///
     /// # Errors
     ///
-    /// Those of [`Sender::leave`].
-    pub fn leave(&self, group: impl AsRef<[u8]>) -> Result<(), Error> {
+    /// Those of [`Sender::leave`], where they are listed.
+    pub fn leave(&self, group: impl ToGroup) -> Result<(), Error> {
         self.sender.leave(group)
+    }
+
+    /// As [`leave`](Mailbox::leave), but waits for as long as `timeout` at most. See
+    /// [`Sender::leave_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sender::leave_timeout`], where they are listed.
+    pub fn leave_timeout(&self, group: impl ToGroup, timeout: Duration) -> Result<(), Error> {
+        self.sender.leave_timeout(group, timeout)
     }
 
     /// Sends a message to all members of one or more groups. See
@@ -105,7 +128,7 @@ impl Mailbox {
     ///
     /// # Errors
     ///
-    /// Those of [`Sender::multicast`].
+    /// Those of [`Sender::multicast`], where they are listed.
     pub fn multicast(
         &self,
         options: impl Into<SendOptions>,
@@ -115,11 +138,43 @@ impl Mailbox {
         self.sender.multicast(options, groups, payload)
     }
 
+    /// As [`multicast`](Mailbox::multicast), but waits for as long as `timeout` at most. See
+    /// [`Sender::multicast_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sender::multicast_timeout`], where they are listed.
+    pub fn multicast_timeout(
+        &self,
+        options: impl Into<SendOptions>,
+        groups: impl ToGroups,
+        payload: impl AsRef<[u8]>,
+        timeout: Duration,
+    ) -> Result<(), Error> {
+        self.sender.multicast_timeout(options, groups, payload, timeout)
+    }
+
+    /// As [`multicast_timeout`](Mailbox::multicast_timeout), until `deadline`. See
+    /// [`Sender::multicast_deadline`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sender::multicast_deadline`], where they are listed.
+    pub fn multicast_deadline(
+        &self,
+        options: impl Into<SendOptions>,
+        groups: impl ToGroups,
+        payload: impl AsRef<[u8]>,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        self.sender.multicast_deadline(options, groups, payload, deadline)
+    }
+
     /// Sends a message that lies in pieces. See [`Sender::multicast_vectored`].
     ///
     /// # Errors
     ///
-    /// Those of [`Sender::multicast`].
+    /// Those of [`Sender::multicast_vectored`], where they are listed.
     pub fn multicast_vectored(
         &self,
         options: impl Into<SendOptions>,
@@ -129,20 +184,51 @@ impl Mailbox {
         self.sender.multicast_vectored(options, groups, payload)
     }
 
-    /// Sends the first messages of a batch. See [`Sender::multicast_batch`].
+    /// Sends all messages of a batch; waits while the daemon takes no more, without end if it
+    /// waits for this client to receive. See [`Sender::multicast_batch`].
     ///
     /// # Errors
     ///
-    /// Those of [`Sender::multicast_batch`].
-    pub fn multicast_batch(&self, batch: &mut Batch) -> Result<usize, Error> {
+    /// Those of [`Sender::multicast_batch`], where they are listed.
+    pub fn multicast_batch(&self, batch: &mut Batch) -> Result<(), Error> {
         self.sender.multicast_batch(batch)
+    }
+
+    /// Sends the first messages of a batch, as many as there is room for, without waiting;
+    /// returns their number. See [`Sender::try_multicast_batch`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sender::try_multicast_batch`], where they are listed.
+    pub fn try_multicast_batch(&self, batch: &mut Batch) -> Result<usize, Error> {
+        self.sender.try_multicast_batch(batch)
+    }
+
+    /// Sends the rest of a message that has begun, as far as there is room; returns whether
+    /// nothing is left. See [`Sender::try_flush`], also for waiting for other threads.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sender::try_flush`], where they are listed.
+    pub fn try_flush(&self) -> Result<bool, Error> {
+        self.sender.try_flush()
+    }
+
+    /// Sends the rest of a message that has begun; waits while the daemon takes no more. See
+    /// [`Sender::flush`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sender::flush`], where they are listed.
+    pub fn flush(&self) -> Result<(), Error> {
+        self.sender.flush()
     }
 
     /// Waits for the next message. See [`Receiver::receive`].
     ///
     /// # Errors
     ///
-    /// Those of [`Receiver::receive`].
+    /// Those of [`Receiver::receive`], where they are listed.
     pub fn receive(&mut self) -> Result<Message, Error> {
         self.receiver.receive()
     }
@@ -152,7 +238,7 @@ impl Mailbox {
     ///
     /// # Errors
     ///
-    /// Those of [`Receiver::receive_timeout`].
+    /// Those of [`Receiver::receive_timeout`], where they are listed.
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<Message>, Error> {
         self.receiver.receive_timeout(timeout)
     }
@@ -162,7 +248,7 @@ impl Mailbox {
     ///
     /// # Errors
     ///
-    /// Those of [`Receiver::receive_deadline`].
+    /// Those of [`Receiver::receive_deadline`], where they are listed.
     pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Option<Message>, Error> {
         self.receiver.receive_deadline(deadline)
     }
@@ -172,19 +258,12 @@ impl Mailbox {
         self.sender.library()
     }
 
-    pub(crate) fn receive_by(
-        &mut self,
-        deadline: Option<Instant>,
-    ) -> Result<Option<Message>, Error> {
-        self.receiver.receive_by(deadline)
-    }
-
     /// Receives a message if that needs no waiting. See
     /// [`Receiver::try_receive`].
     ///
     /// # Errors
     ///
-    /// Those of [`Receiver::try_receive`].
+    /// Those of [`Receiver::try_receive`], where they are listed.
     pub fn try_receive(&mut self) -> Result<Option<Message>, Error> {
         self.receiver.try_receive()
     }
@@ -194,7 +273,7 @@ impl Mailbox {
     ///
     /// # Errors
     ///
-    /// Those of [`Receiver::receive_into`].
+    /// Those of [`Receiver::receive_into`], where they are listed.
     pub fn receive_into<'a>(
         &mut self,
         buffer: &'a mut MessageBuffer,
@@ -207,7 +286,7 @@ impl Mailbox {
     ///
     /// # Errors
     ///
-    /// Those of [`Receiver::try_receive_into`].
+    /// Those of [`Receiver::try_receive_into`], where they are listed.
     pub fn try_receive_into<'a>(
         &mut self,
         buffer: &'a mut MessageBuffer,
@@ -224,7 +303,8 @@ impl Mailbox {
     ///
     /// # Errors
     ///
-    /// Those of [`Receiver::interrupter`].
+    /// [`Resource`](Error::Resource) if the descriptors for it cannot be had,
+    /// [`Forked`](Error::Forked) in the child of a fork.
     pub fn interrupter(&self) -> Result<Interrupter, Error> {
         self.receiver.interrupter()
     }
@@ -233,37 +313,42 @@ impl Mailbox {
     /// groups.
     ///
     /// Waits, at most a second, until the daemon has taken all that was sent before.
+    /// `Ok` says that the daemon has read it. After an error the connection has ended as well, and some
+    /// of what was sent last may not have been read. (A daemon on another host that ends the
+    /// connection at the same moment is not told from one that has read everything.)
     ///
     /// # Errors
     ///
-    /// [`ConnectionClosed`](Error::ConnectionClosed) if it had ended already,
-    /// [`Io`](Error::Io) if the daemon did not end it in time.
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network had ended the
+    ///   connection before, whether a call has told of it or not.
+    /// - [`ShutDown`](Error::ShutDown) if this program had.
+    /// - [`DisconnectTimeout`](Error::DisconnectTimeout) if the daemon did not end it within a
+    ///   second, and [`Resource`](Error::Resource) if the system lacks memory to wait for that.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
     pub fn disconnect(self) -> Result<(), Error> {
-        self.into_connection().map_or(Ok(()), Connection::disconnect)
+        self.receiver.disconnect()
     }
 
     /// Drops the connection without a word to the daemon, as `SP_kill(3)` does
     /// and as a crash would. To the others it looks like a disconnect.
     pub fn kill(self) {
-        if let Some(connection) = self.into_connection() {
-            connection.kill();
-        }
+        self.sender.connection().kill();
     }
 
-    /// Ends the connection at once. See [`Sender::shut_down`].
-    pub(crate) fn shut_down(&self) {
+    /// Ends the connection at once: sends and receives, also those that wait, return
+    /// [`ShutDown`](Error::ShutDown). See [`Sender::shut_down`].
+    pub fn shut_down(&self) {
         self.sender.shut_down();
+    }
+
+    /// How much has been sent and received so far.
+    pub fn stats(&self) -> Stats {
+        self.sender.stats()
     }
 
     #[cfg(feature = "mio")]
     pub(crate) fn receiver_mut(&mut self) -> &mut Receiver {
         &mut self.receiver
-    }
-
-    /// The connection; no other handle exists, since the mailbox was not split.
-    fn into_connection(self) -> Option<Connection> {
-        drop(self.receiver);
-        self.sender.into_connection()
     }
 }
 

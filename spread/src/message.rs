@@ -2,14 +2,15 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use spread_wire::limits::NAME_FIELD;
 use spread_wire::{
     ByteOrder, Cause as WireCause, DeliveryError, GroupId, MembershipBody, MembershipError, Name,
     Service, ServiceType,
 };
 
-use crate::ProtocolError;
 use crate::backend::Received;
+use crate::{ProtocolError, ToGroup};
 
 /// A message from the daemon: of an application, or about a group's members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +20,9 @@ pub enum Message {
     Regular(RegularMessage),
     /// A group of which this mailbox is a member has a new view.
     Membership(View),
-    /// The view of a group is about to end because daemons part: what comes
-    /// between this and the next view of the group may not have reached all
-    /// members of the old one.
+    /// The view of a group is about to end because members are lost with their daemons: what
+    /// comes between this and the next view of the group may not have reached all members of
+    /// the old one. When daemons come together, none comes, unless others are lost then.
     Transitional(Transitional),
     /// This mailbox has left a group: nothing more comes from it.
     SelfLeave(SelfLeave),
@@ -45,15 +46,73 @@ impl Message {
 #[derive(Clone, PartialEq, Eq)]
 pub struct RegularMessage {
     sender: Name,
-    groups: Vec<Name>,
+    groups: Groups,
     service: Service,
     self_discard: bool,
     message_type: i16,
     endian_mismatch: bool,
-    payload: Vec<u8>,
+    payload: Bytes,
+}
+
+/// Most messages go to one group, and need no memory for it.
+#[derive(Clone, PartialEq, Eq)]
+enum Groups {
+    One(Name),
+    Several(Vec<Name>),
 }
 
 impl RegularMessage {
+    /// Returns a message as it is received, for tests: with type 0, from a sender of the same
+    /// byte order that asked for a copy of it.
+    ///
+    /// ```
+    /// use spread::{GroupName, PrivateGroup, RegularMessage, Service};
+    ///
+    /// let (sender, group) = (PrivateGroup::new("#alice#host")?, GroupName::new("chat")?);
+    /// let message = RegularMessage::new(sender, [group], Service::Agreed, "hello");
+    /// assert_eq!(message.with_message_type(7).message_type(), 7);
+    /// # Ok::<(), spread::NameError>(())
+    /// ```
+    pub fn new(
+        sender: impl Into<Name>,
+        groups: impl IntoIterator<Item = impl Into<Name>>,
+        service: Service,
+        payload: impl Into<Bytes>,
+    ) -> RegularMessage {
+        let groups = owned(groups);
+        let groups = match groups[..] {
+            [one] => Groups::One(one),
+            _ => Groups::Several(groups),
+        };
+        RegularMessage {
+            sender: sender.into(),
+            groups,
+            service,
+            self_discard: false,
+            message_type: 0,
+            endian_mismatch: false,
+            payload: payload.into(),
+        }
+    }
+
+    /// Sets the number that the sender gave the message.
+    #[must_use]
+    pub fn with_message_type(self, message_type: i16) -> RegularMessage {
+        RegularMessage { message_type, ..self }
+    }
+
+    /// Sets whether the sender asked for no copy of the message.
+    #[must_use]
+    pub fn with_self_discard(self, self_discard: bool) -> RegularMessage {
+        RegularMessage { self_discard, ..self }
+    }
+
+    /// Sets whether the sender's machine has another byte order.
+    #[must_use]
+    pub fn with_endian_mismatch(self, endian_mismatch: bool) -> RegularMessage {
+        RegularMessage { endian_mismatch, ..self }
+    }
+
     /// The private group of the client that sent it, `#name#daemon`: multicast
     /// to it to answer that client alone.
     pub fn sender(&self) -> Name {
@@ -63,7 +122,10 @@ impl RegularMessage {
     /// The groups it was sent to, all of them, whether or not this mailbox is a
     /// member.
     pub fn groups(&self) -> &[Name] {
-        &self.groups
+        match &self.groups {
+            Groups::One(name) => std::slice::from_ref(name),
+            Groups::Several(names) => names,
+        }
     }
 
     /// The guarantee it was sent with.
@@ -107,8 +169,12 @@ impl RegularMessage {
         &self.payload
     }
 
-    /// What the message says.
-    pub fn into_payload(self) -> Vec<u8> {
+    /// What the message says. Clones of it, for other tasks, share its memory.
+    ///
+    /// Below 8 KiB it has been copied into memory of its own size, so that keeping it keeps
+    /// nothing of what was read ahead with it. From 8 KiB on it is the memory that it was
+    /// received into.
+    pub fn into_payload(self) -> Bytes {
         self.payload
     }
 }
@@ -117,7 +183,7 @@ impl fmt::Debug for RegularMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RegularMessage")
             .field("sender", &self.sender)
-            .field("groups", &self.groups)
+            .field("groups", &self.groups())
             .field("service", &self.service)
             .field("self_discard", &self.self_discard)
             .field("message_type", &self.message_type)
@@ -131,7 +197,13 @@ impl fmt::Debug for RegularMessage {
 ///
 /// All members of a view get it at the same place among the agreed and safe
 /// messages of the group, and with the members in the same order.
+///
+/// A view with [`Cause::Network`] follows a [`Transitional`] signal if members of the view before
+/// have been lost with their daemons. At a merge, in which nobody is lost, it comes without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "raw::View"))]
+#[non_exhaustive]
 pub struct View {
     /// The group.
     pub group: Name,
@@ -146,14 +218,52 @@ pub struct View {
 }
 
 impl View {
+    /// Returns a view as it is received, for tests.
+    ///
+    /// # Panics
+    ///
+    /// If `my_index` is not the place of a member.
+    ///
+    /// ```
+    /// use spread::{Cause, GroupId, GroupName, PrivateGroup, View};
+    ///
+    /// let (alice, bob) = (PrivateGroup::new("#alice#host")?, PrivateGroup::new("#bob#host")?);
+    /// let id = GroupId { proc_id: 1, time: 1, index: 2 };
+    /// let cause = Cause::Joined(bob.into());
+    /// let view = View::new(GroupName::new("chat")?, id, [alice, bob], 0, cause);
+    /// assert_eq!(view.me(), alice);
+    /// # Ok::<(), spread::NameError>(())
+    /// ```
+    pub fn new(
+        group: impl Into<Name>,
+        id: GroupId,
+        members: impl IntoIterator<Item = impl Into<Name>>,
+        my_index: usize,
+        cause: Cause,
+    ) -> View {
+        let (group, members) = (group.into(), owned(members));
+        assert!(my_index < members.len(), "member {my_index} of {}", members.len());
+        View { group, id, members, my_index, cause }
+    }
+
     /// This mailbox's name among the members.
     pub fn me(&self) -> Name {
         self.members[self.my_index]
     }
 
-    /// Whether a client is a member.
-    pub fn contains(&self, member: impl Into<Name>) -> bool {
-        self.members.contains(&member.into())
+    /// Returns whether a client is a member, of whom the private group is given: as a text or
+    /// a name, `#name#daemon`.
+    ///
+    /// ```
+    /// # let daemon = spread_daemon::Daemon::builder().start()?;
+    /// # let mut mailbox = spread::Mailbox::builder(daemon.address()).private_name("alice").connect()?;
+    /// # mailbox.join("chat")?;
+    /// # let spread::Message::Membership(view) = mailbox.receive()? else { panic!() };
+    /// assert!(view.contains("#alice#localhost") && view.contains(mailbox.private_group()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn contains(&self, member: impl ToGroup) -> bool {
+        self.members.iter().any(|name| name.as_bytes() == member.group_bytes())
     }
 
     /// The members but this mailbox.
@@ -171,7 +281,10 @@ impl View {
     }
 
     /// Whether this mailbox is the first member, and so the one to do what is to
-    /// be done once.
+    /// be done once about this view.
+    ///
+    /// It is no leader for longer than the view: a client that joins later may come first.
+    /// [`Views::longest_member`](crate::Views::longest_member) changes less often.
     pub fn am_first(&self) -> bool {
         self.my_index == 0
     }
@@ -190,6 +303,7 @@ impl View {
 
 /// Why a group has a new view.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Cause {
     /// This client joined.
     Joined(Name),
@@ -200,7 +314,8 @@ pub enum Cause {
     /// Daemons parted or came together.
     Network {
         /// The members, by the view they come from: those in one set have seen
-        /// the same messages so far.
+        /// the same messages so far. The order of the sets is arbitrary, and the same for all
+        /// members of the view; `mine` says which of them is this mailbox's own.
         vs_sets: Vec<Vec<Name>>,
         /// The place of this mailbox's own set.
         mine: usize,
@@ -243,13 +358,77 @@ impl fmt::Display for Cause {
     }
 }
 
-/// The signal that a view ends because daemons part.
+/// A view before it has been checked.
+#[cfg(feature = "serde")]
+mod raw {
+    use spread_wire::{GroupId, Name};
+
+    use super::Cause;
+
+    #[derive(serde::Deserialize)]
+    pub(super) struct View {
+        group: Name,
+        id: GroupId,
+        members: Vec<Name>,
+        my_index: usize,
+        cause: Cause,
+    }
+
+    impl TryFrom<View> for super::View {
+        type Error = &'static str;
+
+        fn try_from(view: View) -> Result<super::View, &'static str> {
+            let View { group, id, members, my_index, cause } = view;
+            if my_index >= members.len() {
+                return Err("my_index is not the place of a member");
+            }
+            match &cause {
+                Cause::Network { vs_sets, mine } if *mine >= vs_sets.len() => {
+                    Err("mine is not the place of a set")
+                }
+                _ => Ok(super::View { group, id, members, my_index, cause }),
+            }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        #[test]
+        fn a_view_without_its_receiver_is_refused() {
+            let id = r#""group":"g","id":{"proc_id":1,"time":2,"index":3},"members":["\u0023a#d"]"#;
+            let view = |rest: &str| {
+                serde_json::from_str::<super::super::View>(&format!("{{{id},{rest}}}"))
+            };
+            let joined = r#""cause":{"Joined":"\u0023a#d"}"#;
+            assert!(view(&format!(r#""my_index":0,{joined}"#)).is_ok());
+            assert!(view(&format!(r#""my_index":1,{joined}"#)).is_err());
+            let network = r#""my_index":0,"cause":{"Network":{"vs_sets":[],"mine":0}}"#;
+            assert!(view(network).is_err());
+        }
+    }
+}
+
+/// The signal that a view ends because members are lost with their daemons: daemons part, or
+/// one crashes. The next view of the group, with [`Cause::Network`], ends what it announces.
+///
+/// What comes between the two may not have reached those who are lost. No signal comes when
+/// daemons find each other again: then nobody is lost, and the next view follows the last message
+/// of the old one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Transitional {
     /// The group.
     pub group: Name,
     /// The view that ends.
     pub id: GroupId,
+}
+
+impl Transitional {
+    /// Returns a signal as it is received, for tests.
+    pub fn new(group: impl Into<Name>, id: GroupId) -> Transitional {
+        Transitional { group: group.into(), id }
+    }
 }
 
 impl fmt::Display for Transitional {
@@ -260,9 +439,18 @@ impl fmt::Display for Transitional {
 
 /// The answer to a leave of this mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct SelfLeave {
     /// The group that it left.
     pub group: Name,
+}
+
+impl SelfLeave {
+    /// Returns the answer to a leave as it is received, for tests.
+    pub fn new(group: impl Into<Name>) -> SelfLeave {
+        SelfLeave { group: group.into() }
+    }
 }
 
 impl fmt::Display for SelfLeave {
@@ -273,6 +461,7 @@ impl fmt::Display for SelfLeave {
 
 /// A message that the daemon refused, back at its sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RejectedMessage {
     /// The type it was sent with: a service, join or leave, and flags.
     pub old_type: ServiceType,
@@ -281,7 +470,25 @@ pub struct RejectedMessage {
     /// The number that was given to it.
     pub message_type: i16,
     /// What it said.
-    pub payload: Vec<u8>,
+    pub payload: Bytes,
+}
+
+impl RejectedMessage {
+    /// Returns a refused message as it is received, for tests: with type 0.
+    pub fn new(
+        groups: impl IntoIterator<Item = impl Into<Name>>,
+        old_type: ServiceType,
+        payload: impl Into<Bytes>,
+    ) -> RejectedMessage {
+        let (groups, payload) = (owned(groups), payload.into());
+        RejectedMessage { old_type, groups, message_type: 0, payload }
+    }
+
+    /// Sets the number that was given to the message.
+    #[must_use]
+    pub fn with_message_type(self, message_type: i16) -> RejectedMessage {
+        RejectedMessage { message_type, ..self }
+    }
 }
 
 impl Message {
@@ -299,7 +506,7 @@ impl Message {
                 old_type: flags - ServiceType::REJECT,
                 groups: names(groups),
                 message_type: received.message_type,
-                payload: body.to_vec(),
+                payload: Bytes::copy_from_slice(body),
             }));
         }
         if flags.is_regular() {
@@ -345,14 +552,21 @@ impl Message {
         take(&mut payload);
         Ok(Message::Regular(RegularMessage {
             sender: received.sender,
-            groups: names(groups),
+            groups: match groups {
+                [one] => Groups::One(Name::from_field(*one)),
+                several => Groups::Several(names(several)),
+            },
             service,
             self_discard: flags.contains(ServiceType::SELF_DISCARD),
             message_type: received.message_type,
             endian_mismatch: received.endian_mismatch,
-            payload,
+            payload: payload.into(),
         }))
     }
+}
+
+fn owned(names: impl IntoIterator<Item = impl Into<Name>>) -> Vec<Name> {
+    names.into_iter().map(Into::into).collect()
 }
 
 fn names(fields: &[[u8; NAME_FIELD]]) -> Vec<Name> {

@@ -1,5 +1,9 @@
 //! What goes into a multicast besides its payload: options and groups.
 
+use std::io::IoSlice;
+
+#[cfg(feature = "tokio")]
+use bytes::Bytes;
 use spread_wire::limits::{MAX_BODY_AND_GROUPS, MAX_GROUPS, NAME_FIELD};
 use spread_wire::{GroupName, Name, NameError, PrivateGroup, PrivateName, Service, ServiceType};
 
@@ -83,12 +87,14 @@ impl From<Service> for SendOptions {
 pub struct Outgoing {
     pub(crate) options: SendOptions,
     pub(crate) groups: GroupList,
-    pub(crate) payload: Vec<u8>,
+    pub(crate) payload: Bytes,
 }
 
 #[cfg(feature = "tokio")]
 impl Outgoing {
-    /// Checks what [`Sender::multicast`](crate::Sender::multicast) would.
+    /// Checks what [`Sender::multicast`](crate::Sender::multicast) would. The payload is not
+    /// copied; [`Bytes`](https://docs.rs/bytes) are made from a `Vec<u8>`, a `String` and what is
+    /// `'static`, or by `Bytes::copy_from_slice`.
     ///
     /// # Errors
     ///
@@ -98,7 +104,7 @@ impl Outgoing {
     pub fn new(
         options: impl Into<SendOptions>,
         groups: impl ToGroups,
-        payload: impl Into<Vec<u8>>,
+        payload: impl Into<Bytes>,
     ) -> Result<Outgoing, Error> {
         let (groups, payload) = (GroupList::of(groups)?, payload.into());
         groups.check_payload(payload.len())?;
@@ -106,10 +112,23 @@ impl Outgoing {
     }
 }
 
+/// A group, or a private group: a text, bytes, or one of the types of names.
+///
+/// Names that are not typed are checked where they are used; see
+/// [`IllegalGroup`](Error::IllegalGroup).
+pub trait ToGroup: sealed::Sealed {
+    #[doc(hidden)]
+    fn to_group(&self) -> Result<Name, Error>;
+
+    /// The name, unchecked: to be compared with names that were received.
+    #[doc(hidden)]
+    fn group_bytes(&self) -> &[u8];
+}
+
 /// Where a message can go: the name of a group or a private group, or several.
 ///
-/// Implemented for texts and for the types of names, and for arrays, slices and
-/// vectors of them. A message to several groups comes to each client once.
+/// Implemented for everything that is a group ([`ToGroup`]), and for arrays, slices and
+/// vectors of it. A message to several groups comes to each client once.
 pub trait ToGroups: sealed::Sealed {
     #[doc(hidden)]
     fn add_to(&self, list: &mut GroupList) -> Result<(), Error>;
@@ -163,6 +182,12 @@ impl GroupList {
         Ok(())
     }
 
+    /// As [`check_payload`](GroupList::check_payload), for one in pieces.
+    pub(crate) fn check_pieces(&self, pieces: &[IoSlice<'_>]) -> Result<(), Error> {
+        let len = pieces.iter().fold(0usize, |len, piece| len.saturating_add(piece.len()));
+        self.check_payload(len)
+    }
+
     #[inline]
     fn push(&mut self, name: Name) {
         match &mut self.names {
@@ -185,54 +210,69 @@ fn destination(text: &[u8]) -> Result<Name, NameError> {
 
 /// Says which name is the illegal one.
 pub(crate) fn illegal_group(text: &[u8]) -> impl FnOnce(NameError) -> Error + use<'_> {
-    |source| Error::IllegalGroup { name: text.escape_ascii().to_string(), source }
+    |source| Error::IllegalGroup { name: String::from_utf8_lossy(text).into_owned(), source }
 }
 
-impl sealed::Sealed for str {}
+/// Texts and bytes are checked, and so is a name that came off the wire.
+macro_rules! checked_group {
+    ($type:ty, $bytes:expr $(, const $len:ident)?) => {
+        impl$(<const $len: usize>)? sealed::Sealed for $type {}
 
-impl ToGroups for str {
-    fn add_to(&self, list: &mut GroupList) -> Result<(), Error> {
-        list.push(destination(self.as_bytes()).map_err(illegal_group(self.as_bytes()))?);
-        Ok(())
-    }
+        impl$(<const $len: usize>)? ToGroup for $type {
+            fn to_group(&self) -> Result<Name, Error> {
+                let bytes: fn(&$type) -> &[u8] = $bytes;
+                destination(bytes(self)).map_err(illegal_group(bytes(self)))
+            }
+
+            fn group_bytes(&self) -> &[u8] {
+                let bytes: fn(&$type) -> &[u8] = $bytes;
+                bytes(self)
+            }
+        }
+
+        impl$(<const $len: usize>)? ToGroups for $type {
+            fn add_to(&self, list: &mut GroupList) -> Result<(), Error> {
+                list.push(self.to_group()?);
+                Ok(())
+            }
+        }
+    };
 }
 
-impl sealed::Sealed for String {}
+checked_group!(str, |text| text.as_bytes());
+checked_group!(String, |text| text.as_bytes());
+checked_group!([u8], |bytes| bytes);
+checked_group!([u8; N], |bytes| bytes, const N);
+checked_group!(Vec<u8>, |bytes| bytes);
+checked_group!(Name, |name| name.as_bytes());
 
-impl ToGroups for String {
-    fn add_to(&self, list: &mut GroupList) -> Result<(), Error> {
-        self.as_str().add_to(list)
-    }
+/// A type that holds nothing else.
+macro_rules! typed_group {
+    ($($type:ident),*) => {$(
+        impl sealed::Sealed for $type {}
+
+        impl ToGroup for $type {
+            #[inline]
+            fn to_group(&self) -> Result<Name, Error> {
+                Ok((*self).into())
+            }
+
+            fn group_bytes(&self) -> &[u8] {
+                self.as_str().as_bytes()
+            }
+        }
+
+        impl ToGroups for $type {
+            #[inline]
+            fn add_to(&self, list: &mut GroupList) -> Result<(), Error> {
+                list.push((*self).into());
+                Ok(())
+            }
+        }
+    )*};
 }
 
-impl sealed::Sealed for Name {}
-
-impl ToGroups for Name {
-    fn add_to(&self, list: &mut GroupList) -> Result<(), Error> {
-        list.push(destination(self.as_bytes()).map_err(illegal_group(self.as_bytes()))?);
-        Ok(())
-    }
-}
-
-impl sealed::Sealed for GroupName {}
-
-impl ToGroups for GroupName {
-    #[inline]
-    fn add_to(&self, list: &mut GroupList) -> Result<(), Error> {
-        list.push((*self).into());
-        Ok(())
-    }
-}
-
-impl sealed::Sealed for PrivateGroup {}
-
-impl ToGroups for PrivateGroup {
-    #[inline]
-    fn add_to(&self, list: &mut GroupList) -> Result<(), Error> {
-        list.push((*self).into());
-        Ok(())
-    }
-}
+typed_group!(GroupName, PrivateGroup);
 
 impl<T: ToGroups> sealed::Sealed for [T] {}
 
@@ -258,7 +298,17 @@ impl<T: ToGroups> ToGroups for Vec<T> {
     }
 }
 
-impl<T: ToGroups + ?Sized> sealed::Sealed for &T {}
+impl<T: sealed::Sealed + ?Sized> sealed::Sealed for &T {}
+
+impl<T: ToGroup + ?Sized> ToGroup for &T {
+    fn to_group(&self) -> Result<Name, Error> {
+        (**self).to_group()
+    }
+
+    fn group_bytes(&self) -> &[u8] {
+        (**self).group_bytes()
+    }
+}
 
 impl<T: ToGroups + ?Sized> ToGroups for &T {
     fn add_to(&self, list: &mut GroupList) -> Result<(), Error> {
@@ -267,9 +317,12 @@ impl<T: ToGroups + ?Sized> ToGroups for &T {
 }
 
 /// The name of a group, as it is given to join and to leave it.
-pub(crate) fn group_name(group: impl AsRef<[u8]>) -> Result<GroupName, Error> {
-    let text = group.as_ref();
-    GroupName::new(text).map_err(illegal_group(text))
+pub(crate) fn group_name(group: impl ToGroup) -> Result<GroupName, Error> {
+    let name = group.to_group()?;
+    if let Ok(name) = PrivateGroup::try_from(name) {
+        return Err(Error::PrivateGroup { name });
+    }
+    GroupName::try_from(name).map_err(illegal_group(name.as_bytes()))
 }
 
 /// The name of a client, as it is given to connect it.
@@ -296,6 +349,9 @@ mod tests {
         assert_eq!(names(Name::from(client)), ["#alice#host"]);
         assert_eq!(names(["a", "b"]), ["a", "b"]);
         assert_eq!(names(vec![String::from("a")]), ["a"]);
+        assert_eq!(names(b"chat"), ["chat"]);
+        assert_eq!(names([&b"a"[..], b"b"]), ["a", "b"]);
+        assert_eq!(names(b"chat".to_vec()), ["chat"]);
         assert_eq!(names(&[Name::from(group), client.into()][..]), ["chat", "#alice#host"]);
     }
 
@@ -305,6 +361,29 @@ mod tests {
             let error = GroupList::of(["fine", wrong]).unwrap_err();
             assert!(matches!(error, Error::IllegalGroup { .. }), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn a_group_to_join_is_given_in_any_form_too() {
+        let group = GroupName::new("chat").unwrap();
+        for name in [group_name("chat"), group_name(b"chat"), group_name(Name::from(group))] {
+            assert_eq!(name.unwrap(), group);
+        }
+        let client = PrivateGroup::new("#alice#host").unwrap();
+        for error in [group_name(client).unwrap_err(), group_name("#alice#host").unwrap_err()] {
+            assert!(matches!(&error, Error::PrivateGroup { name } if *name == client), "{error}");
+            assert!(error.to_string().contains("#alice#host is a private group"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_illegal_name_is_kept_as_given_and_escaped_once() {
+        let error = group_name("two\nlines\\\u{e4}").unwrap_err();
+        assert_eq!(error.to_string(), r#"illegal group name "two\nlines\\ä""#);
+        let Error::IllegalGroup { name, .. } = error else { panic!("{error}") };
+        assert_eq!(name, "two\nlines\\\u{e4}");
+        let Err(Error::IllegalGroup { name, .. }) = group_name(b"\xff!") else { panic!() };
+        assert_eq!(name, "\u{fffd}!");
     }
 
     #[test]

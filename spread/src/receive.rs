@@ -9,7 +9,7 @@ use spread_wire::{ByteOrder, Name, PrivateGroup, Service, ServiceType};
 use crate::backend::{Buffers, Inbox, Received};
 use crate::connection::{Connection, Progress, Wait};
 use crate::message::sender_order;
-use crate::{Error, Interrupter, Message};
+use crate::{Error, Interrupter, Library, Message, Stats};
 
 /// Groups and bytes that can be received at first; more make the buffers grow.
 const FIRST_GROUPS: usize = 64;
@@ -39,6 +39,11 @@ impl Receiver {
         &self.connection
     }
 
+    /// For a runtime, which is told of edges and has nobody else poll the descriptor.
+    pub(crate) fn take_all(&mut self) {
+        self.progress.take_all();
+    }
+
     /// See [`Mailbox::private_group`](crate::Mailbox::private_group).
     pub fn private_group(&self) -> PrivateGroup {
         self.connection.private_group()
@@ -48,9 +53,12 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`ConnectionClosed`](Error::ConnectionClosed) and
-    /// [`Protocol`](Error::Protocol): the mailbox has come to its end.
-    /// [`Interrupted`](Error::Interrupted): by an [`Interrupter`].
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network has ended the
+    ///   connection, [`ShutDown`](Error::ShutDown) if this program has.
+    /// - [`Protocol`](Error::Protocol) if the daemon sent what Spread does not.
+    /// - [`Interrupted`](Error::Interrupted) by an [`Interrupter`].
+    /// - [`Resource`](Error::Resource) if the system lacks memory; nothing is lost.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
     pub fn receive(&mut self) -> Result<Message, Error> {
         loop {
             if let Some(message) = self.take(Wait::Forever)? {
@@ -63,8 +71,12 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// Those of [`receive`](Receiver::receive), and [`Io`](Error::Io) if the wait
-    /// failed.
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network has ended the
+    ///   connection, [`ShutDown`](Error::ShutDown) if this program has.
+    /// - [`Protocol`](Error::Protocol) if the daemon sent what Spread does not.
+    /// - [`Interrupted`](Error::Interrupted) by an [`Interrupter`].
+    /// - [`Resource`](Error::Resource) if the system lacks memory; nothing is lost.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<Message>, Error> {
         // A time that is out of reach is no deadline at all.
         self.receive_by(Instant::now().checked_add(timeout))
@@ -74,16 +86,18 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// Those of [`receive_timeout`](Receiver::receive_timeout).
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network has ended the
+    ///   connection, [`ShutDown`](Error::ShutDown) if this program has.
+    /// - [`Protocol`](Error::Protocol) if the daemon sent what Spread does not.
+    /// - [`Interrupted`](Error::Interrupted) by an [`Interrupter`].
+    /// - [`Resource`](Error::Resource) if the system lacks memory; nothing is lost.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
     pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Option<Message>, Error> {
         self.receive_by(Some(deadline))
     }
 
     /// Without a deadline it waits without end.
-    pub(crate) fn receive_by(
-        &mut self,
-        deadline: Option<Instant>,
-    ) -> Result<Option<Message>, Error> {
+    fn receive_by(&mut self, deadline: Option<Instant>) -> Result<Option<Message>, Error> {
         self.take(Wait::until(deadline))
     }
 
@@ -97,8 +111,11 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`ConnectionClosed`](Error::ConnectionClosed), [`Protocol`](Error::Protocol)
-    /// and [`Io`](Error::Io).
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network has ended the
+    ///   connection, [`ShutDown`](Error::ShutDown) if this program has.
+    /// - [`Protocol`](Error::Protocol) if the daemon sent what Spread does not.
+    /// - [`Resource`](Error::Resource) if the system lacks memory; nothing is lost.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
     pub fn try_receive(&mut self) -> Result<Option<Message>, Error> {
         self.take(Wait::No)
     }
@@ -122,7 +139,12 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// Those of [`receive`](Receiver::receive).
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network has ended the
+    ///   connection, [`ShutDown`](Error::ShutDown) if this program has.
+    /// - [`Protocol`](Error::Protocol) if the daemon sent what Spread does not.
+    /// - [`Interrupted`](Error::Interrupted) by an [`Interrupter`].
+    /// - [`Resource`](Error::Resource) if the system lacks memory; nothing is lost.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
     pub fn receive_into<'a>(
         &mut self,
         buffer: &'a mut MessageBuffer,
@@ -136,7 +158,11 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// Those of [`try_receive`](Receiver::try_receive).
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network has ended the
+    ///   connection, [`ShutDown`](Error::ShutDown) if this program has.
+    /// - [`Protocol`](Error::Protocol) if the daemon sent what Spread does not.
+    /// - [`Resource`](Error::Resource) if the system lacks memory; nothing is lost.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
     pub fn try_receive_into<'a>(
         &mut self,
         buffer: &'a mut MessageBuffer,
@@ -162,14 +188,46 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`Resource`](Error::Resource) if the descriptors for it cannot be had.
+    /// [`Resource`](Error::Resource) if the descriptors for it cannot be had,
+    /// [`Forked`](Error::Forked) in the child of a fork.
     pub fn interrupter(&self) -> Result<Interrupter, Error> {
+        if !self.connection.is_ours() {
+            return Err(Error::Forked);
+        }
         Ok(self.connection.wake()?.interrupter())
     }
 
-    /// See [`Sender::shut_down`](crate::Sender::shut_down).
+    /// Ends the connection for all halves, and waits until the daemon has taken all that was
+    /// sent before. See [`Mailbox::disconnect`](crate::Mailbox::disconnect).
+    ///
+    /// Senders that are in the middle of a message send its rest; what is sent later fails with
+    /// [`ShutDown`](Error::ShutDown).
+    ///
+    /// # Errors
+    ///
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network had ended the
+    ///   connection before, whether a call has told of it or not.
+    /// - [`ShutDown`](Error::ShutDown) if this program had.
+    /// - [`DisconnectTimeout`](Error::DisconnectTimeout) if the daemon did not end it within a
+    ///   second, and [`Resource`](Error::Resource) if the system lacks memory to wait for that.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
+    pub fn disconnect(self) -> Result<(), Error> {
+        self.connection.disconnect()
+    }
+
+    /// Ends the connection at once. See [`Sender::shut_down`](crate::Sender::shut_down).
     pub fn shut_down(&self) {
         self.connection.shut_down();
+    }
+
+    /// How much has been sent and received so far.
+    pub fn stats(&self) -> Stats {
+        self.connection.stats()
+    }
+
+    /// See [`Mailbox::library`](crate::Mailbox::library).
+    pub fn library(&self) -> Library {
+        self.connection.library()
     }
 
     #[inline]
@@ -182,8 +240,17 @@ impl Receiver {
         })
     }
 
+    /// Waits until it is readable or writable; says whether it is readable.
+    pub(crate) fn wait_either(&self, wait: Wait) -> Result<bool, Error> {
+        self.connection.wait_either(wait)
+    }
+
     #[inline]
-    fn take_into(&mut self, wait: Wait, buffer: &mut MessageBuffer) -> Result<bool, Error> {
+    pub(crate) fn take_into(
+        &mut self,
+        wait: Wait,
+        buffer: &mut MessageBuffer,
+    ) -> Result<bool, Error> {
         let connection = &*self.connection;
         let take = |inbox: &mut Inbox, mode| {
             let received = inbox.receive_into(connection, mode, &mut buffer.buffers)?;
@@ -206,6 +273,12 @@ impl Receiver {
                 .map(MessageRef::Other)
                 .map_err(|error| self.connection.broken(error)),
         }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.connection.drop_receiver();
     }
 }
 

@@ -1,6 +1,6 @@
 //! The commands beside running a daemon: questions to one that runs, and passwords.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::plan::Outcome;
 /// After this long a daemon is not going to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Asks a daemon for `table`, `json` or `health`.
+/// Asks a daemon for `table`, `json` or `health`, or for `kick NAME`.
 pub(crate) fn ask(at: &At, what: &str) -> Outcome<String> {
     let path = at.unix_dir.join(format!("{}.status", at.port));
     let answer = || {
@@ -28,14 +28,42 @@ pub(crate) fn ask(at: &At, what: &str) -> Outcome<String> {
         }
         Ok(answer)
     };
-    answer().map_err(|e: io::Error| format!("no daemon answers at {}: {e}", path.display()).into())
+    let answer =
+        answer().map_err(|e: io::Error| format!("no daemon answers at {}: {e}", path.display()))?;
+    match answer.strip_prefix("error: ") {
+        Some(error) => Err(error.trim_end().into()),
+        None => Ok(answer),
+    }
 }
 
 /// Sets the password of a user in a file.
 pub(crate) fn set_password(file: &Path, user: &str) -> Outcome<()> {
-    let mut passwords = if file.exists() { Passwords::load(file)? } else { Passwords::default() };
-    let mut line = String::new();
-    io::stdin().read_line(&mut line)?;
-    passwords.set(user, line.trim_end_matches(['\r', '\n']))?;
+    let mut passwords = load(file)?;
+    let password = match io::stdin().is_terminal() {
+        true => {
+            let password = rpassword::prompt_password(format!("Password of {user}: "))?;
+            if rpassword::prompt_password("Again: ")? != password {
+                return Err("the two passwords differ".into());
+            }
+            password
+        }
+        false => {
+            let mut line = String::new();
+            io::stdin().read_line(&mut line)?;
+            line.trim_end_matches(['\r', '\n']).to_owned()
+        }
+    };
+    passwords.set(user, &password)?;
     Ok(passwords.save(file)?)
+}
+
+/// Takes the users of another file over into a file.
+pub(crate) fn import_passwords(file: &Path, other: &Path) -> Outcome<()> {
+    let mut passwords = load(file)?;
+    passwords.import(&Passwords::load(other)?);
+    Ok(passwords.save(file)?)
+}
+
+fn load(file: &Path) -> Outcome<Passwords> {
+    Ok(if file.exists() { Passwords::load(file)? } else { Passwords::default() })
 }

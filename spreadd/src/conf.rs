@@ -23,8 +23,8 @@ pub(crate) struct ConfDaemon {
     pub(crate) name: String,
     pub(crate) address: Option<IpAddr>,
     pub(crate) port: u16,
-    /// Where it listens for clients, if that is told apart.
-    pub(crate) client_addresses: Vec<IpAddr>,
+    /// Where it listens for clients, if its interfaces are listed.
+    pub(crate) client_addresses: Option<Vec<IpAddr>>,
 }
 
 /// Something to say about a line.
@@ -76,6 +76,19 @@ const IRRELEVANT: &[&str] = &[
 ];
 
 impl Conf {
+    /// Understands a file. Its text is UTF-8, with or without a mark in front, or Latin-1.
+    ///
+    /// # Errors
+    ///
+    /// The first place where it cannot be read on.
+    pub(crate) fn parse_bytes(bytes: &[u8]) -> Result<Conf, Remark> {
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        match str::from_utf8(bytes) {
+            Ok(text) => Conf::parse(text),
+            Err(_) => Conf::parse(&bytes.iter().copied().map(char::from).collect::<String>()),
+        }
+    }
+
     /// Understands the text of a file.
     ///
     /// # Errors
@@ -128,7 +141,14 @@ impl Conf {
             Some((line, Token::Word(address))) => segment_port(line, &address)?,
             other => return Err(unexpected(other, line)),
         };
-        reader.expect(Token::Open, line)?;
+        // Further addresses of the segment are for the daemons.
+        loop {
+            match reader.next() {
+                Some((_, Token::Open)) => break,
+                Some((_, Token::Word(word))) if ip(&word).is_some() => {}
+                other => return Err(unexpected(other, line)),
+            }
+        }
         // Whether the next address belongs to the last daemon.
         let mut has_name_only = false;
         let mut in_segment = Vec::new();
@@ -140,7 +160,16 @@ impl Conf {
                     let daemon: &mut ConfDaemon = in_segment
                         .last_mut()
                         .ok_or_else(|| remark(line, "interfaces of no daemon"))?;
-                    daemon.client_addresses = interfaces(line, reader)?;
+                    let Interfaces { clients, daemons } = interfaces(line, reader)?;
+                    if let Some(own) = daemon.address
+                        && !daemons.iter().any(|ip| *ip == own || ip.is_unspecified())
+                    {
+                        let name = &daemon.name;
+                        let text =
+                            format!("the interfaces of {name} lack D {own}, its own address");
+                        self.warnings.push(remark(line, text));
+                    }
+                    daemon.client_addresses = Some(clients);
                     has_name_only = false;
                 }
                 Some((line, Token::Word(word))) if word.eq_ignore_ascii_case("VirtualID") => {
@@ -160,8 +189,7 @@ impl Conf {
                             self.warnings.push(remark(line, text));
                         }
                         has_name_only = address.is_none();
-                        let client_addresses = Vec::new();
-                        in_segment.push(ConfDaemon { name, address, port, client_addresses });
+                        in_segment.push(ConfDaemon { name, address, port, client_addresses: None });
                     }
                 },
                 other => return Err(unexpected(other, line)),
@@ -172,22 +200,42 @@ impl Conf {
     }
 }
 
-/// Returns the addresses for clients in the braces behind a daemon: those after `C`,
-/// and those without a letter.
-fn interfaces(line: usize, reader: &mut Reader) -> Result<Vec<IpAddr>, Remark> {
-    let mut addresses = Vec::new();
-    let mut is_for_clients = true;
+/// The interfaces in the braces behind a daemon.
+#[derive(Default)]
+struct Interfaces {
+    clients: Vec<IpAddr>,
+    daemons: Vec<IpAddr>,
+}
+
+/// Reads the interfaces of a daemon. The letters in front of an address say what it is for:
+/// `C` clients, `D` daemons, `M` the monitor; without a letter it is for all of them.
+fn interfaces(line: usize, reader: &mut Reader) -> Result<Interfaces, Remark> {
+    let mut interfaces = Interfaces::default();
+    let mut letters = String::new();
+    let mut count = 0;
     loop {
         match reader.next() {
-            Some((_, Token::Close)) => return Ok(addresses),
-            Some((line, Token::Word(word))) => match (&*word, ip(&word)) {
-                ("C" | "c", _) => is_for_clients = true,
-                ("D" | "d", _) => is_for_clients = false,
-                (_, Some(address)) => {
-                    addresses
-                        .extend(std::mem::replace(&mut is_for_clients, true).then_some(address));
+            Some((line, Token::Close)) => {
+                return match count {
+                    0 => Err(remark(line, "there are no interfaces in the braces")),
+                    _ if !letters.is_empty() => Err(Token::Close.unexpected(line)),
+                    _ => Ok(interfaces),
+                };
+            }
+            Some((line, Token::Word(word))) => match ip(&word) {
+                Some(address) => {
+                    let is_for = |letter| letters.is_empty() || letters.contains(letter);
+                    if is_for('C') && !interfaces.clients.contains(&address) {
+                        interfaces.clients.push(address);
+                    }
+                    interfaces.daemons.extend(is_for('D').then_some(address));
+                    letters.clear();
+                    count += 1;
                 }
-                (word, None) => return Err(remark(line, format!("{word:?} is no address"))),
+                None if ["C", "D", "M"].contains(&&*word.to_ascii_uppercase()) => {
+                    letters.push_str(&word.to_ascii_uppercase());
+                }
+                None => return Err(remark(line, format!("{word:?} is no address"))),
             },
             other => return Err(unexpected(other, line)),
         }
@@ -314,8 +362,8 @@ fn tokens(text: &str) -> Result<Vec<(usize, Token)>, Remark> {
             };
             let (token, len) = if let Some(token) = single {
                 (token, 1)
-            } else if let Some(quoted) = rest.strip_prefix('"') {
-                let end = quoted.find('"').ok_or_else(|| remark(number, "a text without end"))?;
+            } else if let Some(quoted) = rest.strip_prefix(['"', '\'']) {
+                let end = quoted.find(first).ok_or_else(|| remark(number, "a text without end"))?;
                 (Token::Word(quoted[..end].to_owned()), end + 2)
             } else {
                 let ends = |c: char| c.is_whitespace() || "#{}=;\"".contains(c);
@@ -335,7 +383,7 @@ mod tests {
 
     fn daemon(name: &str, address: Option<[u8; 4]>, port: u16) -> ConfDaemon {
         let address = address.map(IpAddr::from);
-        ConfDaemon { name: name.to_owned(), address, port, client_addresses: Vec::new() }
+        ConfDaemon { name: name.to_owned(), address, port, client_addresses: None }
     }
 
     #[test]
@@ -358,14 +406,68 @@ mod tests {
     }
 
     #[test]
-    fn clients_come_in_at_the_interfaces_that_are_theirs() {
-        let conf = Conf::parse(
-            "Spread_Segment [ff02::1:2]:4804 { m fd00::1 { D fd00::1 C 192.168.0.5\nc 127.0.0.1 ::1 } }",
-        )
-        .unwrap();
-        let expected: Vec<IpAddr> =
-            ["192.168.0.5", "127.0.0.1", "::1"].map(|a| a.parse().unwrap()).to_vec();
-        assert_eq!((conf.daemons[0].port, &conf.daemons[0].client_addresses), (4804, &expected));
+    fn interfaces_are_for_what_the_letters_in_front_of_them_say() {
+        let clients = |interfaces: &str| {
+            let text =
+                format!("Spread_Segment [ff02::1:2]:4804 {{ m fd00::1 {{ {interfaces} }} }}");
+            let conf = Conf::parse(&text)?;
+            assert_eq!(conf.daemons[0].port, 4804);
+            let warnings = conf.warnings.iter().map(Remark::to_string).collect::<Vec<_>>();
+            let texts = conf.daemons[0].client_addresses.iter().flatten();
+            Ok::<_, Remark>((texts.map(IpAddr::to_string).collect::<Vec<_>>(), warnings))
+        };
+        for (interfaces, expected) in [
+            ("D fd00::1 C 192.168.0.5\nc 127.0.0.1", &["192.168.0.5", "127.0.0.1"][..]),
+            ("C D fd00::1", &["fd00::1"]),
+            ("D C fd00::1 M 10.0.0.1", &["fd00::1"]),
+            ("fd00::1 10.0.0.1", &["fd00::1", "10.0.0.1"]),
+            ("D fd00::1 C 10.0.0.1 M C 10.0.0.1", &["10.0.0.1"]),
+            ("D fd00::1 C 0.0.0.0", &["0.0.0.0"]),
+            ("D ::", &[]),
+        ] {
+            let (told, warnings) = clients(interfaces).unwrap();
+            assert!(told == expected && warnings.is_empty(), "{interfaces}: {told:?} {warnings:?}");
+        }
+        let (_, warnings) = clients("C fd00::1 D 10.0.0.1").unwrap();
+        assert_eq!(warnings, ["line 1: the interfaces of m lack D fd00::1, its own address"]);
+        for (interfaces, expected) in [
+            ("", "line 1: there are no interfaces in the braces"),
+            ("D fd00::1 C", "line 1: \"}\" is not expected here"),
+            ("X fd00::1", "line 1: \"X\" is no address"),
+        ] {
+            assert_eq!(clients(interfaces).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_segment_may_have_several_addresses() {
+        let conf = Conf::parse("Spread_Segment 225.0.1.1:5000 10.0.0.255 { a 10.0.0.1 }").unwrap();
+        assert_eq!(conf.daemons, [daemon("a", Some([10, 0, 0, 1]), 5000)]);
+    }
+
+    #[test]
+    fn a_file_is_in_utf_8_with_or_without_a_mark_or_in_latin_1() {
+        let text = "# Küche\nSpread_Segment 127.0.0.255 { a 127.0.0.1 }\nEventLogFile = 'ü'\n";
+        let latin: Vec<u8> = text.chars().map(|c| c as u8).collect();
+        let marked = [b"\xef\xbb\xbf", text.as_bytes()].concat();
+        for bytes in [text.as_bytes(), &latin, &marked] {
+            let conf = Conf::parse_bytes(bytes).unwrap();
+            assert_eq!(conf.event_log_file.as_deref(), Some("ü"));
+            assert_eq!(conf.daemons, [daemon("a", Some([127, 0, 0, 1]), 4803)]);
+        }
+    }
+
+    #[test]
+    fn no_file_makes_it_panic() {
+        // Every cut of a file, with a byte that is none of its letters in front of the end.
+        let text = "Spread_Segment 1.2.3.4:5 { a 1.2.3.4 { C D 1.2.3.4 } VirtualID = 5 ; b }\n\
+                    MaxSessionMessages = 5 EventLogFile = \"x\" DebugFlags = { A 'B' }\n";
+        for end in 0..text.len() {
+            for last in [&b""[..], b"\xff", b"\0", b"{", b"}", b"=", b"\"", b"[", b"%"] {
+                let bytes = [&text.as_bytes()[..end], last].concat();
+                let _ = Conf::parse_bytes(&bytes);
+            }
+        }
     }
 
     #[test]

@@ -5,8 +5,9 @@
 //! of lost lines is written before the next line that can be written, or at the end
 //! of the program, which waits up to a second for the queue to be written.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
+use std::panic;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,6 +15,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::{Map, Value, json};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
@@ -31,6 +33,8 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// An entry of the queue.
 enum Entry {
     Line(Vec<u8>),
+    /// Where to write from now on.
+    Out(Box<dyn Write + Send>),
     /// Asks for a sign when everything before has been written or lost.
     End(SyncSender<()>),
 }
@@ -50,25 +54,68 @@ struct Counts {
     lost: AtomicU64,
 }
 
+/// The log of the program, with what can be changed while it runs.
+pub(crate) struct Logging {
+    log: Log,
+    set_filter: Box<dyn Fn(EnvFilter) -> Outcome<()> + Send + Sync>,
+}
+
 /// Logs to a file or to stderr from now on; `level` counts unless RUST_LOG says
 /// otherwise.
-pub(crate) fn start(format: LogFormat, file: Option<&Path>, level: &str) -> Outcome<Log> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let log = match file {
-        Some(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            let file = file.map_err(|e| format!("cannot log to {}: {e}", path.display()))?;
-            Log::start(format, file)?
-        }
-        None => Log::start(format, io::stderr())?,
+pub(crate) fn start(format: LogFormat, file: Option<&Path>, level: &str) -> Outcome<Logging> {
+    let out: Box<dyn Write + Send> = match file {
+        Some(path) => Box::new(open(path)?),
+        None => Box::new(io::stderr()),
     };
+    let log = Log::start(format, out)?;
     let colours = file.is_none() && io::stderr().is_terminal();
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.clone());
-    match format {
-        LogFormat::Text => subscriber.with_ansi(colours).init(),
-        LogFormat::Json => subscriber.json().init(),
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter(level)).with_writer(log.clone());
+    let set_filter: Box<dyn Fn(EnvFilter) -> Outcome<()> + Send + Sync> = match format {
+        LogFormat::Text => {
+            let subscriber = subscriber.with_ansi(colours).with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            subscriber.init();
+            Box::new(move |filter| Ok(handle.reload(filter)?))
+        }
+        LogFormat::Json => {
+            let subscriber = subscriber.json().with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            subscriber.init();
+            // The default hook writes several lines of text.
+            panic::set_hook(Box::new(|info| tracing::error!("{info}")));
+            Box::new(move |filter| Ok(handle.reload(filter)?))
+        }
+    };
+    Ok(Logging { log, set_filter })
+}
+
+/// Opens a file to log to its end.
+pub(crate) fn open(path: &Path) -> Outcome<File> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    Ok(file.map_err(|e| format!("cannot log to {}: {e}", path.display()))?)
+}
+
+fn filter(level: &str) -> EnvFilter {
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level))
+}
+
+impl Logging {
+    /// Logs to another file from now on, if one is given, and at another level.
+    pub(crate) fn change(&self, file: Option<File>, level: &str) -> Outcome<()> {
+        (self.set_filter)(filter(level))?;
+        if let Some(file) = file {
+            // Without a thread nothing is logged any more.
+            let _ = self.log.entries.send(Entry::Out(Box::new(file)));
+        }
+        Ok(())
     }
-    Ok(log)
+
+    /// Waits until all lines so far have been written, and the number of the lost ones;
+    /// gives up after [`LAST_LINES`].
+    pub(crate) fn finish(&self) {
+        self.log.finish();
+    }
 }
 
 impl Log {
@@ -76,14 +123,12 @@ impl Log {
         let (entries, queue) = channel();
         let counts = Arc::<Counts>::default();
         let log = Log { entries, counts: Arc::clone(&counts) };
-        let write = move || write_entries(&queue, out, &counts, format);
+        let write = move || write_entries(&queue, Box::new(out), &counts, format);
         thread::Builder::new().name("spreadd-log".to_owned()).spawn(write)?;
         Ok(log)
     }
 
-    /// Waits until all lines so far have been written, and the number of the lost ones;
-    /// gives up after [`LAST_LINES`].
-    pub(crate) fn finish(&self) {
+    fn finish(&self) {
         let (done, end) = sync_channel(1);
         if self.entries.send(Entry::End(done)).is_ok() {
             // A writer that is stuck does not keep the program from its end.
@@ -118,7 +163,7 @@ impl<'a> MakeWriter<'a> for Log {
 
 fn write_entries(
     entries: &Receiver<Entry>,
-    mut out: impl Write,
+    mut out: Box<dyn Write + Send>,
     counts: &Counts,
     format: LogFormat,
 ) {
@@ -136,6 +181,7 @@ fn write_entries(
                 }
                 waiting.fetch_sub(1, Ordering::Relaxed);
             }
+            Entry::Out(other) => out = other,
             Entry::End(done) => {
                 // The program may have stopped waiting.
                 let _ = done.try_send(());
@@ -146,16 +192,32 @@ fn write_entries(
 
 /// Returns the line that reports how many lines were lost.
 fn report(format: LogFormat, lost: u64) -> String {
-    let mut time = String::new();
-    // Without its time the line still reports the number.
-    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
     match format {
-        LogFormat::Text => format!("{time}  WARN spreadd::log: {lost} log lines were lost\n"),
-        LogFormat::Json => format!(
-            "{{\"timestamp\":\"{time}\",\"level\":\"WARN\",\"fields\":{{\"message\":\
-             \"log lines were lost\",\"lost\":{lost}}},\"target\":\"spreadd::log\"}}\n"
-        ),
+        LogFormat::Text => format!("{}  WARN spreadd::log: {lost} log lines were lost\n", now()),
+        LogFormat::Json => {
+            json_line("WARN", "spreadd::log", "log lines were lost", &[("lost", lost.into())])
+        }
     }
+}
+
+/// Returns a line of JSON as those of the log are.
+pub(crate) fn json_line(
+    level: &str,
+    target: &str,
+    message: &str,
+    others: &[(&str, Value)],
+) -> String {
+    let mut fields = Map::from_iter([("message".to_owned(), message.into())]);
+    fields.extend(others.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    let line = json!({ "timestamp": now(), "level": level, "fields": fields, "target": target });
+    format!("{line}\n")
+}
+
+fn now() -> String {
+    let mut time = String::new();
+    // Without its time a line still reports what it is for.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    time
 }
 
 #[cfg(test)]
@@ -200,8 +262,20 @@ mod tests {
         let said = String::from_utf8(out.0.lock().unwrap().1.clone()).unwrap();
         let lines: Vec<&str> = said.lines().collect();
         assert_eq!((lines.len(), lines[0], &lines[2..]), (4, "one", &["four", "five"][..]));
-        let told: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
+        let told: Value = serde_json::from_str(lines[1]).unwrap();
         assert_eq!((&told["level"], &told["fields"]["lost"]), (&"WARN".into(), &2.into()));
+    }
+
+    #[test]
+    fn what_was_logged_before_a_change_is_in_the_former_file() {
+        let (first, second) = (Out::default(), Out::default());
+        let mut log = Log::start(LogFormat::Text, first.clone()).unwrap();
+        log.write_all(b"one\n").unwrap();
+        log.entries.send(Entry::Out(Box::new(second.clone()))).unwrap();
+        log.write_all(b"two\n").unwrap();
+        log.finish();
+        let said = |out: &Out| out.0.lock().unwrap().1.clone();
+        assert_eq!((&said(&first)[..], &said(&second)[..]), (&b"one\n"[..], &b"two\n"[..]));
     }
 
     #[test]

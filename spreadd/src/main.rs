@@ -1,141 +1,78 @@
-//! `spreadd`: the Spread daemon for a single host as a program.
+//! `spreadd`: the Spread daemon as a program.
 
 #![forbid(unsafe_code)]
 
 mod ask;
 mod conf;
+mod corosync_conf;
 mod log;
 mod notify;
 mod options;
 mod plan;
+mod run;
 
+use std::env;
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::thread;
-use std::time::Duration;
 
 use clap::Parser;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use spread_daemon::Daemon;
 
-use log::Log;
-use notify::notify;
-use options::{Command, Options, Run};
-use plan::{Outcome, Plan, plan};
-
-/// How long clients may take to read what is queued for them at the end.
-const DRAIN: Duration = Duration::from_secs(5);
-
-/// File descriptors beside those of the sessions: connections without a session,
-/// listeners, files.
-const OTHER_DESCRIPTORS: u64 = 1200;
+use log::json_line;
+use options::{Command, LogFormat, Options};
+use plan::Outcome;
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) if error.use_stderr() && asks_for_json() => {
+            say(LogFormat::Json, "ERROR", error.to_string().trim_end());
+            return ExitCode::from(2);
+        }
+        Err(error) => error.exit(),
+    };
+    let format = options.run.log_format;
     let (done, code) = match options.command {
         Some(Command::Status { json, at }) => {
             (ask::ask(&at, if json { "json" } else { "table" }).and_then(print), 1)
         }
+        Some(Command::Kick { client, at }) => {
+            (ask::ask(&at, &format!("kick {client}")).and_then(print), 1)
+        }
         Some(Command::Health { at }) => (ask::ask(&at, "health").and_then(print), 1),
-        Some(Command::Passwd { file, user }) => (ask::set_password(&file, &user), 1),
-        None => match start(&options.run) {
-            Ok(None) => (Ok(()), 0),
-            Ok(Some(Started { daemon, signals, log })) => {
-                let ended = wait(daemon, signals);
-                log.finish();
-                (ended, 3)
-            }
-            Err(error) => (Err(error), 2),
-        },
+        Some(Command::CorosyncConf { file }) => (corosync_conf::make(&file).and_then(print), 1),
+        Some(Command::Passwd { file, user: Some(user), .. }) => {
+            (ask::set_password(&file, &user), 1)
+        }
+        Some(Command::Passwd { file, user: None, import }) => {
+            (ask::import_passwords(&file, &import.unwrap_or_default()), 1)
+        }
+        None => run::run(options.run),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&chain(&*error));
+            say(format, "ERROR", &chain(&*error));
             ExitCode::from(code)
         }
     }
 }
 
-/// A daemon that runs, and what belongs to it.
-struct Started {
-    daemon: Daemon,
-    signals: Signals,
-    log: Log,
-}
-
-/// Starts the daemon, or only checks its configuration.
-fn start(run: &Run) -> Outcome<Option<Started>> {
-    let Plan { name, builder, log_file, log_level, warnings } = plan(run)?;
-    if run.check {
-        builder.check()?;
-        warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
-        print(format!("the configuration of {name} is fine\n"))?;
-        return Ok(None);
-    }
-    let log = log::start(run.log_format, log_file.as_deref(), log_level)?;
-    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    // Before anything that a signal would leave behind.
-    let signals = Signals::new([SIGINT, SIGTERM])?;
-    raise_descriptor_limit(run.max_sessions);
-    let daemon = match builder.start() {
-        Ok(daemon) => daemon,
-        Err(error) => {
-            log.finish();
-            return Err(error.into());
-        }
-    };
-    let file = daemon.unix_path().unwrap_or("".as_ref()).display();
-    // Stdout may be closed.
-    let _ = writeln!(io::stdout(), "{name} is ready at {} and {file}", daemon.address());
-    if let Some(address) = daemon.metrics_addr() {
-        let _ = writeln!(io::stdout(), "metrics are at http://{address}/metrics");
-    }
-    notify("READY=1");
-    Ok(Some(Started { daemon, signals, log }))
-}
-
-/// Waits until the daemon has ended: gently on the first SIGTERM, at once on any
-/// other signal.
-fn wait(daemon: Daemon, mut signals: Signals) -> Outcome<()> {
-    let (stop, handle) = (daemon.stop_handle(), signals.handle());
-    let listener = thread::spawn(move || {
-        for (number, signal) in signals.forever().enumerate() {
-            notify("STOPPING=1");
-            match (number, signal) {
-                (0, SIGTERM) => stop.drain(DRAIN),
-                _ => stop.stop(),
-            }
-        }
-    });
-    let ended = daemon.wait();
-    handle.close();
-    // It returns nothing.
-    let _ = listener.join();
-    Ok(ended?)
-}
-
-/// Raises the limit of file descriptors to what the sessions need, as far as the
-/// system allows it.
-fn raise_descriptor_limit(sessions: usize) {
-    let wanted = u64::try_from(sessions).unwrap_or(u64::MAX).saturating_add(OTHER_DESCRIPTORS);
-    match rlimit::increase_nofile_limit(wanted) {
-        Ok(limit) if limit < wanted => {
-            tracing::warn!(
-                limit,
-                "the limit of file descriptors is too low for {sessions} sessions"
-            );
-        }
-        Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "cannot raise the limit of file descriptors"),
-    }
+/// Returns whether wrong options have JSON among them.
+fn asks_for_json() -> bool {
+    let options: Vec<String> =
+        env::args_os().map(|option| option.to_string_lossy().into_owned()).collect();
+    options.iter().any(|option| option == "--log-format=json")
+        || options.windows(2).any(|two| two == ["--log-format", "json"])
 }
 
 /// Writes a line to stderr; ignores errors.
-fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "spreadd: {text}");
+fn say(format: LogFormat, level: &str, text: &str) {
+    let line = match format {
+        LogFormat::Text => format!("spreadd: {text}\n"),
+        LogFormat::Json => json_line(level, "spreadd", text, &[]),
+    };
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 fn print(text: String) -> Outcome<()> {

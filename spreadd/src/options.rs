@@ -9,11 +9,12 @@ use spread_daemon::Builder;
 
 const MAX_BUSY_POLL: u64 = Builder::MAX_BUSY_POLL.as_micros() as u64;
 
-/// A Spread daemon for a single host.
+/// A Spread daemon for a single host, or over Corosync for several.
 ///
 /// Any client of Spread connects to it, with `PORT@HOST` over TCP or, on this
-/// host, with `PORT` over the unix socket /tmp/PORT. Several daemons do not form
-/// a cluster: for groups across hosts, run Spread itself.
+/// host, with `PORT` over the unix socket /tmp/PORT. With --corosync the daemons
+/// of a spread.conf have their groups in common; they are no cluster with
+/// Spread's own daemons.
 #[derive(Debug, Parser)]
 #[command(
     name = "spreadd",
@@ -24,19 +25,29 @@ Examples:
   spreadd                           for clients on this host, at 4803
   spreadd --bind 0.0.0.0            for clients on other hosts, too
   spreadd --port 0 --unix-dir .     a free port and ./PORT, told on stdout
-  spreadd -c spread.conf -n host1   as the daemon host1 of a configuration
+  spreadd -c spread.conf            as the daemon of a configuration
+  spreadd -c spread.conf --corosync as one of the daemons of several hosts
+  spreadd corosync-conf spread.conf a corosync.conf for them
   spreadd status                    who is connected, in which groups
+  spreadd kick '#client#localhost'  end the session of a client
 
 It tells on stdout when clients can connect, and to the socket in NOTIFY_SOCKET
-that it is READY. It logs to stderr; RUST_LOG sets what: error, warn (the
-default), info or debug. On SIGTERM it takes nothing new, waits until clients
-have read what is queued for them, for up to 5 seconds, and ends. On SIGINT, or
-a second SIGTERM, it ends at once.
+that it is READY; with --corosync when it is in a configuration with the others.
+It logs to stderr; RUST_LOG sets what: error, warn (the default), info or debug.
+
+On SIGHUP it reads the configuration, the passwords and the allowed addresses
+again, and opens its log file anew. Sessions stay, and after an error in one of
+the files everything is as before. On SIGTERM it takes nothing new, waits until
+clients have read what is queued for them, for up to 5 seconds, and ends. On
+SIGINT, or a second SIGTERM, it ends at once.
 
 Exit codes:
   0  it ended after a signal; the command was done; the configuration is fine
-  1  status, health: no daemon answers, or passwd: the entry could not be made
-  2  it cannot start: wrong options or configuration, or the port is taken
+  1  status, health, kick: no daemon answers; kick: there is no such session;
+     passwd: the entry could not be made; corosync-conf: the configuration is not
+     one of several hosts
+  2  it cannot start: wrong options or configuration, the port is taken, or the
+     daemons of the other hosts refuse it
   3  it failed while it ran"
 )]
 pub(crate) struct Options {
@@ -56,17 +67,36 @@ pub(crate) enum Command {
         #[command(flatten)]
         at: At,
     },
+    /// End the session of a client of the daemon that runs on this host
+    Kick {
+        /// The client: its private group, as #client#localhost, or its private name
+        client: String,
+        #[command(flatten)]
+        at: At,
+    },
     /// End with code 0 if the daemon that runs on this host answers
     Health {
         #[command(flatten)]
         at: At,
     },
-    /// Set a user's password in a file for --passwords; it is read from stdin
+    /// Print a corosync.conf for the daemons of a spread.conf
+    CorosyncConf {
+        /// The spread.conf
+        file: PathBuf,
+    },
+    /// Set a user's password in a file for --passwords
+    ///
+    /// It is asked for twice, without being shown, or read from the first line of stdin if
+    /// that is no terminal.
     Passwd {
         /// The file; it is made if it is not there
         file: PathBuf,
         /// The user
-        user: String,
+        #[arg(required_unless_present = "import")]
+        user: Option<String>,
+        /// Take over the users of another file, such as Spread's spread.access_pword
+        #[arg(long, value_name = "FILE", conflicts_with = "user")]
+        import: Option<PathBuf>,
     },
 }
 
@@ -83,11 +113,21 @@ pub(crate) struct At {
 }
 
 /// How to run.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Run {
-    /// Read this spread.conf; what is given here as well overrides it
+    /// Read this spread.conf; what is given here as well overrides it. Without this the first
+    /// of these is read, if there is one: ./spread.conf, /usr/local/etc/spread.conf,
+    /// /etc/spread.conf, /etc/spread/spread.conf
     #[arg(short = 'c', long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+
+    /// Read no spread.conf
+    #[arg(long, conflicts_with = "config")]
+    pub(crate) no_config: bool,
+
+    /// Be a daemon of a spread.conf that has several, and know nothing of the others
+    #[arg(long, conflicts_with = "corosync")]
+    pub(crate) alone: bool,
 
     /// Only check the options and the configuration
     #[arg(long)]
@@ -98,9 +138,16 @@ pub(crate) struct Run {
     pub(crate) port: Option<u16>,
 
     /// Name of the daemon, in private groups: #client#NAME; 1 to 19 bytes. Of a
-    /// configuration with several daemons, the one to be [default: localhost]
-    #[arg(short = 'n', long)]
+    /// configuration with several daemons, the one to be [default: the first whose
+    /// address is one of this host; without a configuration localhost]
+    #[arg(short = 'n', long, visible_alias = "node")]
     pub(crate) name: Option<String>,
+
+    /// Be one of the daemons of the configuration, which speak to each other over
+    /// Corosync, in this process group [default: spread]
+    #[arg(long, value_name = "GROUP", requires = "config", num_args = 0..=1,
+        require_equals = true, default_missing_value = "spread")]
+    pub(crate) corosync: Option<String>,
 
     /// Address to listen at; can be given several times [default: 127.0.0.1]
     #[arg(long, value_name = "IP")]
@@ -110,14 +157,11 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DIR", default_value = "/tmp")]
     pub(crate) unix_dir: PathBuf,
 
-    /// Remove the socket file of a daemon that was killed
-    #[arg(long)]
-    pub(crate) remove_stale_socket: bool,
-
-    /// Sessions that may be open; more clients are rejected
-    #[arg(long, value_name = "N", default_value_t = 1000,
+    /// Sessions that may be open; more clients are rejected. Each needs a file descriptor,
+    /// which is checked at the start [default: 1000]
+    #[arg(long, value_name = "N",
         value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
-    pub(crate) max_sessions: usize,
+    pub(crate) max_sessions: Option<usize>,
 
     /// Messages that may wait for a client that does not read; with one more it
     /// is disconnected [default: 1000]
@@ -125,7 +169,7 @@ pub(crate) struct Run {
     pub(crate) max_session_messages: Option<usize>,
 
     /// Slow-consumer policy: disconnect a client that does not read, or slow down its
-    /// senders
+    /// senders, which is not possible with --corosync
     #[arg(long, value_enum, default_value_t = Slow::Disconnect)]
     pub(crate) slow_receivers: Slow,
 
@@ -152,7 +196,11 @@ pub(crate) struct Run {
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
 
-    /// How to log
+    /// Log to the end of this file instead of stderr; SIGHUP opens it again
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log_file: Option<PathBuf>,
+
+    /// How to log; with json each line on stdout and stderr is one JSON object
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
 }

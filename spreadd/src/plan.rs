@@ -2,12 +2,12 @@
 
 use std::error::Error;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use spread_daemon::{
-    AddressList, Authentication, Builder, Daemon, Method, Passwords, SlowReceivers,
+    AddressList, Authentication, Builder, Corosync, Daemon, Method, Passwords, SlowReceivers,
 };
 
 use crate::conf::{Conf, ConfDaemon};
@@ -15,6 +15,9 @@ use crate::options::{Run, Slow};
 
 /// The outcome of anything that can fail for many reasons, each told to the user.
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Sessions that may be open unless an option says otherwise.
+pub(crate) const DEFAULT_SESSIONS: usize = 1000;
 
 /// A daemon to be started.
 pub(crate) struct Plan {
@@ -28,22 +31,34 @@ pub(crate) struct Plan {
     pub(crate) warnings: Vec<String>,
 }
 
+/// Where a configuration is looked for, in this order.
+const PLACES: [&str; 4] =
+    ["./spread.conf", "/usr/local/etc/spread.conf", "/etc/spread.conf", "/etc/spread/spread.conf"];
+
+/// Returns the options with the configuration that is found, if none is named.
+pub(crate) fn with_config(mut run: Run) -> Run {
+    if run.config.is_none() && !run.no_config {
+        run.config = PLACES.iter().map(PathBuf::from).find(|path| path.exists());
+    }
+    run
+}
+
+/// Reads a configuration.
+pub(crate) fn read(path: &Path) -> Outcome<Conf> {
+    let bytes = fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let conf = Conf::parse_bytes(&bytes);
+    Ok(conf.map_err(|remark| format!("{}: {remark}", path.display()))?)
+}
+
 /// Derives the plan from the options and the configuration.
 pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
     let path = run.config.as_deref();
-    let conf = match path {
-        Some(path) => {
-            let text = fs::read_to_string(path)
-                .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-            Conf::parse(&text).map_err(|remark| format!("{}: {remark}", path.display()))?
-        }
-        None => Conf::default(),
-    };
+    let file = path.map(|path| path.display().to_string()).unwrap_or_default();
+    let conf = path.map(read).transpose()?.unwrap_or_default();
     let daemon = match path {
-        Some(path) => Some(
-            chosen(&conf, run.name.as_deref())
-                .map_err(|reason| format!("{}: {reason}", path.display()))?,
-        ),
+        Some(path) => {
+            Some(chosen(&conf, run).map_err(|reason| format!("{}: {reason}", path.display()))?)
+        }
         None => None,
     };
     let name = daemon.map(|daemon| daemon.name.clone()).or(run.name.clone());
@@ -51,16 +66,15 @@ pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
     let port = run.port.or(daemon.map(|daemon| daemon.port)).unwrap_or(4803);
     let addresses = match daemon {
         _ if !run.bind.is_empty() => run.bind.clone(),
-        Some(daemon) => addresses(daemon)?,
+        Some(daemon) => addresses(daemon).map_err(|e| format!("{file}: {e}"))?,
         None => vec![Ipv4Addr::LOCALHOST.into()],
     };
     let mut builder = Daemon::builder()
         .name(&name)
         .port(port)
         .unix_dir(&run.unix_dir)
-        .remove_stale_socket(run.remove_stale_socket)
         .status_socket(true)
-        .max_sessions(run.max_sessions)
+        .max_sessions(run.max_sessions.unwrap_or(DEFAULT_SESSIONS))
         .max_queued_bytes(run.max_queued.saturating_mul(1 << 20))
         .slow_receivers(match run.slow_receivers {
             Slow::Disconnect => SlowReceivers::Disconnect,
@@ -74,54 +88,84 @@ pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
     if let Some(messages) = run.max_session_messages.or(conf.max_session_messages) {
         builder = builder.max_session_messages(messages);
     }
+    if let Some(group) = &run.corosync {
+        let names = conf.daemons.iter().map(|daemon| &daemon.name);
+        builder = builder.corosync(Corosync::new(names).group(group));
+    }
     if let Some(address) = run.metrics {
         builder = builder.metrics(address);
     }
-    let file = path.map(|path| path.display().to_string()).unwrap_or_default();
     Ok(Plan {
         name,
         builder,
-        log_file: conf.event_log_file.as_deref().map(log_file),
+        log_file: run.log_file.clone().or(conf.event_log_file.as_deref().map(log_file)),
         log_level: conf.event_priority.as_deref().map_or("warn", log_level),
         warnings: conf.warnings.iter().map(|remark| format!("{file}: {remark}")).collect(),
     })
 }
 
-/// Returns the daemon of a configuration to be: the one that is named, or the only one,
-/// or the one that is called like this host.
-fn chosen<'a>(conf: &'a Conf, name: Option<&str>) -> Result<&'a ConfDaemon, String> {
-    let names: Vec<&str> = conf.daemons.iter().map(|daemon| &*daemon.name).collect();
+/// Returns the daemon of a configuration to be: the one that is named, or the only one, or
+/// the first with an address of this host, or the one that is called like this host.
+fn chosen<'a>(conf: &'a Conf, run: &Run) -> Result<&'a ConfDaemon, String> {
+    let names = || conf.daemons.iter().map(|d| &*d.name).collect::<Vec<_>>().join(", ");
     let find = |name: &str| conf.daemons.iter().find(|daemon| daemon.name == name);
-    match (name, &conf.daemons[..]) {
-        (_, []) => Err("it has no daemon".to_owned()),
+    let is_here = |daemon: &&ConfDaemon| address(daemon).is_ok_and(is_own);
+    let daemon = match (&run.name, &conf.daemons[..]) {
+        (_, []) => return Err("it has no daemon".to_owned()),
         (Some(name), _) => {
-            find(name).ok_or_else(|| format!("it has no daemon {name}, but {}", names.join(", ")))
+            find(name).ok_or_else(|| format!("it has no daemon {name}, but {}", names()))?
         }
-        (None, [daemon]) => Ok(daemon),
-        (None, _) => find(&hostname())
-            .ok_or_else(|| format!("choose its daemon with -n: {}", names.join(", "))),
+        (None, [daemon]) => daemon,
+        (None, daemons) => {
+            let found = daemons.iter().find(is_here).or_else(|| find(&hostname()));
+            found.ok_or_else(|| format!("choose its daemon with -n: {}", names()))?
+        }
+    };
+    if conf.daemons.len() > 1 && run.corosync.is_none() && !run.alone {
+        return Err(format!(
+            "it has several daemons ({}), and {} would know nothing of the groups of the others: \
+             with --corosync they have them in common; if that is what you want, give --alone",
+            names(),
+            daemon.name
+        ));
     }
+    Ok(daemon)
+}
+
+/// Returns whether an address is one of this host.
+fn is_own(address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).is_ok()
 }
 
 /// Returns the addresses at which a daemon of a configuration listens for clients.
 fn addresses(daemon: &ConfDaemon) -> Outcome<Vec<IpAddr>> {
-    match (&daemon.client_addresses[..], daemon.address) {
-        ([_, ..], _) => Ok(daemon.client_addresses.clone()),
-        ([], Some(address)) => Ok(vec![address]),
-        ([], None) => {
-            let found = (&*daemon.name, daemon.port).to_socket_addrs();
-            let found = found.map_err(|e| format!("cannot look up {}: {e}", daemon.name))?;
-            let address = found.map(|address| address.ip()).next();
-            Ok(vec![address.ok_or_else(|| format!("{} has no address", daemon.name))?])
+    match &daemon.client_addresses {
+        None => Ok(vec![address(daemon)?]),
+        Some(addresses) if addresses.is_empty() => {
+            Err(format!("no interface of {} is for clients (C)", daemon.name).into())
         }
+        Some(addresses) => Ok(addresses.clone()),
     }
+}
+
+/// Returns the address of a daemon, which may stand in its name.
+pub(crate) fn address(daemon: &ConfDaemon) -> Outcome<IpAddr> {
+    if let Some(address) = daemon.address {
+        return Ok(address);
+    }
+    let found = (&*daemon.name, daemon.port).to_socket_addrs();
+    let found = found.map_err(|e| format!("cannot look up {}: {e}", daemon.name))?;
+    let address = found.map(|address| address.ip()).next();
+    Ok(address.ok_or_else(|| format!("{} has no address", daemon.name))?)
 }
 
 /// Returns the authentication by the configuration and the files given.
 fn authentication(run: &Run, conf: &Conf) -> Outcome<Authentication> {
+    // As Spread looks for them, and first beside the configuration.
     let beside = |name: &str| {
         let folder = run.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-        folder.join(name)
+        let places = [folder.join(name), Path::new("/etc").join(name)];
+        places.iter().find(|path| path.exists()).unwrap_or(&places[0]).clone()
     };
     let passwords = |file: Option<&PathBuf>| -> Outcome<Method> {
         let file = file.cloned().unwrap_or_else(|| beside("spread.access_pword"));
@@ -140,11 +184,11 @@ fn authentication(run: &Run, conf: &Conf) -> Outcome<Authentication> {
         _ => Ok(Method::Anyone),
     };
     let mut authentication = match &conf.allowed_methods {
-        Some(names) => names.iter().try_fold(Authentication::none(), |a, name| {
+        Some(names) => names.iter().try_fold(Authentication::deny_all(), |a, name| {
             Ok::<_, Box<dyn Error>>(a.allow(method(name)?))
         })?,
         // Clients that know no password are not to be told of another way.
-        None if run.passwords.is_some() => Authentication::none(),
+        None if run.passwords.is_some() => Authentication::deny_all(),
         None => Authentication::default(),
     };
     for name in &conf.required_methods {

@@ -3,9 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use crate::support::block_on;
+use crate::support::{block_on, chain, library};
 use spread::{
-    AsyncMailbox, AuthStep, Authenticator, Builder, Error, Exchange, Mailbox, Service, UserPassword,
+    AsyncMailbox, AuthExchange, AuthStep, Authenticator, Builder, Error, Library, Mailbox, Service,
+    UserPassword,
 };
 use spread_daemon::{Authentication, Daemon, Method, Passwords};
 
@@ -20,7 +21,7 @@ fn builder(daemon: &Daemon) -> Builder {
 fn daemon_with_passwords() -> Daemon {
     let mut passwords = Passwords::default();
     passwords.set("ann", "secret").unwrap();
-    let authentication = Authentication::none().allow(Method::Password(passwords));
+    let authentication = Authentication::deny_all().allow(Method::Password(passwords));
     Daemon::builder().authentication(authentication).start().unwrap()
 }
 
@@ -44,6 +45,7 @@ fn a_wrong_password_is_told_and_a_right_one_is_taken_after_it() {
         matches!(&error, Error::Authentication { method, .. } if method == "PWORD"),
         "{error:?}"
     );
+    assert_eq!(error.to_string(), "wrong user or password (method PWORD)");
     assert_eq!(error.code(), Some(-9));
     enter("secret").unwrap();
 }
@@ -52,7 +54,28 @@ fn a_wrong_password_is_told_and_a_right_one_is_taken_after_it() {
 fn without_authentication_one_is_told_so() {
     let daemon = daemon_with_passwords();
     let error = builder(&daemon).connect().unwrap_err();
-    assert!(matches!(error, Error::NotAuthorized), "{error:?}");
+    let Error::NotAuthorized { wanted, offered } = &error else { panic!("{error:?}") };
+    assert_eq!(*wanted, ["NULL"]);
+    let text = error.to_string();
+    match library() {
+        Library::Native => {
+            assert_eq!(offered.as_deref(), Some(&["PWORD".to_owned()][..]));
+            assert!(text.contains("a user and password (PWORD); none was given"), "{text}");
+        }
+        // libspread does not tell.
+        _ => assert!(offered.is_none() && text.contains("none was given"), "{text}"),
+    }
+}
+
+#[test]
+fn a_password_for_a_daemon_that_asks_for_none_is_told_so() {
+    let daemon = Daemon::builder().start().unwrap();
+    let user = UserPassword::new("ann", "secret");
+    let error = builder(&daemon).authenticate(user).connect().unwrap_err();
+    assert!(matches!(error, Error::NotAuthorized { .. }), "{error:?}");
+    if library() == Library::Native {
+        assert!(error.to_string().contains("the daemon asks for no password"), "{error}");
+    }
 }
 
 #[test]
@@ -77,7 +100,7 @@ fn credentials_that_are_too_long_are_refused_before_they_are_sent() {
     let daemon = daemon_with_passwords();
     let user = UserPassword::new("ann", "nine byte");
     let error = builder(&daemon).authenticate(user).connect().unwrap_err();
-    assert!(error.to_string().contains("a password at most 8"), "{error}");
+    assert!(chain(&error).contains("a password at most 8"), "{error}");
 }
 
 /// A method under the name of another, which does what it likes.
@@ -89,12 +112,12 @@ impl Authenticator for Own {
         "PWORD"
     }
 
-    fn begin(&self) -> Box<dyn Exchange> {
+    fn begin(&self) -> Box<dyn AuthExchange> {
         Box::new(Own(self.0))
     }
 }
 
-impl Exchange for Own {
+impl AuthExchange for Own {
     fn next(&mut self, _received: &[u8]) -> io::Result<AuthStep> {
         (self.0)()
     }
@@ -107,7 +130,7 @@ fn a_method_of_ones_own_may_give_up_or_wait_in_vain() {
     let connect =
         |builder: &Builder, own| builder.clone().authenticate(Own(own)).connect().unwrap_err();
     let error = connect(&patient, || Err(io::Error::other("no key at hand")));
-    assert!(error.to_string().contains("no key at hand"), "{error}");
+    assert!(chain(&error).contains("no key at hand"), "{error}");
     let impatient = patient.timeout(Duration::from_millis(50));
     let error = connect(&impatient, || Ok(AuthStep::Receive(1)));
     assert!(matches!(error, Error::ConnectTimeout { .. }), "{error:?}");
@@ -119,7 +142,7 @@ fn more_methods_than_the_protocol_has_room_for_are_refused_before_anything_is_se
     let user = || UserPassword::new("ann", "secret");
     let many = (0..4).fold(builder(&daemon), |builder, _| builder.authenticate(user()));
     let error = many.connect().unwrap_err();
-    assert!(error.to_string().contains("at most 3 methods"), "{error}");
+    assert!(chain(&error).contains("at most 3 methods"), "{error}");
 }
 
 #[test]

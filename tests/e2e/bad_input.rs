@@ -3,14 +3,14 @@
 
 use std::net::TcpListener;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::peer::Peer;
 use crate::support::{
-    Expect, PATIENCE, TestDaemon, Transport, builder, is_installed_library, on_each_transport,
-    unique,
+    Expect, PATIENCE, TestDaemon, Transport, builder, chain, is_installed_library, library,
+    on_each_transport, unique,
 };
-use spread::{Error, Mailbox, NameError, Service};
+use spread::{Error, Library, Mailbox, NameError, Service};
 use spread_wire::ErrorCode;
 
 on_each_transport!(
@@ -27,11 +27,10 @@ fn a_name_in_use_is_refused(daemon: TestDaemon) {
     let builder = builder(daemon.address()).private_name(&name);
     let alice = builder.connect().unwrap();
     let error = builder.connect().unwrap_err();
-    assert!(matches!(&error, Error::NameInUse { name: n } if *n == name), "{error:?}");
-    assert_eq!(
-        error.to_string(),
-        format!("the private name {name:?} is already in use at the daemon")
-    );
+    assert!(matches!(&error, Error::NameInUse { name: n, .. } if *n == name), "{error:?}");
+    let text = error.to_string();
+    let told = format!("the private name {name:?} is already in use at the daemon ");
+    assert!(text.starts_with(&told) && text.ends_with(daemon.address()), "{text}");
     assert_eq!(error.code(), Some(-6));
     alice.disconnect().unwrap();
     builder.connect().unwrap();
@@ -43,7 +42,7 @@ fn a_private_name_that_is_too_long_or_illegal_is_refused(daemon: TestDaemon) {
     let too_long = NameError::TooLong { len: 11, max: 10 };
     assert!(matches!(error, Error::IllegalPrivateName { source, .. } if source == too_long));
     assert_eq!(
-        error.to_string(),
+        chain(&error),
         "illegal private name \"elevenchars\": a name of 11 bytes is too long: the limit is 10"
     );
     for name in ["al ice", "al#ice", "\u{e4}", ""] {
@@ -69,9 +68,9 @@ fn a_group_name_that_is_illegal_is_refused(daemon: TestDaemon) {
     assert!(alice.join(alice.private_group().as_str()).is_err(), "no one joins a private group");
     let error = alice.join("two words").unwrap_err();
     assert_eq!(
-        error.to_string(),
+        chain(&error),
         "illegal group name \"two words\": byte 0x20 at position 3 is not allowed: \
-         names have bytes from '$' to '~'"
+         a name is printable ASCII except space, `!`, `\"` and `#`"
     );
 }
 
@@ -117,8 +116,14 @@ fn without_a_daemon_the_error_says_where_it_looked() {
     let port = free_port();
     for address in [format!("{port}@127.0.0.1"), port.to_string()] {
         let error = builder(&address).connect().unwrap_err();
-        assert!(matches!(error, Error::CouldNotConnect { .. }), "{address}: {error:?}");
+        let is_told = match library() {
+            Library::Native => matches!(error, Error::Refused { .. }),
+            // libspread has one code for all that keeps it from a daemon.
+            _ => matches!(error, Error::Unreachable { .. }),
+        };
+        assert!(is_told, "{address}: {error:?}");
         assert!(error.to_string().contains(&address), "{error}");
+        assert!(std::error::Error::source(&error).is_some(), "{error:?}");
         assert_eq!(error.code(), Some(-2));
     }
 }
@@ -138,25 +143,30 @@ fn a_daemon_that_stops_ends_a_receive() {
         let waiting = thread::spawn(move || (alice.receive().unwrap_err(), alice));
         drop(daemon);
         let (error, mut alice) = waiting.join().unwrap();
-        assert!(matches!(error, Error::ConnectionClosed), "{error:?}");
+        assert!(matches!(error, Error::ConnectionClosed { .. }), "{error:?}");
         assert!(error.is_closed());
-        assert!(matches!(alice.receive(), Err(Error::ConnectionClosed)));
-        assert!(matches!(alice.receive_timeout(PATIENCE), Err(Error::ConnectionClosed)));
-        assert!(matches!(alice.join("g"), Err(Error::ConnectionClosed)));
+        assert!(matches!(alice.receive(), Err(Error::ConnectionClosed { .. })));
+        assert!(matches!(alice.receive_timeout(PATIENCE), Err(Error::ConnectionClosed { .. })));
+        assert!(matches!(alice.join("g"), Err(Error::ConnectionClosed { .. })));
     }
 }
 
 #[test]
 fn what_answers_but_is_no_daemon_is_told_apart() {
-    for garbage in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"\x7f\x7f", b"\xf6"] {
+    let page =
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 11\r\nConnection: close\r\n\r\nBad Request";
+    for garbage in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], page, b"\x7f\x7f", b"\xf6"] {
         let peer = Peer::rude(Transport::Tcp, move |client| {
             client.send(garbage)?;
             client.end()
         });
         let error = builder(peer.address()).connect().unwrap_err();
-        // The C library takes a text for the length of a list that never comes, and
-        // tells no more than that the connection was closed.
-        if is_installed_library() && matches!(error, Error::ConnectionClosed) {
+        // The C library takes the first letter of a text for the length of a list of methods.
+        // If as much does not come, it tells that the connection was closed, else that the
+        // method is not in the list.
+        if is_installed_library()
+            && matches!(error, Error::ClosedInHandshake { .. } | Error::NotAuthorized { .. })
+        {
             continue;
         }
         assert!(matches!(error, Error::NotSpread { .. }), "{garbage:?}: {error:?}");
@@ -165,10 +175,91 @@ fn what_answers_but_is_no_daemon_is_told_apart() {
 }
 
 #[test]
+fn a_server_of_another_kind_that_waits_for_more_is_told_apart_at_once() {
+    let banners: [(bool, &[u8]); 4] = [
+        // Some speak first.
+        (true, b"SSH-2.0-OpenSSH_9.6p1\r\n"),
+        (true, b"220 mail.example ESMTP\r\n"),
+        // Others answer, and leave the connection open.
+        (false, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
+        (false, b"\x15\x03\x01\x00\x02\x02\x46"),
+    ];
+    for (speaks_first, banner) in banners {
+        let peer = Peer::rude(Transport::Tcp, move |client| {
+            if !speaks_first {
+                client.read_some()?;
+            }
+            client.send(banner)?;
+            client.wait()
+        });
+        // The C library waits for a list that never comes.
+        let timeout = if is_installed_library() { Duration::from_millis(300) } else { PATIENCE };
+        let begin = Instant::now();
+        let error = builder(peer.address()).timeout(timeout).connect().unwrap_err();
+        if is_installed_library() && matches!(error, Error::ConnectTimeout { .. }) {
+            continue;
+        }
+        assert!(matches!(error, Error::NotSpread { .. }), "{}: {error:?}", banner.escape_ascii());
+        if library() == Library::Native {
+            let shown = banner[..banner.len().min(40)].escape_ascii().to_string();
+            assert!(error.to_string().contains(&shown), "{error}");
+        }
+        assert!(begin.elapsed() < PATIENCE / 2, "{}", banner.escape_ascii());
+    }
+}
+
+#[test]
+fn a_connection_that_fails_keeps_the_error_of_the_system() {
+    let peer = Peer::start(Transport::Tcp, |client| client.reset());
+    let mut alice = builder(peer.address()).connect().unwrap();
+    let error = alice.receive().unwrap_err();
+    let Error::ConnectionClosed { source } = &error else { panic!("{error:?}") };
+    if library() == Library::Native {
+        let kind = source.as_ref().map(|source| source.kind());
+        assert_eq!(kind, Some(std::io::ErrorKind::ConnectionReset), "{error:?}");
+    }
+    let again = alice.receive().unwrap_err();
+    assert!(matches!(again, Error::ConnectionClosed { source: None }), "{again:?}");
+}
+
+#[test]
+fn an_error_of_a_connect_names_where_the_daemon_was_looked_for() {
+    let port = free_port();
+    for (address, place) in [
+        (format!("{port}"), format!("/tmp/{port}")),
+        (format!("/tmp/{port}"), format!("/tmp/{port}")),
+        (format!("{port}@127.0.0.1"), format!("{port}@127.0.0.1")),
+    ] {
+        let error = builder(&address).connect().unwrap_err();
+        assert!(error.to_string().contains(&place), "{address:?}: {error}");
+    }
+    let (one, other) = (free_port(), free_port());
+    let several = builder(format!("{one}@127.0.0.1")).or_address(format!("{other}@127.0.0.1"));
+    let text = chain(&several.connect().unwrap_err());
+    for port in [one, other] {
+        assert_eq!(text.matches(&format!("{port}@127.0.0.1")).count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn an_ipv6_address_may_stand_in_brackets() {
+    let error = builder("4803@[localhost]").connect().unwrap_err();
+    assert!(error.to_string().contains("as in 4803@[::1]"), "{error}");
+    let Ok(silent) = TcpListener::bind("[::1]:0") else {
+        return println!("not tested: this host has no IPv6");
+    };
+    let address = format!("{}@[::1]", silent.local_addr().unwrap().port());
+    let connect = builder(&address).timeout(Duration::from_millis(50)).connect();
+    assert!(matches!(connect, Err(Error::ConnectTimeout { .. })), "{connect:?}");
+}
+
+#[test]
 fn a_peer_that_closes_at_once_ends_the_connect() {
     let peer = Peer::rude(Transport::Tcp, |client| client.end());
     let error = builder(peer.address()).connect().unwrap_err();
-    assert!(matches!(error, Error::ConnectionClosed), "{error:?}");
+    assert!(matches!(error, Error::ClosedInHandshake { .. }), "{error:?}");
+    assert!(error.is_retryable() && !error.is_closed() && error.code() == Some(-8));
+    assert!(error.to_string().starts_with(peer.address()), "{error}");
 }
 
 #[test]
@@ -181,7 +272,7 @@ fn a_daemon_that_stops_in_the_middle_of_the_handshake_ends_the_connect() {
             client.end()
         });
         let error = builder(peer.address()).connect().unwrap_err();
-        let is_told = matches!(error, Error::ConnectionClosed | Error::NotSpread { .. });
+        let is_told = matches!(error, Error::ClosedInHandshake { .. } | Error::NotSpread { .. });
         assert!(is_told, "after {len} bytes: {error:?}");
     }
 }
@@ -193,6 +284,8 @@ fn a_peer_that_says_nothing_is_not_waited_for() {
     let timeout = Duration::from_millis(50);
     let error = builder(&address).timeout(timeout).connect().unwrap_err();
     assert!(matches!(error, Error::ConnectTimeout { timeout: t, .. } if t == timeout), "{error:?}");
+    let text = format!("nothing at {address} answered as a Spread daemon within 0.05 s");
+    assert!(error.to_string().starts_with(&text), "{error}");
 }
 
 #[test]
@@ -202,7 +295,7 @@ fn every_rejection_has_its_error() {
         (ErrorCode::RejectQuota, |e| matches!(e, Error::TooManySessions)),
         (ErrorCode::RejectNotUnique, |e| matches!(e, Error::NameInUse { .. })),
         (ErrorCode::RejectVersion, |e| matches!(e, Error::IncompatibleVersion)),
-        (ErrorCode::RejectAuth, |e| matches!(e, Error::NotAuthorized)),
+        (ErrorCode::RejectAuth, |e| matches!(e, Error::NotAuthorized { .. })),
         (ErrorCode::RejectIllegalName, |e| matches!(e, Error::Library { code: -5, .. })),
     ];
     for (code, matches) in rejections {
@@ -244,7 +337,7 @@ fn a_daemon_that_stops_in_the_middle_of_a_message_ends_the_mailbox() {
     });
     let mut alice = builder(peer.address()).connect().unwrap();
     let error = alice.receive_timeout(PATIENCE).unwrap_err();
-    assert!(matches!(error, Error::ConnectionClosed), "{error:?}");
+    assert!(matches!(error, Error::ConnectionClosed { .. }), "{error:?}");
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn late(peer: &Peer, mailbox: &mut Mailbox) -> usize {
 
 fn regular(message: Message) -> Vec<u8> {
     match message {
-        Message::Regular(message) => message.into_payload(),
+        Message::Regular(message) => message.payload().to_vec(),
         other => panic!("{other:?}"),
     }
 }
@@ -140,7 +140,7 @@ fn a_shut_down_ends_the_wait(transport: Transport) {
         receiver.receive().unwrap();
         sender.shut_down();
         let begin = Instant::now();
-        assert!(matches!(receiver.receive(), Err(Error::ConnectionClosed)));
+        assert!(matches!(receiver.receive(), Err(Error::ShutDown)));
         begin.elapsed() < MOST / 2
     });
     assert!(at_once);

@@ -10,6 +10,7 @@ use spread::AsyncMailbox;
 on_each_transport!(
     no_other_program_inherits_a_mailbox,
     whoever_waits_for_a_mailbox_leaves_it_blocking,
+    a_dead_daemon_is_noticed_within_a_minute_unless_told_otherwise,
 );
 
 /// What fcntl(2) tells of a descriptor, -1 if it is not open.
@@ -43,4 +44,33 @@ fn whoever_waits_for_a_mailbox_leaves_it_blocking(daemon: TestDaemon) {
         let nothing = tokio::time::timeout(Duration::from_millis(1), alice.receive()).await;
         assert!(nothing.is_err() && blocks(fd), "watched by tokio");
     });
+}
+
+fn a_dead_daemon_is_noticed_within_a_minute_unless_told_otherwise(daemon: TestDaemon) {
+    let options = |builder: spread::Builder| {
+        let mailbox = builder.connect().unwrap();
+        let socket = socket2::SockRef::from(&mailbox);
+        let times = socket.tcp_keepalive_time().and_then(|idle| {
+            Ok((
+                idle.as_secs(),
+                socket.tcp_keepalive_interval()?.as_secs(),
+                socket.tcp_keepalive_retries()?,
+            ))
+        });
+        (socket.keepalive().unwrap(), times.ok())
+    };
+    let builder = || crate::support::builder(daemon.address());
+    let is_tcp = daemon.address().contains('@');
+    if !is_tcp {
+        assert_eq!(options(builder()), (false, None));
+        return;
+    }
+    assert_eq!(options(builder()), (true, Some((30, 6, 3))));
+    let short = Duration::from_millis(4900);
+    assert_eq!(options(builder().keepalive(short)), (true, Some((1, 1, 3))));
+    assert!(!options(builder().keepalive(None)).0);
+    for wrong in [Duration::ZERO, Duration::from_secs(3), Duration::MAX] {
+        let error = builder().keepalive(wrong).connect().unwrap_err();
+        assert!(matches!(error, spread::Error::IllegalKeepalive { time } if time == wrong));
+    }
 }

@@ -148,7 +148,7 @@ fn members_see_joins_leaves_disconnects_and_crashes(daemon: TestDaemon) {
     assert_eq!(alice.next_view().cause, Cause::Left(bob.me()));
     loop {
         match bob.next() {
-            Message::SelfLeave(SelfLeave { group: left }) => break assert_eq!(left, *group),
+            Message::SelfLeave(SelfLeave { group: left, .. }) => break assert_eq!(left, *group),
             Message::Membership(_) => {}
             other => panic!("{other:?}"),
         }

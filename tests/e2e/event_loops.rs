@@ -267,7 +267,7 @@ fn payload(n: usize, len: usize) -> Vec<u8> {
 
 fn regular(message: Message) -> Vec<u8> {
     match message {
-        Message::Regular(message) => message.into_payload(),
+        Message::Regular(message) => message.payload().to_vec(),
         other => panic!("not a regular message: {other:?}"),
     }
 }

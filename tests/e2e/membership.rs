@@ -6,7 +6,7 @@ use crate::support::{
     Expect, PATIENCE, TestDaemon, Transport, builder, on_each_transport, over_each_transport,
     unique,
 };
-use spread::{Cause, Error, GroupId, Mailbox, Membership, Message, Name, Service, View};
+use spread::{Cause, Error, GroupId, Mailbox, Message, Name, Service, View, Views};
 use spread_wire::{Cause as WireCause, Delivery, Groups, MembershipBody};
 
 on_each_transport!(
@@ -17,6 +17,7 @@ on_each_transport!(
     a_group_that_was_left_is_followed_no_more,
     the_first_member_changes_only_when_it_goes,
     trackers_of_all_members_agree,
+    a_second_join_and_a_message_to_nobody_are_silent,
 );
 
 over_each_transport!(
@@ -28,12 +29,12 @@ over_each_transport!(
 /// A mailbox and the views that it has seen.
 struct Member {
     mailbox: Mailbox,
-    membership: Membership,
+    views: Views,
 }
 
 impl Member {
     fn connect(daemon: &TestDaemon, name: &str) -> Member {
-        Member { mailbox: daemon.connect(name), membership: Membership::new() }
+        Member { mailbox: daemon.connect(name), views: Views::new() }
     }
 
     fn joined(daemon: &TestDaemon, name: &str, group: &str) -> Member {
@@ -45,7 +46,7 @@ impl Member {
 
     /// Follows one message; returns the view that it ends.
     fn follow(&mut self) -> Option<View> {
-        self.membership.follow(&self.mailbox.next())
+        self.views.follow(&self.mailbox.next())
     }
 
     fn me(&self) -> Name {
@@ -53,8 +54,23 @@ impl Member {
     }
 
     fn members(&self, group: &str) -> &[Name] {
-        self.membership.view(group).map_or(&[], |view| &view.members)
+        self.views.of(group).map_or(&[], |view| &view.members)
     }
+}
+
+fn a_second_join_and_a_message_to_nobody_are_silent(daemon: TestDaemon) {
+    let group = unique("g");
+    let mut alice = daemon.connect("ali");
+    let gone = daemon.connect("bob");
+    let former = gone.private_group();
+    gone.disconnect().unwrap();
+    alice.join(&group).unwrap();
+    assert_eq!(alice.next_view().members.len(), 1);
+    alice.join(&group).unwrap();
+    alice.multicast(Service::Agreed, unique("no"), b"to a group without members").unwrap();
+    alice.multicast(Service::Agreed, former, b"to a client that has gone").unwrap();
+    alice.multicast(Service::Agreed, &group, b"last").unwrap();
+    assert_eq!(alice.next_regular().payload(), b"last", "nothing comes of what was done before");
 }
 
 fn a_view_knows_who_i_am_and_who_is_first(daemon: TestDaemon) {
@@ -111,17 +127,17 @@ fn two_views_tell_who_is_new_and_who_is_gone(daemon: TestDaemon) {
 fn a_tracker_follows_joins_leaves_and_crashes(daemon: TestDaemon) {
     let group = unique("g");
     let mut alice = Member::connect(&daemon, "ali");
-    assert_eq!(alice.membership.view(&group), None);
+    assert_eq!(alice.views.of(&group), None);
     alice.mailbox.join(&group).unwrap();
     assert_eq!(alice.follow(), None, "there was no view before");
     assert_eq!(alice.members(&group), [alice.me()]);
 
     let [bob, carol, dave] = ["bob", "car", "dav"].map(|name| daemon.connect(name));
     for other in [&bob, &carol, &dave] {
-        let before = alice.membership.view(&group).cloned();
+        let before = alice.views.of(&group).cloned();
         other.join(&group).unwrap();
         assert_eq!(alice.follow(), before);
-        assert_eq!(alice.membership.view(&group).unwrap().cause, Cause::Joined(other.me()));
+        assert_eq!(alice.views.of(&group).unwrap().cause, Cause::Joined(other.me()));
     }
     assert_eq!(alice.members(&group), [alice.me(), bob.me(), carol.me(), dave.me()]);
 
@@ -139,11 +155,11 @@ fn a_tracker_follows_joins_leaves_and_crashes(daemon: TestDaemon) {
     assert_eq!(alice.members(&group), [alice.me(), daves]);
     dave.kill();
     let former = alice.follow().unwrap();
-    let current = alice.membership.view(&group).unwrap();
+    let current = alice.views.of(&group).unwrap();
     assert_eq!(current.cause, Cause::Disconnected(daves));
     assert_eq!(current.gone_since(&former), [daves]);
     assert_eq!(current.members, [alice.me()]);
-    assert!(!alice.membership.is_transitional(&group));
+    assert!(!alice.views.is_transitional(&group));
 }
 
 fn a_tracker_follows_every_group_by_itself(daemon: TestDaemon) {
@@ -154,7 +170,7 @@ fn a_tracker_follows_every_group_by_itself(daemon: TestDaemon) {
     alice.follow();
     bob.join(&two).unwrap();
     alice.follow();
-    let views: Vec<_> = alice.membership.views().map(|v| (v.group, v.members.len())).collect();
+    let views: Vec<_> = alice.views.iter().map(|v| (v.group, v.members.len())).collect();
     assert_eq!(views, [(Name::new(&one).unwrap(), 1), (Name::new(&two).unwrap(), 2)]);
 
     // A crash ends the view of each group that the client was in.
@@ -163,9 +179,9 @@ fn a_tracker_follows_every_group_by_itself(daemon: TestDaemon) {
     bob.kill();
     alice.follow();
     alice.follow();
-    assert!(alice.membership.views().all(|view| view.members == [alice.mailbox.me()]));
-    alice.membership.clear();
-    assert_eq!(alice.membership.views().len(), 0);
+    assert!(alice.views.iter().all(|view| view.members == [alice.mailbox.me()]));
+    alice.views.clear();
+    assert_eq!(alice.views.iter().len(), 0);
 }
 
 fn a_group_that_was_left_is_followed_no_more(daemon: TestDaemon) {
@@ -174,10 +190,10 @@ fn a_group_that_was_left_is_followed_no_more(daemon: TestDaemon) {
     alice.mailbox.leave(&group).unwrap();
     let last = alice.follow().unwrap();
     assert_eq!(last.members, [alice.me()]);
-    assert_eq!(alice.membership.view(&group), None);
+    assert_eq!(alice.views.of(&group), None);
     alice.mailbox.join(&group).unwrap();
     assert_eq!(alice.follow(), None, "the view before the leave is over");
-    assert!(alice.membership.view(&group).unwrap().am_first());
+    assert!(alice.views.of(&group).unwrap().am_first());
 }
 
 fn the_first_member_changes_only_when_it_goes(daemon: TestDaemon) {
@@ -186,23 +202,23 @@ fn the_first_member_changes_only_when_it_goes(daemon: TestDaemon) {
     let mut zed = Member::joined(&daemon, "z", &group);
     for gone in &mut members {
         let gone = gone.take().unwrap();
-        assert_eq!(zed.membership.view(&group).unwrap().first(), gone.me());
+        assert_eq!(zed.views.of(&group).unwrap().first(), gone.me());
         gone.mailbox.kill();
         zed.follow();
     }
-    assert!(zed.membership.view(&group).unwrap().am_first());
+    assert!(zed.views.of(&group).unwrap().am_first());
 }
 
 fn trackers_of_all_members_agree(daemon: TestDaemon) {
     let group = unique("g");
     let mut members = ["ali", "bob", "car"].map(|name| Member::joined(&daemon, name, &group));
-    let last = members.last().unwrap().membership.view(&group).unwrap().id;
+    let last = members.last().unwrap().views.of(&group).unwrap().id;
     for member in &mut members {
-        while member.membership.view(&group).unwrap().id != last {
+        while member.views.of(&group).unwrap().id != last {
             member.follow();
         }
     }
-    let views = members.each_ref().map(|member| member.membership.view(&group).unwrap());
+    let views = members.each_ref().map(|member| member.views.of(&group).unwrap());
     for (view, member) in views.iter().zip(&members) {
         assert_eq!(view.members, views[0].members);
         assert_eq!(view.cause, views[0].cause);
@@ -249,25 +265,25 @@ fn a_partition_and_a_merge_are_followed(transport: Transport) {
     });
     let (me, far) = (name(ME), name("#far#other"));
     let mailbox = builder(peer.address()).connect().unwrap();
-    let mut alice = Member { mailbox, membership: Membership::new() };
+    let mut alice = Member { mailbox, views: Views::new() };
     alice.follow();
-    assert!(!alice.membership.is_transitional("g"));
-    let together = alice.membership.view("g").cloned().unwrap();
+    assert!(!alice.views.is_transitional("g"));
+    let together = alice.views.of("g").cloned().unwrap();
 
     for _ in ["the signal", "the message"] {
         assert_eq!(alice.follow(), None);
-        assert!(alice.membership.is_transitional("g"));
-        assert_eq!(alice.membership.view("g"), Some(&together));
+        assert!(alice.views.is_transitional("g"));
+        assert_eq!(alice.views.of("g"), Some(&together));
     }
     assert_eq!(alice.follow(), Some(together.clone()));
-    assert!(!alice.membership.is_transitional("g"));
-    let parted = alice.membership.view("g").cloned().unwrap();
+    assert!(!alice.views.is_transitional("g"));
+    let parted = alice.views.of("g").cloned().unwrap();
     assert_eq!(parted.cause, Cause::Network { vs_sets: vec![vec![me]], mine: 0 });
     assert_eq!(parted.gone_since(&together), [far]);
     assert!(parted.am_first() && !together.am_first());
 
     assert_eq!(alice.follow(), Some(parted.clone()));
-    let merged = alice.membership.view("g").unwrap();
+    let merged = alice.views.of("g").unwrap();
     assert_eq!(merged.cause, Cause::Network { vs_sets: vec![vec![far], vec![me]], mine: 1 });
     assert_eq!(merged.new_since(&parted), [far]);
     assert_eq!(merged.members, together.members);
@@ -276,12 +292,12 @@ fn a_partition_and_a_merge_are_followed(transport: Transport) {
 fn a_transitional_signal_of_a_group_not_followed_is_no_view(transport: Transport) {
     let peer = Peer::start(transport, |client| client.send(&transitional("other", 1)));
     let mut alice = builder(peer.address()).connect().unwrap();
-    let mut membership = Membership::new();
+    let mut views = Views::new();
     let message = alice.next();
     assert!(matches!(message, Message::Transitional(signal) if signal.group == "other"));
-    assert_eq!(membership.follow(&message), None);
-    assert!(!membership.is_transitional("other"));
-    assert_eq!(membership.views().len(), 0);
+    assert_eq!(views.follow(&message), None);
+    assert!(!views.is_transitional("other"));
+    assert_eq!(views.iter().len(), 0);
 }
 
 fn a_view_that_contradicts_itself_ends_the_mailbox(transport: Transport) {

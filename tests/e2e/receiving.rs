@@ -86,7 +86,7 @@ fn an_iterator_ends_after_the_error(daemon: TestDaemon) {
     let (sender, mut receiver) = daemon.connect("ali").split();
     sender.shut_down();
     let mut messages = receiver.messages();
-    assert!(matches!(messages.next(), Some(Err(Error::ConnectionClosed))));
+    assert!(matches!(messages.next(), Some(Err(Error::ShutDown))));
     assert!(messages.next().is_none());
     drop(messages);
     assert!(receiver.messages().next().is_none());
@@ -215,7 +215,7 @@ fn shutting_down_ends_a_receive(daemon: TestDaemon) {
         });
         sender.shut_down();
         let error = waiting.join().unwrap().unwrap_err();
-        assert!(matches!(error, Error::ConnectionClosed), "{error:?}");
+        assert!(matches!(error, Error::ShutDown), "{error:?}");
         let error = sender.multicast(Service::Fifo, "g", b"x").unwrap_err();
         assert!(error.is_closed(), "{error:?}");
     }
@@ -458,7 +458,7 @@ fn a_daemon_that_stops_in_the_middle_of_a_message_is_gone(transport: Transport) 
                 Err(error) => break error,
             }
         };
-        assert!(matches!(error, Error::ConnectionClosed), "{error:?}");
+        assert!(matches!(error, Error::ConnectionClosed { .. }), "{error:?}");
     }
 }
 
@@ -502,7 +502,7 @@ fn shutting_down_ends_a_receive_in_the_middle_of_a_message(transport: Transport)
         let waiting = thread::spawn(move || receiver.receive());
         sender.shut_down();
         let error = waiting.join().unwrap().unwrap_err();
-        assert!(matches!(error, Error::ConnectionClosed), "{error:?}");
+        assert!(matches!(error, Error::ShutDown), "{error:?}");
     }
 }
 
@@ -525,7 +525,7 @@ fn shutting_down_ends_a_send(transport: Transport) {
         receiver.shut_down();
         for sender in senders {
             let error = sender.join().unwrap();
-            assert!(matches!(error, Error::ConnectionClosed), "{error:?}");
+            assert!(matches!(error, Error::ShutDown), "{error:?}");
         }
     }
 }

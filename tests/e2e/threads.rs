@@ -6,9 +6,10 @@ use std::thread;
 
 use crate::support::{Expect, PATIENCE, TestDaemon, on_each_transport, unique};
 use spread::{
-    AsyncMailbox, AsyncReceiver, AsyncSender, Builder, Cause, Error, Interrupter, Mailbox,
-    Membership, Message, MessageBuffer, Outgoing, Receiver, SendOptions, Sender, Service, Session,
-    SessionEvent, View,
+    AsyncMailbox, AsyncReceiver, AsyncSender, AsyncSession, AsyncSessionReceiver,
+    AsyncSessionSender, Builder, Cause, Error, Interrupter, Mailbox, Message, MessageBuffer,
+    Outgoing, Receiver, SendOptions, Sender, Service, Session, SessionEvent, SessionOptions,
+    SessionReceiver, SessionSender, View, Views,
 };
 
 on_each_transport!(
@@ -37,16 +38,27 @@ const _: () = {
     clone::<AsyncSender>();
     send::<AsyncReceiver>();
     send_and_sync::<Session>();
+    send_and_sync::<SessionSender>();
+    clone::<SessionSender>();
+    send_and_sync::<SessionReceiver>();
+    send_and_sync::<AsyncSession>();
+    send_and_sync::<AsyncSessionSender>();
+    clone::<AsyncSessionSender>();
+    send_and_sync::<AsyncSessionReceiver>();
+    send_and_sync::<SessionOptions>();
     send_and_sync::<SessionEvent>();
     send_and_sync::<Interrupter>();
     clone::<Interrupter>();
     send_and_sync::<Builder>();
     send_and_sync::<Message>();
     send_and_sync::<View>();
-    send_and_sync::<Membership>();
+    send_and_sync::<Views>();
     send_and_sync::<Outgoing>();
     send_and_sync::<SendOptions>();
     send::<MessageBuffer>();
+    send::<spread::flush::Mailbox>();
+    send_and_sync::<spread::flush::Event>();
+    send_and_sync::<spread::flush::Error>();
     send_and_sync::<Error>();
 };
 
@@ -214,7 +226,7 @@ fn a_failed_connection_fails_for_all_halves(daemon: TestDaemon) {
         clone.multicast(Service::Fifo, "g", b"x").unwrap_err(),
     ];
     for error in errors {
-        assert!(matches!(error, Error::ConnectionClosed), "{error:?}");
+        assert!(matches!(error, Error::ShutDown), "{error:?}");
     }
     // To do it twice does nothing.
     receiver.shut_down();
@@ -228,7 +240,7 @@ fn halves_that_were_shut_down_leave_the_next_connection_alone(daemon: TestDaemon
         let mut bob = daemon.connect("bob");
         assert_ne!(bob.as_raw_fd(), receiver.as_raw_fd());
         let error = sender.multicast(Service::Fifo, bob.private_group(), b"no").unwrap_err();
-        assert!(matches!(error, Error::ConnectionClosed), "{error:?}");
+        assert!(matches!(error, Error::ShutDown), "{error:?}");
         drop((sender, receiver));
         bob.multicast(Service::Fifo, bob.private_group(), b"yes").unwrap();
         assert_eq!(bob.next_regular().payload(), b"yes");

@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports, unused_macros, reason = "each test program uses some of it")]
 
 pub(crate) mod peer;
+pub(crate) mod place;
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -94,7 +95,7 @@ impl TestDaemon {
 
     pub(crate) fn embedded(transport: Transport) -> TestDaemon {
         // The file of a process that was killed may be in the way.
-        let builder = Daemon::builder().unix_dir("/tmp").remove_stale_socket(true);
+        let builder = Daemon::builder().unix_dir("/tmp");
         let daemon = builder.start().expect("an embedded daemon");
         let address = match transport {
             Transport::Tcp => daemon.address(),
@@ -179,6 +180,12 @@ impl Expect for Mailbox {
     }
 }
 
+/// The texts of an error and of its sources.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// Waits with poll(2) for one of `events`, as long as `timeout`; says whether it
 /// came.
 pub(crate) fn poll(fd: &impl AsRawFd, events: i16, timeout: Duration) -> bool {
@@ -209,6 +216,11 @@ pub(crate) fn set_receive_buffer(fd: &impl AsRawFd, len: libc::c_int) {
 /// Waits until the descriptor is readable.
 pub(crate) fn wait_readable(fd: &impl AsRawFd) {
     assert!(poll(fd, libc::POLLIN, PATIENCE), "not readable within {PATIENCE:?}");
+}
+
+/// Waits until the descriptor has room.
+pub(crate) fn wait_writable(fd: &impl AsRawFd) {
+    assert!(poll(fd, libc::POLLOUT, PATIENCE), "not writable within {PATIENCE:?}");
 }
 
 /// Waits until the descriptor has no more room: whoever writes now, waits.

@@ -158,6 +158,25 @@ impl Client {
         Ok(())
     }
 
+    /// Waits for some bytes, and drops them.
+    pub(crate) fn read_some(&mut self) -> io::Result<()> {
+        self.stream.read(&mut [0; 256]).map(drop)
+    }
+
+    /// Ends a TCP connection with a reset.
+    pub(crate) fn reset(&mut self) -> io::Result<()> {
+        // There is another handle, with which a close would do nothing. To connect to no
+        // address ends the connection that there is.
+        // SAFETY: zeros are an address, of no family, and it lives through the call.
+        let nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
+        let len = size_of_val(&nowhere) as libc::socklen_t;
+        // SAFETY: as above; the descriptor is open.
+        match unsafe { libc::connect(self.stream.as_raw_fd(), &nowhere, len) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
     /// Sends no more.
     pub(crate) fn end(&mut self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)

@@ -8,6 +8,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::support::PATIENCE;
 
 /// A program that runs; killed, if it still does, when this is dropped.
@@ -51,6 +54,12 @@ impl Program {
         writeln!(stdin, "{line}").unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
+    /// Does what ctrl-c does.
+    pub(crate) fn interrupt(&self) {
+        let process = Pid::from_raw(self.child.id().try_into().expect("the id of a process"));
+        kill(process, Signal::SIGINT).expect("the process is there");
+    }
+
     /// Ends the program's input.
     pub(crate) fn close_input(&mut self) {
         self.stdin = None;
@@ -82,6 +91,11 @@ impl Program {
     /// returns the lines since the last one that was asked for.
     pub(crate) fn finish(mut self) -> Vec<String> {
         self.close_input();
+        self.succeed()
+    }
+
+    /// Waits for a good end of the program by itself; returns its last lines, too.
+    pub(crate) fn succeed(mut self) -> Vec<String> {
         let lines = self.rest();
         let status = self.child.wait().expect("the end of a child");
         assert!(status.success(), "{}: {status}; it said {:#?}", self.name, self.seen);

@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::slice;
 
-use spread_core::{Ready, Sent};
+use spread_core::Ready;
 use spread_wire::limits::{MAX_GROUPS, NAME_FIELD};
 use spread_wire::{ErrorCode, Name, ServiceType};
 
@@ -16,7 +16,7 @@ use crate::convert::{
     write_name,
 };
 use crate::receive::{self, Buffers, Piece};
-use crate::session::Session;
+use crate::session::{Sent, Session, Taken};
 use crate::types::{mailbox, scatter, service};
 
 /// Sends a message to one group; returns `mess_len`. See `SP_multicast(3)` and
@@ -289,17 +289,10 @@ pub(super) fn send(
     let begun = Cell::new(None);
     complete_on(mbox, |session| {
         if let Some(code) = begun.get() {
-            return Ok(match session.flush()? {
-                true => Progress::Done(code),
-                false => Progress::Wait(Ready::ToWrite),
-            });
+            return Ok(Progress::after(session.flush()?, code));
         }
-        match body(session)? {
-            (code, Sent::All) => return Ok(Progress::Done(code)),
-            (code, Sent::Begun) => begun.set(Some(code)),
-            (_, Sent::Nothing) => {}
-        }
-        Ok(Progress::Wait(Ready::ToWrite))
+        let (code, sent) = body(session)?;
+        Ok(Progress::of(sent, code, &begun))
     })
 }
 
@@ -338,8 +331,10 @@ unsafe fn receive(
     let buffers = Buffers { groups, body };
     let received =
         session.receive(|inbox, connection| receive::receive(inbox, connection, cut, buffers))?;
-    let Some(received) = received else {
-        return Ok(Progress::Wait(Ready::ToRead));
+    let received = match received {
+        Taken::Value(received) => received,
+        Taken::Nothing => return Ok(Progress::Wait(Ready::ToRead)),
+        Taken::NoMemory => return Ok(Progress::Pause),
     };
     let (code, count, mismatch) = results_of(&received);
     // SAFETY: none is null, so each can be written through.

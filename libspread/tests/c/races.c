@@ -1,11 +1,14 @@
 /* Every pair of functions on one mailbox at once, which a third thread ends: each
- * call gets a whole message or an error, and no descriptor is left over. */
+ * call gets a whole message or an error, and no descriptor is left over. ROUNDS in the
+ * environment says how often each pair races. */
 
 #include "common.h"
 
 #include <sched.h>
 
-enum { SIZE = 100000, FLOOD = 20, ROUNDS = 25 };
+enum { SIZE = 100000, FLOOD = 20 };
+
+static int rounds = 25;
 
 static mailbox mbox, sender;
 static char own[MAX_GROUP_NAME];
@@ -92,6 +95,8 @@ static void receives(unsigned *seed)
                 CHECK_IS(message.code, CONNECTION_CLOSED);
             break;
         }
+        if (Is_membership_mess(message.type))
+            continue;
         CHECK_IS(message.code, SIZE);
         CHECK_IS(message.type, AGREED_MESS);
         CHECK(message.num_groups == 1 && strcmp(message.groups[0], own) == 0);
@@ -133,9 +138,41 @@ static void multicasts(unsigned *seed)
     free(body);
 }
 
+static void joins(unsigned *seed)
+{
+    int i, code = 0;
+
+    (void)seed;
+    for (i = 0; i < 10 && code == 0; i++)
+        code = i % 2 == 0 ? SP_join(mbox, "c-races") : SP_leave(mbox, "c-races");
+    CHECK(code == 0 || is_end(code));
+}
+
+static void multicasts_in_pieces(unsigned *seed)
+{
+    static scatter empty;
+    scatter scat = empty;
+    char *body = calloc(1, SIZE);
+    int i, code = SIZE;
+
+    CHECK(body != NULL);
+    scat.num_elements = 2;
+    scat.elements[0].buf = body;
+    scat.elements[0].len = 10;
+    scat.elements[1].buf = body + 10;
+    scat.elements[1].len = SIZE - 10;
+    for (i = 0; i < FLOOD && code == SIZE; i++) {
+        fill(body, rand_r(seed));
+        code = SP_scat_multicast(mbox, AGREED_MESS, own, 7, &scat);
+    }
+    CHECK(code == SIZE || is_end(code));
+    free(body);
+}
+
 typedef void action(unsigned *seed);
 
-static action *const actions[] = { connects, disconnects, kills, receives, polls, multicasts };
+static action *const actions[] = { connects, disconnects, kills, receives, polls,
+                                   multicasts, multicasts_in_pieces, joins };
 
 struct actor {
     action *act;
@@ -208,12 +245,13 @@ static void pairs_with(action *first)
     char sender_own[MAX_GROUP_NAME];
     int before = open_descriptors();
     unsigned seed = (unsigned)(now() * 1e6);
-    size_t i, round;
+    size_t i;
+    int round;
 
     fprintf(stderr, "seed %u\n", seed);
     sender = connected(sender_own);
     for (i = 0; i < COUNT(actions); i++)
-        for (round = 0; round < ROUNDS; round++)
+        for (round = 0; round < rounds; round++)
             round_of(first, actions[i], seed++);
     works(sender, sender_own);
     CHECK_IS(SP_disconnect(sender), 0);
@@ -232,6 +270,8 @@ PAIRS_WITH(kills)
 PAIRS_WITH(receives)
 PAIRS_WITH(polls)
 PAIRS_WITH(multicasts)
+PAIRS_WITH(multicasts_in_pieces)
+PAIRS_WITH(joins)
 
 int main(int argc, char **argv)
 {
@@ -239,7 +279,12 @@ int main(int argc, char **argv)
         TEST(connects_and_all_others), TEST(disconnects_and_all_others),
         TEST(kills_and_all_others),    TEST(receives_and_all_others),
         TEST(polls_and_all_others),    TEST(multicasts_and_all_others),
+        TEST(multicasts_in_pieces_and_all_others), TEST(joins_and_all_others),
     };
+    const char *chosen = getenv("ROUNDS");
+
+    if (chosen != NULL)
+        rounds = atoi(chosen);
 
     return run_test(argc, argv, tests, COUNT(tests));
 }

@@ -5,8 +5,10 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use spread_wire::handshake::{AUTH_NULL, Client, ClientStep, Connect as Request};
+use spread_wire::ErrorCode;
+use spread_wire::handshake::{AUTH_NULL, Client, ClientError, ClientStep, Connect as Request};
 
+use crate::error::is_resource;
 use crate::poll::Ready;
 use crate::stream::{Mode, Stream};
 use crate::{ConnectError, Connection};
@@ -15,13 +17,14 @@ use crate::{ConnectError, Connection};
 const MOST: usize = 32;
 
 /// The client's part of an authentication, as a sequence of steps without I/O.
-pub trait Exchange: Send {
+pub trait AuthExchange: Send {
     /// Returns the next step. `received` has the bytes that the last step asked for; it is
     /// empty at first and after a step that sent something.
     ///
     /// # Errors
     ///
-    /// The client gives up: the connect fails with [`ConnectError::Authentication`].
+    /// An error gives up: the connect fails with an authentication error, of which this is the
+    /// source.
     ///
     /// # Panics
     ///
@@ -57,12 +60,12 @@ impl fmt::Debug for AuthStep {
 pub struct Method {
     name: String,
     /// `None`: the application does the exchange.
-    exchange: Option<Box<dyn Exchange>>,
+    exchange: Option<Box<dyn AuthExchange>>,
 }
 
 impl Method {
     /// A method by its name, and what it exchanges.
-    pub fn new(name: impl Into<String>, exchange: Box<dyn Exchange>) -> Method {
+    pub fn new(name: impl Into<String>, exchange: Box<dyn AuthExchange>) -> Method {
         Method { name: name.into(), exchange: Some(exchange) }
     }
 
@@ -86,7 +89,7 @@ impl fmt::Debug for Method {
 
 struct Nothing;
 
-impl Exchange for Nothing {
+impl AuthExchange for Nothing {
     fn next(&mut self, _received: &[u8]) -> io::Result<AuthStep> {
         Ok(AuthStep::Done)
     }
@@ -97,6 +100,8 @@ impl Exchange for Nothing {
 pub(crate) struct Handshake {
     stream: Stream,
     client: Client,
+    /// The names of all methods.
+    names: Vec<String>,
     /// The methods whose exchanges have not ended.
     methods: VecDeque<Method>,
     unsent: Vec<u8>,
@@ -129,6 +134,7 @@ impl Handshake {
         Handshake {
             stream,
             client: Client::new(request, &names),
+            names: names.into_iter().map(str::to_owned).collect(),
             methods: methods.into(),
             unsent: Vec::new(),
             sent: 0,
@@ -157,6 +163,23 @@ impl Handshake {
     }
 
     pub(crate) fn step(&mut self) -> Result<Talk, ConnectError> {
+        self.advance().map_err(|error| match error {
+            ConnectError::Handshake(
+                ClientError::Rejected(ErrorCode::RejectAuth)
+                | ClientError::MethodNotPermitted { .. },
+            ) => {
+                ConnectError::NotAuthorized { wanted: self.names.clone(), offered: self.offered() }
+            }
+            error => error,
+        })
+    }
+
+    /// The methods that the daemon permits, once they are known.
+    fn offered(&self) -> Option<Vec<String>> {
+        self.client.permitted().map(|methods| methods.map(str::to_owned).collect())
+    }
+
+    fn advance(&mut self) -> Result<Talk, ConnectError> {
         self.is_busy = false;
         // A method may go on for ever, and a peer that answers at once with it.
         for _ in 0..MOST {
@@ -185,9 +208,13 @@ impl Handshake {
                         return Ok(Talk::External(method.name.clone()));
                     };
                     let received = std::mem::take(&mut self.received);
-                    let next = exchange.next(&received).map_err(|source| {
-                        ConnectError::Authentication { method: method.name.clone(), source }
-                    })?;
+                    let next = match exchange.next(&received) {
+                        Ok(next) => next,
+                        Err(source) => {
+                            let (method, offered) = (method.name.clone(), self.offered());
+                            return Err(ConnectError::Authentication { method, offered, source });
+                        }
+                    };
                     match next {
                         AuthStep::Send(bytes) => self.send(bytes),
                         AuthStep::Receive(len) => self.receive(len),
@@ -212,7 +239,7 @@ impl Handshake {
     /// Sends what is to be sent; says whether that is all.
     fn flush(&mut self) -> Result<bool, ConnectError> {
         let rest = &self.unsent[self.sent..];
-        self.sent += self.stream.send(rest, Mode::Try).map_err(ConnectError::Closed)?;
+        self.stream.send(rest, Mode::Try, false, &mut self.sent).map_err(failed)?;
         Ok(self.sent == self.unsent.len())
     }
 
@@ -222,14 +249,19 @@ impl Handshake {
             let mut chunk = [0; 256];
             let most = (self.wanted - self.received.len()).min(chunk.len());
             match self.stream.recv(&mut chunk[..most], Mode::Try) {
-                Ok(Some(count)) => self.received.extend_from_slice(&chunk[..count]),
+                Ok(Some(count)) => {
+                    self.received.extend_from_slice(&chunk[..count]);
+                    if self.asks == Asks::Client {
+                        self.client.check(&self.received)?;
+                    }
+                }
                 Ok(None) => return Ok(false),
                 // A rejection is shorter than what was asked for.
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof && self.asks == Asks::Client => {
                     self.client.handle(&self.received)?;
                     return Err(ConnectError::Closed(e));
                 }
-                Err(e) => return Err(ConnectError::Closed(e)),
+                Err(e) => return Err(failed(e)),
             }
         }
         if self.wanted > 0 {
@@ -241,4 +273,9 @@ impl Handshake {
         }
         Ok(true)
     }
+}
+
+/// What a failed call of the system on the stream means.
+fn failed(error: io::Error) -> ConnectError {
+    if is_resource(&error) { ConnectError::Local(error) } else { ConnectError::Closed(error) }
 }

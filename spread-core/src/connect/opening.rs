@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::ConnectError;
+use crate::error::is_resource;
 use crate::poll::{Ready, wait_slice};
 use crate::stream::Stream;
+use crate::{ConnectError, Keepalive};
 
 /// How long an address is tried alone before the next one is tried as well.
 const STAGGER: Duration = Duration::from_millis(250);
@@ -49,6 +50,7 @@ impl Target {
 #[derive(Debug)]
 pub(crate) struct Opening {
     targets: VecDeque<Target>,
+    keepalive: Keepalive,
     under_way: Vec<Socket>,
     /// When the next target is tried.
     next: Instant,
@@ -57,14 +59,16 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    pub(crate) fn new(targets: Vec<Target>, now: Instant) -> Opening {
+    pub(crate) fn new(targets: Vec<Target>, keepalive: Keepalive, now: Instant) -> Opening {
         let failure = io::Error::other("the host has no address");
-        Opening { targets: targets.into(), under_way: Vec::new(), next: now, failure }
+        let under_way = Vec::new();
+        Opening { targets: targets.into(), keepalive, under_way, next: now, failure }
     }
 
     /// Connects to a host: to addresses of both families by turns, as far as there are.
     pub(crate) fn of_host(
         addresses: Vec<SocketAddr>,
+        keepalive: Keepalive,
         now: Instant,
     ) -> Result<Opening, ConnectError> {
         let Some(first) = addresses.first().copied() else {
@@ -78,7 +82,7 @@ impl Opening {
             targets.push(Target::tcp(address));
             targets.extend(other.pop_front().map(Target::tcp));
         }
-        Ok(Opening::new(targets, now))
+        Ok(Opening::new(targets, keepalive, now))
     }
 
     /// Returns a connected stream once there is one.
@@ -88,7 +92,7 @@ impl Opening {
         }
         while now >= self.next {
             let Some(target) = self.targets.pop_front() else { break };
-            match start(&target) {
+            match start(&target, self.keepalive) {
                 Ok((socket, true)) => return stream(socket).map(Some),
                 Ok((socket, false)) => {
                     self.under_way.push(socket);
@@ -99,7 +103,7 @@ impl Opening {
                     self.next = now + BACKLOG;
                 }
                 // Another address would need as much; one that is under way need not.
-                Err(error) if is_local(&error) && self.under_way.is_empty() => {
+                Err(error) if is_resource(&error) && self.under_way.is_empty() => {
                     return Err(ConnectError::Local(error));
                 }
                 Err(error) => self.failure = error,
@@ -142,7 +146,7 @@ impl Opening {
 }
 
 /// Begins to connect; says whether that is all.
-fn start(target: &Target) -> io::Result<(Socket, bool)> {
+fn start(target: &Target, keepalive: Keepalive) -> io::Result<(Socket, bool)> {
     let domain = target.address.domain();
     // A socket that does not survive `exec`.
     let socket = Socket::new(domain, Type::STREAM, None)?;
@@ -156,7 +160,7 @@ fn start(target: &Target) -> io::Result<(Socket, bool)> {
             let _ = socket.set_tcp_congestion(b"reno");
         }
         socket.set_tcp_nodelay(true)?;
-        socket.set_keepalive(true)?;
+        keepalive.set(&socket, target.is_loopback)?;
         // A peer that sends urgent data would make the descriptor poll readable for ever.
         socket.set_out_of_band_inline(true)?;
     }
@@ -170,11 +174,6 @@ fn start(target: &Target) -> io::Result<(Socket, bool)> {
 
 fn is_under_way(error: &io::Error) -> bool {
     is(error, &[Errno::INPROGRESS, Errno::INTR])
-}
-
-/// Whether this process or this host lacks what another connect would take as well.
-fn is_local(error: &io::Error) -> bool {
-    is(error, &[Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM])
 }
 
 fn is(error: &io::Error, errnos: &[Errno]) -> bool {
@@ -195,7 +194,7 @@ mod tests {
     use super::*;
 
     fn open(targets: Vec<Target>) -> Result<Stream, ConnectError> {
-        let mut opening = Opening::new(targets, Instant::now());
+        let mut opening = Opening::new(targets, Keepalive::System, Instant::now());
         loop {
             if let Some(stream) = opening.step(Instant::now())? {
                 return Ok(stream);
@@ -245,11 +244,12 @@ mod tests {
     fn families_are_tried_by_turns() {
         let addresses =
             ["[::1]:1", "[::1]:2", "127.0.0.1:3", "[::1]:4"].map(|a| a.parse().unwrap());
-        let opening = Opening::of_host(addresses.to_vec(), Instant::now()).unwrap();
+        let opening =
+            Opening::of_host(addresses.to_vec(), Keepalive::System, Instant::now()).unwrap();
         let ports: Vec<_> =
             opening.targets.iter().map(|t| t.address.as_socket().unwrap().port()).collect();
         assert_eq!(ports, [1, 3, 2, 4]);
-        let error = Opening::of_host(Vec::new(), Instant::now()).unwrap_err();
+        let error = Opening::of_host(Vec::new(), Keepalive::System, Instant::now()).unwrap_err();
         assert!(matches!(error, ConnectError::UnknownHost(_)));
     }
 

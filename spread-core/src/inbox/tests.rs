@@ -161,7 +161,7 @@ proptest! {
             inbox.consume();
         }
         drop(sending.join().unwrap().unwrap());
-        prop_assert!(matches!(inbox.wait_message(&connection), Err(Error::Closed)));
+        prop_assert!(matches!(inbox.wait_message(&connection), Err(Error::Closed(None))));
         prop_assert!(matches!(inbox.wait_message(&connection), Err(Error::Failed)));
     }
 }
@@ -203,4 +203,18 @@ fn a_connection_that_was_shut_down_says_so() {
     let (_daemon, connection) = connection();
     connection.shut_down();
     assert!(matches!(Inbox::default().wait_message(&connection), Err(Error::ShutDown)));
+}
+
+#[test]
+fn a_want_of_memory_leaves_the_connection_as_it_was() {
+    let (mut daemon, connection) = connection();
+    for errno in [rustix::io::Errno::NOBUFS, rustix::io::Errno::NOMEM] {
+        let error = Failure::Io(errno.into()).ends(&connection);
+        assert!(matches!(error, Error::Resource(_)), "{error:?}");
+    }
+    daemon.write_all(&frame(1, b"one", false)).unwrap();
+    assert_eq!(Inbox::default().wait_message(&connection).unwrap().body(), b"one");
+    let reset = Failure::Io(rustix::io::Errno::CONNRESET.into()).ends(&connection);
+    assert!(matches!(reset, Error::Closed(Some(_))), "{reset:?}");
+    assert!(matches!(connection.check(), Err(Error::Failed)));
 }

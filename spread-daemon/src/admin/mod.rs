@@ -3,3 +3,4 @@
 pub(crate) mod inspection;
 pub(crate) mod rate;
 pub(crate) mod status;
+mod table;

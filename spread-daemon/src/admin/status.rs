@@ -1,188 +1,404 @@
-//! The status of a daemon, as a table, as JSON and for Prometheus.
+//! The status of a daemon, as JSON and for Prometheus. The table for people is in `table`.
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize, Serializer};
 
-/// The status of a daemon. [`Display`](fmt::Display) gives a table for
-/// people.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// The status of a daemon. [`Display`](std::fmt::Display) gives a table for people,
+/// [`Status::to_json`] what programs read, and [`Deserialize`] reads it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Status {
     /// The daemon's name; of several the names with blanks between.
     pub daemon: String,
-    /// How long it has been running.
+    /// The version of this crate.
+    pub version: String,
+    /// How long it has been running; whole seconds in JSON.
+    #[serde(rename = "uptime_seconds", with = "whole_seconds")]
     pub uptime: Duration,
-    /// Its sessions, by private group.
+    /// The daemons of several hosts, if it is one of them.
+    pub hosts: Option<HostsStatus>,
+    /// Its limits for clients.
+    pub limits: Limits,
+    /// Its sessions, by private group; at most [`Status::MAX_NAMES`].
+    #[serde(rename = "session_list")]
     pub sessions: Vec<SessionStatus>,
-    /// Its groups, by name.
+    /// Its groups, by name; at most [`Status::MAX_NAMES`].
+    #[serde(rename = "group_list")]
     pub groups: Vec<GroupStatus>,
+    /// How many there are of what it lists, also beyond the limits of the lists.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// The last [`Status::MAX_CUT_OFFS`] sessions that the daemon ended, the last first.
+    pub cut_offs: Vec<CutOff>,
     /// Bytes of the messages that wait for clients; one that waits for several
     /// counts once.
     pub queued_bytes: usize,
     /// Counters since the daemon started.
+    #[serde(flatten)]
     pub totals: Totals,
-    /// Messages from clients in a second, averaged over the last seconds.
-    pub received_rate: f64,
-    /// Messages to clients in a second, averaged over the last seconds.
-    pub delivered_rate: f64,
+    /// Rates in the last whole second.
+    pub last_second: Rates,
+    /// Mean rates over the last 60 whole seconds, or since the start of the daemon.
+    pub last_minute: Rates,
+}
+
+/// The numbers of what a status lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Sessions.
+    pub sessions: usize,
+    /// Groups with a member.
+    pub groups: usize,
+    /// Memberships: each member counts once for each of its groups.
+    pub members: usize,
+    /// Messages that wait for some client to read them.
+    #[serde(rename = "queued_messages")]
+    pub queued: usize,
+}
+
+/// The daemons of several hosts, as one of them sees them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct HostsStatus {
+    /// The daemons of the present configuration, itself included; none while Corosync is
+    /// gone.
+    pub present: Vec<String>,
+    /// The others.
+    pub absent: Vec<String>,
+    /// The present configuration: the same at all of its daemons, and another for each that
+    /// is formed; 0 before the first.
+    pub configuration: u64,
+    /// Whether the next configuration is being formed.
+    pub forming: bool,
+    /// Bytes that wait to be sent to the other daemons. Clients are not read while it is
+    /// more than a MiB.
+    pub outbox_bytes: usize,
+    /// Packets of events that the daemon that is furthest behind has not acknowledged, while
+    /// a safe message waits for it; otherwise 0.
+    pub safe_lag: u64,
+    /// Configurations that were formed since this daemon started.
+    #[serde(rename = "configurations_total")]
+    pub configurations: u64,
+    /// Sends for which Corosync had no room; each was repeated.
+    #[serde(rename = "full_total")]
+    pub full: u64,
+    /// How often this daemon has joined the others again, after Corosync was gone.
+    #[serde(rename = "rejoined_total")]
+    pub rejoined: u64,
+}
+
+/// A number of the status: name, meaning, value, and whether it only grows.
+type Number = (&'static str, &'static str, u64, bool);
+
+impl HostsStatus {
+    /// Returns the numbers that the metrics have.
+    fn numbers(&self) -> [Number; 8] {
+        [
+            ("present", "Daemons of the configuration", self.present.len() as u64, false),
+            ("absent", "Daemons that are not in it", self.absent.len() as u64, false),
+            ("forming", "1 while the next one is formed", u64::from(self.forming), false),
+            ("outbox_bytes", "Bytes not sent to them yet", self.outbox_bytes as u64, false),
+            ("safe_lag", "Packets that safe messages wait for", self.safe_lag, false),
+            ("configurations_total", "Configurations that were formed", self.configurations, true),
+            ("full_total", "Sends for which there was no room", self.full, true),
+            ("rejoined_total", "Returns to the other hosts", self.rejoined, true),
+        ]
+    }
 }
 
 /// A session.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct SessionStatus {
     /// Its private group.
     pub private_group: String,
     /// The address of its client; empty for the unix socket.
     pub address: String,
-    /// Groups that it has joined.
+    /// The user whose password it gave, if it was asked for one.
+    pub user: Option<String>,
+    /// How long it has been connected; whole seconds in JSON.
+    #[serde(rename = "connected_seconds", with = "whole_seconds")]
+    pub connected: Duration,
+    /// How many groups it has joined.
     pub groups: usize,
+    /// Their names in order; fewer than `groups` beyond [`Status::MAX_NAMES`].
+    pub group_names: Vec<String>,
     /// Messages that wait for it to read them.
     pub queued: usize,
+    /// Messages, joins and leaves that came from it.
+    pub received: u64,
+    /// Messages and views that went to it, or wait for it.
+    pub delivered: u64,
+    /// The private group of the session whose full queue this one waits for: the daemon
+    /// reads nothing of it meanwhile.
+    pub throttled_by: Option<String>,
+    /// How often it had to wait for another session so far.
+    pub throttled: u64,
 }
 
 /// A group.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct GroupStatus {
     /// Its name.
     pub name: String,
     /// How many members it has.
     pub members: usize,
+    /// Their private groups in the order of the group's views; fewer than `members` beyond
+    /// [`Status::MAX_NAMES`].
+    pub member_names: Vec<String>,
 }
 
-/// Counters since a daemon started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The limits that a daemon has for its clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Sessions that may be open.
+    pub sessions: usize,
+    /// Messages that may wait for one session.
+    pub session_messages: usize,
+    /// Groups that one session may join.
+    pub session_groups: usize,
+    /// Bytes of messages that may wait for all sessions.
+    pub queued_bytes: usize,
+}
+
+/// A session that the daemon ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct CutOff {
+    /// Its private group.
+    pub private_group: String,
+    /// The address of its client; empty for the unix socket.
+    pub address: String,
+    /// The reason.
+    pub reason: CutOffReason,
+    /// The reason in words.
+    pub detail: String,
+    /// How long ago it was; whole seconds in JSON.
+    #[serde(rename = "seconds_ago", with = "whole_seconds")]
+    pub ago: Duration,
+}
+
+/// Why a daemon ended a session; in JSON as `queue_full`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CutOffReason {
+    /// It did not read, and more messages waited for it than may.
+    QueueFull,
+    /// The messages that waited for it kept most memory in use when there was too much.
+    Memory,
+    /// It sent what the protocol does not allow.
+    Protocol,
+    /// Someone asked for it: `spreadd kick`, or [`Daemon::kick`](crate::Daemon::kick).
+    Kicked,
+    /// The daemon lost the daemons of the other hosts, and ended all its sessions.
+    HostsGone,
+    /// A reason that is not known to this version.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+/// Rates per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Rates {
+    /// Messages, joins, leaves and disconnects that came from clients.
+    #[serde(rename = "received_per_second", serialize_with = "in_tenths")]
+    pub received: f64,
+    /// Bytes of them.
+    #[serde(rename = "received_bytes_per_second", serialize_with = "in_tenths")]
+    pub received_bytes: f64,
+    /// Messages and views that went to clients.
+    #[serde(rename = "delivered_per_second", serialize_with = "in_tenths")]
+    pub delivered: f64,
+    /// Bytes of them.
+    #[serde(rename = "delivered_bytes_per_second", serialize_with = "in_tenths")]
+    pub delivered_bytes: f64,
+}
+
+/// Counters since a daemon started. In JSON and metrics their names end with `_total`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Totals {
     /// Messages, joins, leaves and disconnects that came from clients.
+    #[serde(rename = "received_total")]
     pub received: u64,
+    /// Bytes of them.
+    #[serde(rename = "received_bytes_total")]
+    pub received_bytes: u64,
     /// Messages and views that went to clients.
+    #[serde(rename = "delivered_total")]
     pub delivered: u64,
     /// Bytes of them.
+    #[serde(rename = "delivered_bytes_total")]
     pub delivered_bytes: u64,
     /// Clients that got a session.
+    #[serde(rename = "connected_total")]
     pub connected: u64,
     /// Clients that were rejected.
+    #[serde(rename = "rejected_total")]
     pub rejected: u64,
     /// Clients that were disconnected because they did not read.
+    #[serde(rename = "cut_off_total")]
     pub cut_off: u64,
+    /// Clients that were disconnected because they broke the protocol.
+    #[serde(rename = "protocol_errors_total")]
+    pub protocol_errors: u64,
+    /// Clients that were disconnected because someone asked for it.
+    #[serde(rename = "kicked_total")]
+    pub kicked: u64,
     /// Requests that the policy refused.
+    #[serde(rename = "refused_total")]
     pub refused: u64,
+    /// How often a sender had to wait for a receiver.
+    #[serde(rename = "throttled_total")]
+    pub throttled: u64,
 }
 
 impl Status {
+    /// The cut-offs that a daemon remembers: 32.
+    pub const MAX_CUT_OFFS: usize = 32;
+
+    /// The sessions and the groups that a status lists, and the memberships whose names it
+    /// lists in each of these two lists: 10,000. It is made by the thread that serves clients,
+    /// which it must not hold up.
+    pub const MAX_NAMES: usize = 10_000;
+
     /// Messages that wait for some client to read them.
     pub fn queued(&self) -> usize {
-        self.sessions.iter().map(|session| session.queued).sum()
+        self.counts.queued
     }
 
     /// Returns the number of memberships: each member counts once for each of its groups.
     pub fn members(&self) -> usize {
-        self.groups.iter().map(|group| group.members).sum()
+        self.counts.members
     }
 
-    /// Returns the numbers that stand in all forms: name, meaning, value, and whether
-    /// it only grows.
-    fn numbers(&self) -> [(&'static str, &'static str, u64, bool); 13] {
-        let t = &self.totals;
+    /// Returns the numbers of the metrics.
+    fn numbers(&self) -> [Number; 17] {
+        let Status { totals: t, counts, .. } = self;
         [
             ("uptime_seconds", "Time since the daemon started", self.uptime.as_secs(), false),
-            ("sessions", "Clients that are connected", self.sessions.len() as u64, false),
-            ("groups", "Groups with a member", self.groups.len() as u64, false),
-            ("members", "Members of all groups", self.members() as u64, false),
-            ("queued_messages", "Messages not read yet", self.queued() as u64, false),
+            ("sessions", "Clients that are connected", counts.sessions as u64, false),
+            ("groups", "Groups with a member", counts.groups as u64, false),
+            ("members", "Members of all groups", counts.members as u64, false),
+            ("queued_messages", "Messages not read yet", counts.queued as u64, false),
             ("queued_bytes", "Bytes of them", self.queued_bytes as u64, false),
             ("received_total", "Requests that came from clients", t.received, true),
+            ("received_bytes_total", "Bytes of those", t.received_bytes, true),
             ("delivered_total", "Messages that went to clients", t.delivered, true),
             ("delivered_bytes_total", "Bytes of those", t.delivered_bytes, true),
             ("connected_total", "Clients that got a session", t.connected, true),
             ("rejected_total", "Clients that were rejected", t.rejected, true),
             ("cut_off_total", "Clients that did not read", t.cut_off, true),
+            ("protocol_errors_total", "Clients that broke the protocol", t.protocol_errors, true),
+            ("kicked_total", "Clients that were kicked", t.kicked, true),
             ("refused_total", "Requests that the policy refused", t.refused, true),
+            ("throttled_total", "Waits of a sender for a receiver", t.throttled, true),
         ]
     }
 
-    /// Returns one JSON object, in one line.
+    /// Returns one JSON object, in one line: the fields of this type.
     pub fn to_json(&self) -> String {
-        let tenths = |rate: f64| (rate * 10.0).round() / 10.0;
-        let numbers = self.numbers().map(|(name, _, value, _)| (name.to_owned(), value.into()));
-        let mut object: Map<String, Value> = numbers.into_iter().collect();
-        object.extend(
-            [
-                ("daemon", json!(self.daemon)),
-                ("received_per_second", json!(tenths(self.received_rate))),
-                ("delivered_per_second", json!(tenths(self.delivered_rate))),
-                ("session_list", json!(self.sessions)),
-                ("group_list", json!(self.groups)),
-            ]
-            .map(|(name, value)| (name.to_owned(), value)),
-        );
-        Value::Object(object).to_string()
+        // No value of this type fails.
+        serde_json::to_value(self).unwrap_or_default().to_string()
     }
 
     /// Returns the status in the text format of Prometheus.
     pub fn to_prometheus(&self) -> String {
         let mut out = String::new();
-        for (name, meaning, value, grows) in self.numbers() {
+        let mut write = |prefix: &str, (name, meaning, value, grows): Number| {
             let kind = if grows { "counter" } else { "gauge" };
-            let _ = writeln!(out, "# HELP spread_{name} {meaning}.\n# TYPE spread_{name} {kind}");
-            let _ = writeln!(out, "spread_{name} {value}");
-        }
+            let name = format!("{prefix}{name}");
+            let _ = writeln!(out, "# HELP {name} {meaning}.\n# TYPE {name} {kind}");
+            let _ = writeln!(out, "{name} {value}");
+        };
+        self.numbers().into_iter().for_each(|number| write("spread_", number));
+        let hosts = self.hosts.iter().flat_map(HostsStatus::numbers);
+        hosts.for_each(|number| write("spread_hosts_", number));
         out
     }
 }
 
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let t = &self.totals;
-        writeln!(f, "{}, running for {} s", self.daemon, self.uptime.as_secs())?;
-        writeln!(
-            f,
-            "received {} ({:.0}/s), delivered {} ({:.0}/s, {} bytes in all)",
-            t.received, self.received_rate, t.delivered, self.delivered_rate, t.delivered_bytes
-        )?;
-        writeln!(
-            f,
-            "clients: {} now, {} ever, {} rejected, {} cut off; requests refused: {}",
-            self.sessions.len(),
-            t.connected,
-            t.rejected,
-            t.cut_off,
-            t.refused
-        )?;
-        writeln!(f, "\n{:<32} {:<24} {:>6} {:>6}", "SESSION", "ADDRESS", "GROUPS", "QUEUED")?;
-        for s in &self.sessions {
-            let address = if s.address.is_empty() { "unix" } else { &s.address };
-            writeln!(f, "{:<32} {address:<24} {:>6} {:>6}", s.private_group, s.groups, s.queued)?;
-        }
-        writeln!(f, "\n{:<32} {:>7}", "GROUP", "MEMBERS")?;
-        self.groups.iter().try_for_each(|g| writeln!(f, "{:<32} {:>7}", g.name, g.members))
+mod whole_seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(time.as_secs())
     }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_secs)
+    }
+}
+
+fn in_tenths<S: Serializer>(rate: &f64, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64((rate * 10.0).round() / 10.0)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn status() -> Status {
         Status {
             daemon: "here".to_owned(),
             uptime: Duration::from_secs(7),
+            hosts: Some(HostsStatus {
+                present: vec!["here".to_owned(), "d2".to_owned()],
+                absent: vec!["d3".to_owned()],
+                configuration: 0x2a,
+                forming: false,
+                outbox_bytes: 11,
+                safe_lag: 12,
+                configurations: 13,
+                full: 14,
+                rejoined: 15,
+            }),
             sessions: vec![SessionStatus {
                 private_group: "#a#here".to_owned(),
-                address: String::new(),
+                connected: Duration::from_secs(5),
                 groups: 1,
+                group_names: vec!["g".to_owned()],
                 queued: 3,
+                received: 8,
+                throttled_by: Some("#b#here".to_owned()),
+                ..SessionStatus::default()
             }],
-            groups: vec![GroupStatus { name: "g\"\\\u{1}".to_owned(), members: 1 }],
+            groups: vec![GroupStatus {
+                name: "g\"\\\u{1}".to_owned(),
+                members: 1,
+                member_names: vec!["#a#here".to_owned()],
+            }],
+            counts: Counts { sessions: 1, groups: 1, members: 1, queued: 3 },
+            cut_offs: vec![CutOff {
+                reason: CutOffReason::QueueFull,
+                ago: Duration::from_secs(9),
+                ..CutOff::default()
+            }],
             queued_bytes: 300,
             totals: Totals { received: 5, delivered: 9, ..Totals::default() },
-            received_rate: 2.5,
-            delivered_rate: 0.0,
+            last_second: Rates { received: 2.5, ..Rates::default() },
+            ..Status::default()
         }
     }
 
@@ -193,7 +409,37 @@ mod tests {
         assert_eq!((&json["queued_messages"], &json["received_total"]), (&3.into(), &5.into()));
         assert_eq!(json["session_list"][0]["private_group"], "#a#here");
         assert_eq!(json["group_list"][0]["name"], "g\"\\\u{1}");
-        assert_eq!(json["received_per_second"], 2.5);
+        assert_eq!(json["session_list"][0]["group_names"][0], "g");
+        assert_eq!(json["session_list"][0]["throttled_by"], "#b#here");
+        assert_eq!(json["group_list"][0]["member_names"][0], "#a#here");
+        assert_eq!(json["last_second"]["received_per_second"], 2.5);
+        assert_eq!(json["cut_offs"][0]["reason"], "queue_full");
+        assert_eq!(json["cut_offs"][0]["seconds_ago"], 9);
+        assert_eq!(json["hosts"]["absent"][0], "d3");
+        let keys = ["configuration", "outbox_bytes", "safe_lag", "configurations_total"];
+        assert_eq!(keys.map(|key| json["hosts"][key].as_u64()), [42, 11, 12, 13].map(Some));
+        assert_eq!(
+            (&json["hosts"]["full_total"], &json["hosts"]["rejoined_total"]),
+            (&14.into(), &15.into())
+        );
+    }
+
+    #[test]
+    fn its_json_is_read_back_also_that_of_another_version() {
+        let read: Status = serde_json::from_str(&status().to_json()).unwrap();
+        assert_eq!(read, status());
+        let newer = r#"{"daemon": "d", "news": 1, "cut_offs": [{"reason": "bored"}]}"#;
+        let read: Status = serde_json::from_str(newer).unwrap();
+        assert_eq!((&*read.daemon, read.cut_offs[0].reason), ("d", CutOffReason::Unknown));
+    }
+
+    #[test]
+    fn its_table_tells_who_is_in_the_configuration() {
+        let table = status().to_string();
+        assert!(table.contains("\nconfiguration: here d2; absent: d3\n"), "{table}");
+        let numbers = "\nnumber of the configuration: 000000000000002a, formed 13; not sent 11 bytes, \
+                       safe lag 12, no room 14, rejoined 15\n";
+        assert!(table.contains(numbers), "{table}");
     }
 
     #[test]
@@ -201,6 +447,18 @@ mod tests {
         let text = status().to_prometheus();
         assert!(text.contains("# TYPE spread_sessions gauge\nspread_sessions 1\n"), "{text}");
         assert!(text.contains("# TYPE spread_delivered_total counter\nspread_delivered_total 9\n"));
-        assert_eq!(text.lines().count(), 3 * status().numbers().len());
+        let hosts = HostsStatus::default().numbers().len();
+        assert_eq!(text.lines().count(), 3 * (status().numbers().len() + hosts));
+        for line in [
+            "spread_hosts_present 2",
+            "spread_hosts_absent 1",
+            "spread_hosts_outbox_bytes 11",
+            "spread_hosts_safe_lag 12",
+            "# TYPE spread_hosts_full_total counter\nspread_hosts_full_total 14",
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line}: {text}");
+        }
+        let alone = Status { hosts: None, ..status() }.to_prometheus();
+        assert!(!alone.contains("spread_hosts"), "{alone}");
     }
 }

@@ -68,7 +68,7 @@ impl Message<&[u8]> {
 
 impl What {
     /// Returns whether it may be delivered only when every daemon has it.
-    fn is_safe(&self) -> bool {
+    pub(super) fn is_safe(&self) -> bool {
         matches!(self, What::Multicast(message) if message.service == Service::Safe)
     }
 }

@@ -21,6 +21,15 @@ impl DaemonSet {
         DaemonSet(1 << daemon.0)
     }
 
+    /// Returns the set as one bit for each daemon, the first being the lowest.
+    pub(crate) fn bits(self) -> u128 {
+        self.0
+    }
+
+    pub(crate) fn from_bits(bits: u128) -> DaemonSet {
+        DaemonSet(bits)
+    }
+
     pub(crate) fn contains(self, daemon: DaemonId) -> bool {
         self.0 >> daemon.0 & 1 != 0
     }

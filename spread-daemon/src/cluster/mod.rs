@@ -13,14 +13,18 @@
 mod component;
 mod daemon_set;
 mod network;
+mod remote;
 mod replica;
 mod route;
 
 pub(crate) use daemon_set::{DaemonId, DaemonSet, MAX_DAEMONS};
+#[cfg(feature = "corosync")]
+pub(crate) use remote::RingId;
+pub(crate) use remote::{Identity, MemberId, Refusal, Remote, Told, digest};
 pub(crate) use replica::Configuration;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use spread_wire::limits::{MAX_GROUPS, NAME_FIELD};
 use spread_wire::{
@@ -29,7 +33,7 @@ use spread_wire::{
 };
 
 use component::{Component, Event, Held, Message, What};
-use replica::{Local, Member, Replica};
+use replica::{Group, Local, Member, Replica};
 use route::Route;
 
 /// Names a session; given by the caller, who may give it again after
@@ -76,6 +80,10 @@ pub(crate) struct State {
     serial: u64,
     route: Route,
     made_up: u16,
+    /// The daemons of other hosts, if this is the state of one daemon among them.
+    remote: Option<Box<Remote>>,
+    /// Which daemon it is the state of, in that case.
+    me: Option<DaemonId>,
 }
 
 /// A daemon.
@@ -146,6 +154,8 @@ impl State {
             serial: 0,
             route: Route::default(),
             made_up: 0,
+            remote: None,
+            me: None,
         })
     }
 
@@ -192,7 +202,7 @@ impl State {
 
     fn free_group(&self, daemon: DaemonId, name: PrivateName) -> Option<PrivateGroup> {
         let group = PrivateGroup::of(name, &self.daemons.get(daemon.0)?.name).ok()?;
-        (!self.by_name.contains_key(&group.into())).then_some(group)
+        (!self.by_name.contains_key(&Name::from(group))).then_some(group)
     }
 
     fn make_up_group(&mut self, id: SessionId, daemon: DaemonId) -> Option<PrivateGroup> {
@@ -216,20 +226,64 @@ impl State {
 
     /// Returns how many groups a session has joined.
     pub(crate) fn groups_of(&self, id: SessionId) -> usize {
-        let joined = self.session(id).and_then(|session| {
-            self.daemons[session.daemon.0].replica.joined.get(&session.private_group)
-        });
-        joined.map_or(0, BTreeSet::len)
+        self.joined(id).map_or(0, BTreeSet::len)
     }
 
-    /// Returns all groups by name, with the number of their members. Parts of a group in
-    /// different components count together.
-    pub(crate) fn groups(&self) -> BTreeMap<Name, usize> {
-        let mut members: BTreeMap<Name, usize> = BTreeMap::new();
-        for (name, group) in self.daemons.iter().flat_map(|daemon| &daemon.replica.groups) {
-            *members.entry(*name).or_default() += group.sessions().count();
+    /// Returns the groups that a session has joined, unless it has joined none.
+    pub(crate) fn joined(&self, id: SessionId) -> Option<&BTreeSet<Name>> {
+        let session = self.session(id)?;
+        self.daemons[session.daemon.0].replica.joined.get(&session.private_group)
+    }
+
+    /// Returns the number of groups and that of their members. Parts of a group in different
+    /// components are one group.
+    pub(crate) fn count_groups(&self) -> (usize, usize) {
+        let replicas = self.replicas_with_groups();
+        let members = replicas.iter().flat_map(|groups| groups.values());
+        let members = members.map(|group| self.members_here(group).count()).sum();
+        let groups = match &replicas[..] {
+            [groups] => groups.len(),
+            _ => replicas.iter().flat_map(|groups| groups.keys()).collect::<BTreeSet<_>>().len(),
+        };
+        (groups, members)
+    }
+
+    /// Returns the first groups by name, with the number of their members and the names of
+    /// the first of these: at most `most` groups, and at most `most` names for all of them
+    /// together. Parts of a group in different components are one group.
+    pub(crate) fn groups(&self, most: usize) -> Vec<(Name, usize, Vec<Name>)> {
+        let replicas = self.replicas_with_groups();
+        let mut groups: Vec<Name> = replicas.iter().flat_map(|r| r.keys().copied()).collect();
+        // A name stands there once for each replica at most.
+        let enough = most.saturating_mul(replicas.len());
+        if enough < groups.len() {
+            groups.select_nth_unstable(enough);
+            groups.truncate(enough);
         }
-        members
+        groups.sort_unstable();
+        groups.dedup();
+        groups.truncate(most);
+        let mut left = most;
+        let listed = |name: Name| {
+            let parts = replicas.iter().filter_map(|groups| groups.get(&name));
+            let mut members = parts.flat_map(|group| self.members_here(group));
+            let names: Vec<Name> = members.by_ref().take(left).map(|m| m.name).collect();
+            left -= names.len();
+            (name, names.len() + members.count(), names)
+        };
+        groups.into_iter().map(listed).collect()
+    }
+
+    fn replicas_with_groups(&self) -> Vec<&HashMap<Name, Group>> {
+        let replicas = self.daemons.iter().map(|daemon| &daemon.replica.groups);
+        replicas.filter(|groups| !groups.is_empty()).collect()
+    }
+
+    /// Returns the members of a replica's group that count there: of several hosts only one has
+    /// its replica here.
+    fn members_here<'a>(&self, group: &'a Group) -> impl Iterator<Item = &'a Member> + use<'a> {
+        let is_remote = self.me.is_some();
+        group.members.iter().filter(move |member| is_remote || member.local.is_some())
     }
 
     /// Returns the names of the daemons.
@@ -281,6 +335,10 @@ impl State {
             }
             Request::Multicast(m) => {
                 let bytes = &*as_delivered(frame, &m, who);
+                if let Some(remote) = &mut self.remote {
+                    remote.push_multicast(bytes);
+                    return Ok(());
+                }
                 let (service, self_discard) = (m.service, m.self_discard);
                 let message = Message { service, self_discard, num_groups: m.groups.len(), bytes };
                 let component = &self.components[self.daemons[origin.0].component];
@@ -327,6 +385,9 @@ impl State {
     /// Appends an event to the order of its component, and delivers all events that
     /// can be delivered.
     fn order(&mut self, event: Event, out: &mut impl Deliver) {
+        if let Some(remote) = &mut self.remote {
+            return remote.push(event.who, &event.what);
+        }
         let place = self.daemons[event.origin.0].component;
         let component = &mut self.components[place];
         if component.is_direct(event.origin, &self.held) {
@@ -358,22 +419,19 @@ impl State {
         if let What::Multicast(message) = &event.what {
             return self.multicast(at, event.who, message, out);
         }
-        let State { daemons, sessions, route, .. } = self;
-        route.forget();
-        let replica = &mut daemons[at.0].replica;
-        let (daemon, name) = (event.origin, event.who);
-        match &event.what {
-            What::Join { group, session: id, serial } => {
-                let session = sessions.get(id.0).and_then(Option::as_ref);
-                let session = session.filter(|session| at == daemon && session.serial == *serial);
-                let local =
-                    |session: &Session| Local { session: *id, membership: session.membership };
-                replica.join(Member { daemon, name, local: session.map(local) }, *group, out);
-            }
-            What::Leave { group } => replica.leave(daemon, name, *group, out),
-            What::End => replica.end(daemon, name, out),
-            What::Multicast(_) => {}
-        }
+        self.route.forget();
+        let local = self.local(at, event);
+        self.daemons[at.0].replica.apply(event, local, out);
+    }
+
+    /// Returns the session that joins, if it is one of the daemon `at`.
+    fn local(&self, at: DaemonId, event: &Event) -> Option<Local> {
+        let What::Join { session: id, serial, .. } = event.what else {
+            return None;
+        };
+        let session = self.session(id)?;
+        let is_local = at == event.origin && session.serial == serial;
+        is_local.then_some(Local { session: id, membership: session.membership })
     }
 
     /// Delivers a message to the sessions of one daemon.
@@ -404,16 +462,20 @@ fn tidy(name: Name) -> Name {
     Name::new(name.as_bytes()).unwrap_or(Name::EMPTY)
 }
 
+/// The flag of messages that Flush Spread sends to some members of a group (`fl.h`).
+pub(crate) const SUBGROUP_CAST: ServiceType = ServiceType::from_bits_retain(0x4000_0000);
+
 /// Returns the bytes that the receivers of a message get: those that came, unless its
 /// header is not fit for them.
 ///
 /// A header of the other byte order is turned around, except for its hint, which
 /// tells the receivers the order of the body. Bits that make a message something
-/// other than a message of an application are cleared, and a name that fills its
-/// field to the last byte, where C programs need a zero, is cut.
+/// other than a message of an application are cleared, but for the flag of Flush Spread; and
+/// a name that fills its field to the last byte, where C programs need a zero, is cut.
 fn as_delivered<'a>(frame: FrameRef<'a>, multicast: &Multicast<'_>, sender: Name) -> Cow<'a, [u8]> {
     let header = frame.header();
-    let service_type = ServiceType::regular(multicast.service, multicast.self_discard);
+    let service_type = ServiceType::regular(multicast.service, multicast.self_discard)
+        | header.service_type & SUBGROUP_CAST;
     if header.order == ByteOrder::NATIVE
         && header.service_type == service_type
         && header.name.as_field()[NAME_FIELD - 1] == 0
@@ -429,5 +491,9 @@ fn as_delivered<'a>(frame: FrameRef<'a>, multicast: &Multicast<'_>, sender: Name
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod pen;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -154,8 +154,8 @@ impl State {
         let configuration = self.configuration(daemons, time);
         let mut brought = Vec::new();
         for side in sides {
-            let settled = side.iter().map(|daemon| self.daemons[daemon.0].replica.settle());
-            brought.extend(settled.last());
+            let first = side.first().map(|daemon| &self.daemons[daemon.0].replica);
+            brought.extend(first.map(Replica::remaining));
         }
         for (mine, side) in sides.iter().enumerate() {
             for daemon in side.iter() {

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::BytesMut;
 use spread_wire::{ByteOrder, Cause, Delivery, GroupId, Groups, MembershipBody, Name};
 
+use super::component::{Event, What};
 use super::{DaemonId, DaemonSet, Deliver, SessionId};
 
 /// The common part of the ids of the views of one configuration of daemons.
@@ -23,10 +24,14 @@ impl Configuration {
     fn view(self, index: i32) -> GroupId {
         GroupId { proc_id: self.proc_id, time: self.time, index }
     }
+
+    fn has(self, id: GroupId) -> bool {
+        (self.proc_id, self.time) == (id.proc_id, id.time)
+    }
 }
 
 /// The groups of a component as one of its daemons knows them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Replica {
     pub(super) groups: HashMap<Name, Group>,
     /// The groups of each member, ordered by name, because a member that ends
@@ -43,11 +48,11 @@ pub(super) struct Replica {
 pub(super) struct Group {
     /// The id of the last view. It keeps the configuration in which the group
     /// was last changed by the network, or came to be.
-    id: GroupId,
+    pub(super) id: GroupId,
     /// Whether the network has changed it since.
-    changed: bool,
+    pub(super) changed: bool,
     /// In the order that is the same everywhere.
-    members: Vec<Member>,
+    pub(super) members: Vec<Member>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +73,7 @@ pub(super) struct Local {
 
 impl Member {
     /// Returns the key by which the members of a group are ordered.
-    fn rank(&self) -> (DaemonId, Name) {
+    pub(super) fn rank(&self) -> (DaemonId, Name) {
         (self.daemon, self.name)
     }
 }
@@ -168,7 +173,19 @@ impl Replica {
         Replica { configuration, ..Replica::default() }
     }
 
-    pub(super) fn join(&mut self, joiner: Member, group: Name, out: &mut impl Deliver) {
+    /// Does what an event does to the groups; `local` is the session that joins, if it is
+    /// one of this daemon.
+    pub(super) fn apply(&mut self, event: &Event, local: Option<Local>, out: &mut impl Deliver) {
+        let (daemon, name) = (event.origin, event.who);
+        match event.what {
+            What::Join { group, .. } => self.join(Member { daemon, name, local }, group, out),
+            What::Leave { group } => self.leave(daemon, name, group, out),
+            What::End => self.end(daemon, name, out),
+            What::Multicast(_) => {}
+        }
+    }
+
+    fn join(&mut self, joiner: Member, group: Name, out: &mut impl Deliver) {
         let id = self.configuration.view(0);
         let empty = || Group { id, changed: false, members: Vec::new() };
         let joined = self.groups.entry(group).or_insert_with(empty);
@@ -176,19 +193,19 @@ impl Replica {
             return;
         };
         joined.members.insert(place, joiner);
+        if self.gone.contains(joiner.daemon) {
+            // Its own side may tell the next view that goes with the former id.
+            joined.changed = true;
+            if !self.configuration.has(joined.id) {
+                joined.id = self.configuration.view(1);
+            }
+        }
         joined.id.index = joined.id.index.wrapping_add(1);
-        joined.changed |= self.gone.contains(joiner.daemon);
         self.joined.entry(joiner.name).or_default().insert(group);
         joined.tell_change(group, Cause::Join, joiner.name, self.gone, out);
     }
 
-    pub(super) fn leave(
-        &mut self,
-        daemon: DaemonId,
-        name: Name,
-        group: Name,
-        out: &mut impl Deliver,
-    ) {
+    fn leave(&mut self, daemon: DaemonId, name: Name, group: Name, out: &mut impl Deliver) {
         let Some(groups) = self.joined.get_mut(&name) else {
             return;
         };
@@ -202,7 +219,7 @@ impl Replica {
     }
 
     /// Takes a member that is no more out of all its groups.
-    pub(super) fn end(&mut self, daemon: DaemonId, name: Name, out: &mut impl Deliver) {
+    fn end(&mut self, daemon: DaemonId, name: Name, out: &mut impl Deliver) {
         for group in self.joined.remove(&name).unwrap_or_default() {
             self.remove(daemon, name, group, Cause::Disconnect, out);
         }
@@ -246,34 +263,37 @@ impl Replica {
     }
 
     /// Signals the end of the views of all groups that lose members with the
-    /// daemons that are gone. What is still delivered comes after the signal.
+    /// daemons that are gone. What is still delivered comes after the signal, of which
+    /// there is only one however often daemons are lost before the next view.
     pub(super) fn part(
         &mut self,
         gone: DaemonSet,
         transitional: Configuration,
         out: &mut impl Deliver,
     ) {
-        self.gone = gone;
+        self.gone = self.gone.union(gone);
         self.configuration = transitional;
         let loses = |group: &Group| group.members.iter().any(|m| gone.contains(m.daemon));
         let mut losing: Vec<_> = self.groups.iter_mut().filter(|(_, group)| loses(group)).collect();
         losing.sort_by_key(|(name, _)| **name);
         for (name, group) in losing {
-            group.tell_end(*name, out);
+            if !group.changed {
+                group.tell_end(*name, out);
+            }
             group.id = transitional.view(1);
             group.changed = true;
         }
     }
 
-    /// Forgets the members at daemons that are gone, and returns what is left,
-    /// which is the same at all daemons that stay together.
-    pub(super) fn settle(&mut self) -> HashMap<Name, Group> {
-        let gone = std::mem::take(&mut self.gone);
-        self.groups.retain(|_, group| {
-            group.members.retain(|member| !gone.contains(member.daemon));
+    /// Returns the groups without the members at daemons that are gone: the same at all
+    /// daemons that stay together.
+    pub(super) fn remaining(&self) -> HashMap<Name, Group> {
+        let mut groups = self.groups.clone();
+        groups.retain(|_, group| {
+            group.members.retain(|member| !self.gone.contains(member.daemon));
             !group.members.is_empty()
         });
-        self.groups.clone()
+        groups
     }
 
     /// Begins a configuration of those who come from several former sides, each
@@ -287,7 +307,9 @@ impl Replica {
         out: &mut impl Deliver,
     ) {
         self.configuration = configuration;
+        self.gone = DaemonSet::default();
         self.joined.clear();
+        let known = std::mem::take(&mut self.groups);
         let names: BTreeSet<Name> = sides.iter().flat_map(HashMap::keys).copied().collect();
         for name in names {
             let mut parts: Vec<_> = sides.iter().map(|side| side.get(&name)).enumerate().collect();
@@ -295,7 +317,8 @@ impl Replica {
             parts.sort_by_key(|(_, part)| part.map(|group| group.id));
             let own = parts.iter().position(|(side, _)| *side == mine);
             let parts: Vec<&Group> = parts.into_iter().filter_map(|(_, part)| part).collect();
-            let group = self.merged(name, configuration, &parts);
+            let known = known.get(&name).map_or(&[][..], |group| &group.members);
+            let group = merged(known, configuration, &parts);
             for member in &group.members {
                 self.joined.entry(member.name).or_default().insert(name);
             }
@@ -306,23 +329,22 @@ impl Replica {
             self.groups.insert(name, Group { changed: false, ..group });
         }
     }
+}
 
-    /// Returns the group that comes of what the sides bring; whether it has changed is
-    /// still in it.
-    fn merged(&self, name: Name, configuration: Configuration, parts: &[&Group]) -> Group {
-        let known = self.groups.get(&name).map_or(&[][..], |group| &group.members);
-        let local = |rank| {
-            let place = known.binary_search_by_key(&rank, Member::rank).ok()?;
-            known[place].local
-        };
-        let members = parts.iter().flat_map(|part| &part.members);
-        let mut members: Vec<Member> =
-            members.map(|m| Member { local: local(m.rank()), ..*m }).collect();
-        members.sort_by_key(Member::rank);
-        let changed = parts.len() > 1 || parts.iter().any(|part| part.changed);
-        let unchanged = parts.first().map(|part| part.id).filter(|_| !changed);
-        Group { id: unchanged.unwrap_or(configuration.view(1)), changed, members }
-    }
+/// Returns the group that comes of what the sides bring; whether it has changed is still
+/// in it. The sessions of this daemon are those among the members that are `known`.
+fn merged(known: &[Member], configuration: Configuration, parts: &[&Group]) -> Group {
+    let local = |rank| {
+        let place = known.binary_search_by_key(&rank, Member::rank).ok()?;
+        known[place].local
+    };
+    let members = parts.iter().flat_map(|part| &part.members);
+    let mut members: Vec<Member> =
+        members.map(|m| Member { local: local(m.rank()), ..*m }).collect();
+    members.sort_by_key(Member::rank);
+    let changed = parts.len() > 1 || parts.iter().any(|part| part.changed);
+    let unchanged = parts.first().map(|part| part.id).filter(|_| !changed);
+    Group { id: unchanged.unwrap_or(configuration.view(1)), changed, members }
 }
 
 /// Returns the sessions of this daemon among some members that want membership

@@ -371,11 +371,18 @@ fn a_message_cannot_pass_for_a_view() {
     let mut bytes = BytesMut::new();
     let request = Request::multicast(Service::Agreed, &groups, b"x");
     request.encode(name("#a#d1"), ByteOrder::NATIVE, &mut bytes);
-    let forged = ServiceType::AGREED | ServiceType::REG_MEMB | ServiceType::CAUSED_BY_JOIN;
-    let header = Header { service_type: forged, ..*frame(&bytes).header() };
-    bytes[..48].copy_from_slice(&header.encode());
-    world.cluster.handle(a, (&frame(&bytes)).into(), &mut world.out).unwrap();
-    assert_eq!(frame(&world.out[0].1).header().service_type, ServiceType::AGREED);
+    let mut delivered_as = |service_type| {
+        let header = Header { service_type, ..*frame(&bytes).header() };
+        bytes[..48].copy_from_slice(&header.encode());
+        world.out.clear();
+        world.cluster.handle(a, (&frame(&bytes)).into(), &mut world.out).unwrap();
+        frame(&world.out[0].1).header().service_type
+    };
+    let forged = ServiceType::REG_MEMB | ServiceType::CAUSED_BY_JOIN;
+    assert_eq!(delivered_as(ServiceType::AGREED | forged), ServiceType::AGREED);
+    // That of Flush Spread is no business of a daemon.
+    let to_subgroup = ServiceType::AGREED | ServiceType::from_bits_retain(0x4000_0000);
+    assert_eq!(delivered_as(to_subgroup | forged), to_subgroup);
 }
 
 #[test]

@@ -21,6 +21,9 @@ use crate::settings::Settings;
 ///
 /// # Test your partition handling in ten lines
 ///
+/// The client here is a small one of this example's own. With `spread::Mailbox`, which this
+/// crate cannot depend on, the same test is on the front page of the project's README.
+///
 /// ```
 /// use spread_daemon::Cluster;
 #[doc = include_str!("example_client.md")]
@@ -109,7 +112,7 @@ impl ClusterBuilder {
         }
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
         let cluster = state(&names, &addresses)?;
-        let running = EventLoop::start(listeners, cluster, &self.settings)
+        let running = EventLoop::start(listeners, cluster, None, &self.settings)
             .map_err(|e| StartError::io("start the cluster", e))?;
         Ok(Cluster { names: self.names, addresses, running })
     }

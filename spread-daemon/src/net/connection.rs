@@ -63,8 +63,16 @@ pub(crate) struct Connection {
     pub(crate) address: Option<IpAddr>,
     /// Tells it from others that had its place before.
     pub(crate) serial: u64,
-    /// The client, if there is an access policy.
+    /// The client, once it has a session.
     pub(crate) client: Option<ClientInfo>,
+    /// When it connected.
+    pub(crate) since: Instant,
+    /// Requests that came from it.
+    pub(crate) received: u64,
+    /// Messages that were queued for it.
+    pub(crate) delivered: u64,
+    /// How often it was paused.
+    pub(crate) throttled: u64,
     /// Input that is not a whole frame yet, or was left when the sender was paused.
     pub(crate) input: BytesMut,
     pub(crate) queue: Queue,
@@ -103,6 +111,10 @@ impl Connection {
             door,
             serial,
             client: None,
+            since: Instant::now(),
+            received: 0,
+            delivered: 0,
+            throttled: 0,
             input: BytesMut::new(),
             queue: Queue::default(),
             gate: None,
@@ -122,6 +134,16 @@ impl Connection {
 
     pub(crate) fn has_session(&self) -> bool {
         matches!(self.phase, Phase::Session)
+    }
+
+    /// Returns the name of its session; empty without one.
+    pub(crate) fn private_group(&self) -> String {
+        self.client.as_ref().map(|client| client.private_group.to_string()).unwrap_or_default()
+    }
+
+    /// Returns the address of its client; empty for the unix socket.
+    pub(crate) fn address_text(&self) -> String {
+        self.address.map(|address| address.to_string()).unwrap_or_default()
     }
 
     /// Reads once into `scratch`, as much as it holds.

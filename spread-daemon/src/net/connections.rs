@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
@@ -10,7 +10,7 @@ use super::batch::Batch;
 use super::connection::{Connection, ConnectionId};
 use super::gate::Gate;
 use super::memory::Memory;
-use crate::admin::status::Totals;
+use crate::admin::status::{CutOff, CutOffReason, Status, Totals};
 use crate::cluster::{Deliver, SessionId};
 use crate::session::flow_control::{FlowControl, Verdict};
 use crate::settings::Settings;
@@ -30,6 +30,8 @@ pub(crate) struct Connections {
     /// The receiver that is behind with the last message, and until when the sender
     /// should be paused.
     behind: Option<(usize, Option<Instant>)>,
+    /// The last sessions that the daemon ended, the last one first.
+    cut_offs: VecDeque<(Instant, CutOff)>,
     /// Connections that may have more to read, though no event will say so.
     to_read: VecDeque<usize>,
     /// Connections that got messages since they were flushed last.
@@ -49,10 +51,22 @@ impl Connections {
             batch: Batch::default(),
             memory: Memory::default(),
             behind: None,
+            cut_offs: VecDeque::new(),
             to_read: VecDeque::new(),
             to_flush: Vec::new(),
             to_close: VecDeque::new(),
             serial: 0,
+        }
+    }
+
+    /// Takes over settings. A receiver whose queue is longer than it may be now has time to
+    /// read it.
+    pub(crate) fn reload(&mut self, settings: &Settings, now: Instant) {
+        self.flow = FlowControl::new(settings.session_messages, settings.slow_receivers);
+        self.max_bytes = settings.queued_bytes;
+        for (_, connection) in &mut self.slab {
+            let queued = connection.queued();
+            self.flow.begin(&mut connection.congestion, queued, now);
         }
     }
 
@@ -74,6 +88,11 @@ impl Connections {
 
     pub(crate) fn remove(&mut self, key: usize) -> Option<Connection> {
         self.slab.try_remove(key)
+    }
+
+    /// Returns how many bytes of messages may wait for all of them.
+    pub(crate) fn max_bytes(&self) -> usize {
+        self.max_bytes
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -249,7 +268,15 @@ impl Connections {
             }
             let mut freed = 0;
             for (share, key) in shares {
-                self.disconnect_slow(key);
+                let detail = format!(
+                    "it did not read: it kept most of the memory for waiting messages, {share} bytes"
+                );
+                self.cut_off(key, CutOffReason::Memory, &detail);
+                // Also without a session, or if it is to be closed for another reason.
+                if let Some(connection) = self.slab.get_mut(key) {
+                    connection.mute();
+                }
+                self.close_later(key);
                 freed += share;
                 if freed >= excess {
                     break;
@@ -258,13 +285,38 @@ impl Connections {
         }
     }
 
-    fn disconnect_slow(&mut self, key: usize) {
-        if let Some(connection) = self.slab.get_mut(key) {
-            tracing::warn!(session = key, "disconnected: it does not read its messages");
-            self.totals.cut_off += 1;
-            connection.mute();
-            self.close_later(key);
+    /// Ends a session, and remembers why.
+    pub(crate) fn cut_off(&mut self, key: usize, reason: CutOffReason, detail: &str) {
+        let is_open = |c: &&mut Connection| c.has_session() && !c.to_close;
+        let Some(connection) = self.slab.get_mut(key).filter(is_open) else {
+            return;
+        };
+        let (client, address) = (connection.private_group(), connection.address_text());
+        tracing::warn!(%client, %address, "disconnected a client: {detail}");
+        match reason {
+            CutOffReason::QueueFull | CutOffReason::Memory => {
+                self.totals.cut_off += 1;
+                connection.mute();
+            }
+            CutOffReason::Protocol => self.totals.protocol_errors += 1,
+            CutOffReason::Kicked => self.totals.kicked += 1,
+            CutOffReason::HostsGone | CutOffReason::Unknown => {}
         }
+        self.cut_offs.truncate(Status::MAX_CUT_OFFS - 1);
+        let detail = detail.to_owned();
+        let ago = Duration::ZERO;
+        let cut_off = CutOff { private_group: client, address, reason, detail, ago };
+        self.cut_offs.push_front((Instant::now(), cut_off));
+        self.close_later(key);
+    }
+
+    /// Returns the last sessions that the daemon ended, the last one first.
+    pub(crate) fn cut_offs(&self, now: Instant) -> Vec<CutOff> {
+        let list = self.cut_offs.iter().map(|(at, cut_off)| CutOff {
+            ago: now.saturating_duration_since(*at),
+            ..cut_off.clone()
+        });
+        list.collect()
     }
 
     /// Returns whether a client with a long queue can be sent one more message;
@@ -284,7 +336,8 @@ impl Connections {
             Verdict::Queue => {}
             Verdict::Pause(until) => self.behind = Some((key, until)),
             Verdict::Disconnect => {
-                self.disconnect_slow(key);
+                let detail = format!("it did not read: {queued} messages waited for it");
+                self.cut_off(key, CutOffReason::QueueFull, &detail);
                 return false;
             }
         }
@@ -304,6 +357,7 @@ impl Deliver for Connections {
             self.totals.delivered += 1;
             self.totals.delivered_bytes += frame.len() as u64;
             if let Some(connection) = self.slab.get_mut(key) {
+                connection.delivered += 1;
                 connection.queue(message, &self.batch, &self.memory);
                 if !std::mem::replace(&mut connection.to_flush, true) {
                     self.to_flush.push(key);
@@ -330,10 +384,14 @@ mod tests {
 
     /// Connects a client whose socket takes nothing more.
     fn connect_full(connections: &mut Connections) -> (usize, UnixStream) {
+        connect_full_in(connections, Phase::Session)
+    }
+
+    fn connect_full_in(connections: &mut Connections, phase: Phase) -> (usize, UnixStream) {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         while ours.write(&[0; 1024]).is_ok() {}
         let door = Door::Clients(DaemonId::FIRST);
-        let connection = Connection::new(Stream::Unix(ours), Phase::Session, door, 0);
+        let connection = Connection::new(Stream::Unix(ours), phase, door, 0);
         (connections.insert(connection).key, theirs)
     }
 
@@ -368,5 +426,30 @@ mod tests {
         assert_eq!(connections.next_to_close(), Some(small));
         assert_eq!((connections.next_to_close(), connections.totals.cut_off), (None, 1));
         assert!(connections.queued_bytes() < 400_000, "{}", connections.queued_bytes());
+    }
+
+    #[test]
+    fn a_connection_without_a_session_that_keeps_most_memory_in_use_is_closed() {
+        let settings = Settings { queued_bytes: 100_000, ..Settings::default() };
+        let mut connections = Connections::new(&settings);
+        let (answered, _answered) = connect_full_in(&mut connections, Phase::Answered);
+        connections.send(answered, &[1; 200_000]);
+        connections.flush();
+        assert_eq!(connections.next_to_close(), Some(answered));
+        assert_eq!((connections.queued_bytes(), connections.totals.cut_off), (0, 0));
+    }
+
+    #[test]
+    fn what_waits_for_a_session_that_is_to_be_closed_is_dropped_when_there_is_too_much() {
+        let settings = Settings { queued_bytes: 100_000, ..Settings::default() };
+        let mut connections = Connections::new(&settings);
+        let (ending, _ending) = connect_full(&mut connections);
+        connections.deliver([SessionId(ending)], &[1; 80_000]);
+        connections.flush();
+        connections.close_later(ending);
+        connections.reload(&Settings { queued_bytes: 10_000, ..settings }, Instant::now());
+        connections.flush();
+        assert_eq!(connections.next_to_close(), Some(ending));
+        assert_eq!((connections.queued_bytes(), connections.totals.cut_off), (0, 0));
     }
 }

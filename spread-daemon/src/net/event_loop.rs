@@ -4,19 +4,23 @@ use std::io::{self, ErrorKind};
 use std::mem;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::connection::{Connection, Fill};
 use super::control::{Control, Running};
+use super::hosts::{Channel, GroupError, Hosts, Join, Parted, Refused};
 use super::listener::{Door, Listener};
 use super::listeners::{Accepted, Listeners};
 use super::server::Server;
 use super::verifier::Verifier;
 use super::wait::Wait;
-use crate::cluster::State;
+use crate::admin::status::CutOffReason;
+use crate::cluster::{Remote, State};
 use crate::settings::Settings;
 
 /// Bytes read from one connection before the others have their turn.
@@ -34,6 +38,8 @@ const CATCH_UP: Duration = Duration::from_secs(1);
 
 const WAKER: Token = Token(usize::MAX);
 
+const HOSTS: Token = Token(usize::MAX - 1);
+
 /// The loop: the poller, and what it serves.
 #[derive(Debug)]
 pub(crate) struct EventLoop {
@@ -41,6 +47,8 @@ pub(crate) struct EventLoop {
     control: Arc<Control<EventLoop>>,
     listeners: Listeners,
     pub(crate) server: Server,
+    /// Why the daemons of other hosts cannot have this one.
+    refused: Option<Refused>,
     busy_poll: Duration,
     /// Reads all that has been sent, and accepts nothing.
     catches_up: bool,
@@ -50,6 +58,8 @@ pub(crate) struct EventLoop {
     drain_until: Option<Instant>,
     /// Who waits until nothing is queued.
     settling: Vec<SyncSender<()>>,
+    /// Who waits until this daemon serves clients.
+    awaiting: Vec<SyncSender<()>>,
     scratch: Box<[u8]>,
 }
 
@@ -62,32 +72,30 @@ impl EventLoop {
     pub(crate) fn start(
         listeners: Vec<Listener>,
         cluster: State,
+        hosts: Option<Hosts>,
         settings: &Settings,
     ) -> io::Result<Running<EventLoop>> {
         let poll = Poll::new()?;
         let control = Arc::new(Control::new(Waker::new(poll.registry(), WAKER)?));
         let listeners = Listeners::new(listeners, poll.registry())?;
-        let check = settings.authentication.password_check();
-        let start_verifier = |check| {
-            let control: Arc<Control<EventLoop>> = Arc::clone(&control);
-            let post = move |checked| {
-                control.post(|this| this.server.checked(checked));
-            };
-            Verifier::start(check, post)
-        };
-        let verifier = check.map(start_verifier).transpose()?;
+        let poster: Arc<Control<EventLoop>> = Arc::clone(&control);
+        let post = move |checked| poster.post(|this| this.server.checked(checked));
+        let verifier = Verifier::new(post);
         let event_loop = EventLoop {
             poll,
             control: Arc::clone(&control),
             listeners,
-            server: Server::new(cluster, settings, verifier),
+            server: Server::new(cluster, hosts, settings, verifier),
+            refused: None,
             busy_poll: settings.busy_poll,
             catches_up: false,
             drains: false,
             drain_until: None,
             settling: Vec::new(),
+            awaiting: Vec::new(),
             scratch: vec![0; TURN].into_boxed_slice(),
         };
+        event_loop.watch_hosts()?;
         Running::start(event_loop, control, EventLoop::run)
     }
 
@@ -95,7 +103,7 @@ impl EventLoop {
     ///
     /// # Errors
     ///
-    /// An error of [`Poll::poll`].
+    /// An error of [`Poll::poll`], or that the daemons of other hosts cannot have this one.
     fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         let mut wait = Wait::new(self.busy_poll);
@@ -117,6 +125,10 @@ impl EventLoop {
             }
             self.flush();
             self.tell_settled();
+            self.tell_ready();
+            if let Some(refused) = self.refused.take() {
+                return Err(io::Error::other(refused));
+            }
         }
         Ok(())
     }
@@ -136,6 +148,24 @@ impl EventLoop {
         }
     }
 
+    /// Sends to `done` when this daemon is in a configuration; at once on a single host.
+    pub(crate) fn tell_when_ready(&mut self, done: SyncSender<()>) {
+        self.awaiting.push(done);
+    }
+
+    fn tell_ready(&mut self) {
+        if self.awaiting.is_empty() {
+            return;
+        }
+        let Server { sessions, hosts, .. } = &self.server;
+        if hosts.is_none() || sessions.cluster.presence().configuration != 0 {
+            for done in self.awaiting.drain(..) {
+                // Who asked may have given up.
+                let _ = done.try_send(());
+            }
+        }
+    }
+
     /// Handles the events, the input and the deadlines that are due.
     fn turn(&mut self, events: &Events) {
         events.iter().for_each(|event| self.note(event));
@@ -144,21 +174,114 @@ impl EventLoop {
         }
         self.server.close_late(Instant::now());
         self.close();
+        self.exchange();
         for _ in 0..self.server.sessions.connections.to_read() {
+            if !Hosts::takes_requests(&self.server.sessions.cluster) {
+                break;
+            }
             if let Some(key) = self.server.sessions.connections.next_to_read() {
                 self.read(key);
                 self.close();
             }
         }
+        self.exchange();
         self.server.sessions.pass_gates();
         self.flush();
         self.server.sessions.resume();
         self.server.note_rates(Instant::now());
     }
 
+    /// Registers the group of the daemons of other hosts.
+    fn watch_hosts(&self) -> io::Result<()> {
+        match self.server.hosts.as_ref().and_then(Hosts::fd) {
+            Some(fd) => {
+                self.poll.registry().register(&mut SourceFd(&fd), HOSTS, Interest::READABLE)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Does what the daemons of other hosts ask, and tells them what clients ask.
+    fn exchange(&mut self) {
+        let Server { sessions, hosts: Some(hosts), .. } = &mut self.server else {
+            return;
+        };
+        if hosts.is_to_join(Instant::now()) {
+            let join = hosts.begin_to_join();
+            return self.join_again(join);
+        }
+        match hosts.exchange(sessions) {
+            Ok(()) => self.close(),
+            Err(parted) => self.part(parted),
+        }
+    }
+
+    /// Joins the daemons of other hosts again, in a thread of its own: it may take seconds.
+    fn join_again(&mut self, join: Arc<Join>) {
+        let control = Arc::clone(&self.control);
+        let join = move || {
+            let joined = join();
+            control.post(|this| this.joined(joined));
+        };
+        let thread = thread::Builder::new().name("spread-join".to_owned()).spawn(join);
+        if let Err(error) = thread {
+            self.joined(Err(error.into()));
+        }
+    }
+
+    /// Goes on with the channel to the daemons of other hosts, or joins them later.
+    fn joined(&mut self, joined: Result<Box<dyn Channel>, GroupError>) {
+        let Server { sessions, hosts: Some(hosts), .. } = &mut self.server else {
+            return;
+        };
+        let joined = joined.and_then(|channel| hosts.join_again(channel, &mut sessions.cluster));
+        if let Err(error) = joined {
+            tracing::debug!(error, "cannot join the daemons of the other hosts");
+            return hosts.join_later();
+        }
+        tracing::warn!("joined the daemons of the other hosts again");
+        if let Err(error) = self.watch_hosts() {
+            self.part(Parted::Gone(error.into()));
+        }
+    }
+
+    /// Disconnects all clients, because this daemon is no longer with the others.
+    fn part(&mut self, parted: Parted) {
+        match parted {
+            Parted::Gone(error) => {
+                tracing::error!(error, "disconnected all clients: the other hosts are gone");
+            }
+            Parted::Refused(refused) => self.refused = Some(refused),
+        }
+        let Server { sessions, hosts, .. } = &mut self.server;
+        if let Some(hosts) = hosts {
+            if let Some(fd) = hosts.fd()
+                && let Err(error) = self.poll.registry().deregister(&mut SourceFd(&fd))
+            {
+                tracing::debug!(%error, "cannot deregister the group");
+            }
+            hosts.leave(&mut sessions.cluster);
+        }
+        let connections = &mut sessions.connections;
+        let is_client = |(key, c): (usize, &Connection)| match c.door {
+            Door::Clients(_) => Some(key),
+            Door::Inspection(_) => None,
+        };
+        let keys: Vec<usize> = connections.iter().filter_map(is_client).collect();
+        for key in keys {
+            connections.cut_off(key, CutOffReason::HostsGone, "the other hosts are gone");
+            // Those without a session go, too.
+            connections.close_later(key);
+        }
+        self.close();
+    }
+
     fn note(&mut self, event: &Event) {
         if event.token() == WAKER {
             return;
+        }
+        if event.token() == HOSTS {
+            return self.server.hosts.iter_mut().for_each(Hosts::note);
         }
         let Some(key) = event.token().0.checked_sub(self.listeners.len()) else {
             return self.listeners.note(event.token().0);
@@ -339,7 +462,9 @@ impl EventLoop {
     fn is_drained(&self) -> bool {
         let is_late = || self.drain_until.is_some_and(|until| until <= Instant::now());
         let mut connections = self.server.sessions.connections.iter();
-        self.drains && (is_late() || connections.all(|(_, connection)| connection.queued() == 0))
+        let remote = self.server.sessions.cluster.remote();
+        let mut is_written = || connections.all(|(_, connection)| connection.queued() == 0);
+        self.drains && (is_late() || remote.is_none_or(Remote::is_idle) && is_written())
     }
 
     /// Refuses connections at a door, and closes those that came in there.
@@ -364,7 +489,10 @@ impl EventLoop {
     /// Returns how long to wait for events until a deadline is due.
     fn timeout(&self) -> Option<Duration> {
         let Server { sessions, .. } = &self.server;
-        if sessions.connections.to_read() > 0 || self.listeners.has_ready() {
+        let to_read =
+            sessions.connections.to_read() > 0 && Hosts::takes_requests(&sessions.cluster);
+        let has_more = self.server.hosts.as_ref().is_some_and(Hosts::has_more);
+        if to_read || has_more || self.listeners.has_ready() {
             return Some(Duration::ZERO);
         }
         let times = [
@@ -372,6 +500,7 @@ impl EventLoop {
             self.listeners.retry_at(),
             sessions.next_resume(),
             sessions.next_pass(),
+            self.server.hosts.as_ref().and_then(Hosts::next_time),
             self.drain_until,
         ];
         let next = times.into_iter().flatten().min()?;

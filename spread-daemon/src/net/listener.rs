@@ -4,14 +4,15 @@ use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token, event};
 use socket2::{Domain, SockRef, TcpKeepalive, Type};
 
-use super::socket_file::{SocketFile, is_answered, is_socket};
+use super::socket_file::{Lock, SocketFile, is_answered, is_socket};
 use super::stream::Stream;
 use crate::admin::inspection::Inspection;
 use crate::cluster::DaemonId;
@@ -74,24 +75,43 @@ impl Listener {
         Ok((Listener { door, socket: Socket::Tcp(listener), file: None }, actual))
     }
 
+    /// Listens at a TCP socket that was opened elsewhere.
+    pub(crate) fn inherited_tcp(
+        socket: std::net::TcpListener,
+        door: Door,
+    ) -> Result<(Listener, SocketAddr), StartError> {
+        let prepared = socket.set_nonblocking(true).and_then(|()| socket.local_addr());
+        let address = prepared.map_err(|e| StartError::io("use the TCP socket given", e))?;
+        do_not_pace(SockRef::from(&socket), address);
+        let socket = Socket::Tcp(TcpListener::from_std(socket));
+        Ok((Listener { door, socket, file: None }, address))
+    }
+
+    /// Listens at a unix socket that was opened elsewhere, and so is its file.
+    pub(crate) fn inherited_unix(
+        socket: std::os::unix::net::UnixListener,
+        door: Door,
+    ) -> Result<(Listener, PathBuf), StartError> {
+        let prepared = socket.set_nonblocking(true).and_then(|()| socket.local_addr());
+        let address = prepared.map_err(|e| StartError::io("use the unix socket given", e))?;
+        let path = address.as_pathname().unwrap_or(Path::new("")).to_owned();
+        let socket = Socket::Unix(UnixListener::from_std(socket));
+        Ok((Listener { door, socket, file: None }, path))
+    }
+
     /// Listens at a socket file that every user may connect to, if it is for
     /// clients, and else only its owner.
     ///
-    /// A file that is there already is never taken from a daemon that answers;
-    /// one that nobody answers at is removed if `remove_stale` says so.
-    pub(crate) fn unix(
-        path: &Path,
-        door: Door,
-        remove_stale: bool,
-    ) -> Result<Listener, StartError> {
+    /// A file that is there already is never taken from a program that answers. One that
+    /// nobody listens at is replaced: a daemon left it behind when it was killed, for the
+    /// lock tells that none is about to listen.
+    pub(crate) fn unix(path: &Path, door: Door, lock: &Arc<Lock>) -> Result<Listener, StartError> {
         let listener = match UnixListener::bind(path) {
             Err(e) if e.kind() == ErrorKind::AddrInUse && is_socket(path) => {
                 if is_answered(path) {
                     return Err(StartError::SocketInUse { path: path.into() });
                 }
-                if !remove_stale {
-                    return Err(StartError::StaleSocket { path: path.into() });
-                }
+                tracing::info!("replaced the file {}, at which nobody listens", path.display());
                 fs::remove_file(path)
                     .map_err(|e| StartError::io(format!("remove {}", path.display()), e))?;
                 UnixListener::bind(path)
@@ -100,7 +120,7 @@ impl Listener {
         };
         let listener = listener
             .map_err(|e| StartError::io(format!("listen at the file {}", path.display()), e))?;
-        let file = SocketFile::new(path)?;
+        let file = SocketFile::new(path, lock)?;
         let mode = if matches!(door, Door::Clients(_)) { 0o666 } else { 0o600 };
         fs::set_permissions(path, Permissions::from_mode(mode))
             .map_err(|e| StartError::io(format!("set who may use {}", path.display()), e))?;

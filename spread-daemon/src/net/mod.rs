@@ -6,9 +6,11 @@
 //! |---|---|
 //! | [`event_loop`] | the loop: the only user of the poller |
 //! | [`server`] | connections in their phases: handshake, session, inspection |
+//! | [`report`] | what the server tells of itself |
 //! | [`sessions`] | what clients with a session ask, and flow control |
 //! | [`connections`] | all connections, and how messages get into their queues |
 //! | [`connection`], [`listeners`] | one connection; the listeners |
+//! | [`hosts`] | the daemons of other hosts |
 //! | [`queue`], [`gate`], [`batch`], [`memory`], [`stream`], [`listener`], [`peers`] | their parts |
 //!
 //! [`control`] reaches the loop from other threads, [`verifier`] checks passwords in
@@ -20,12 +22,14 @@ pub(crate) mod connections;
 pub(crate) mod control;
 pub(crate) mod event_loop;
 pub(crate) mod gate;
+pub(crate) mod hosts;
 pub(crate) mod identity;
 pub(crate) mod listener;
 pub(crate) mod listeners;
 pub(crate) mod memory;
 pub(crate) mod peers;
 pub(crate) mod queue;
+pub(crate) mod report;
 pub(crate) mod server;
 pub(crate) mod sessions;
 pub(crate) mod socket_file;

@@ -3,21 +3,21 @@
 use std::collections::VecDeque;
 use std::io::Write;
 use std::mem;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use spread_wire::ErrorCode;
 
 use super::connection::{Connection, ConnectionId, Phase};
+use super::hosts::Hosts;
 use super::listener::Door;
 use super::sessions::Sessions;
 use super::stream::Stream;
 use super::verifier::{Checked, TooMany, Verifier};
-use crate::admin::inspection;
-use crate::admin::rate::Rate;
-use crate::admin::status::{GroupStatus, SessionStatus, Status};
+use crate::admin::rate::Growth;
 use crate::cluster::{DaemonId, SessionId, State};
 use crate::session::access::{Access, ClientInfo, Policy};
-use crate::session::authentication::Authentication;
+use crate::session::authentication::{Authentication, Checking};
 use crate::session::handshake::{Action, Applicant, Handshake};
 use crate::session::login::Login;
 use crate::settings::Settings;
@@ -30,29 +30,36 @@ const PENDING: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) sessions: Sessions,
-    authentication: Authentication,
+    /// The daemons of other hosts, if there are such.
+    pub(crate) hosts: Option<Hosts>,
+    authentication: Arc<Authentication>,
     policy: Option<Policy>,
-    verifier: Option<Verifier>,
+    verifier: Verifier,
     /// Sessions that may be open.
-    max_sessions: usize,
+    pub(super) max_sessions: usize,
     /// Sessions that are open.
-    open: usize,
+    pub(super) open: usize,
     /// How long a connection may stay without a session.
     patience: Duration,
     /// Connections without a session, the oldest first, and maybe some that have one
     /// or were closed; each with its time, if a clock can show it.
     pending: VecDeque<(Option<Instant>, ConnectionId)>,
-    started: Instant,
-    received_rate: Rate,
-    delivered_rate: Rate,
+    pub(super) started: Instant,
+    pub(super) growth: Growth,
 }
 
 impl Server {
-    pub(crate) fn new(cluster: State, settings: &Settings, verifier: Option<Verifier>) -> Server {
+    pub(crate) fn new(
+        cluster: State,
+        hosts: Option<Hosts>,
+        settings: &Settings,
+        verifier: Verifier,
+    ) -> Server {
         let now = Instant::now();
         Server {
             sessions: Sessions::new(cluster, settings),
-            authentication: settings.authentication.clone(),
+            hosts,
+            authentication: Arc::new(settings.authentication.clone()),
             policy: settings.policy.clone(),
             verifier,
             max_sessions: settings.sessions,
@@ -60,14 +67,35 @@ impl Server {
             patience: settings.handshake,
             pending: VecDeque::new(),
             started: now,
-            received_rate: Rate::new(now),
-            delivered_rate: Rate::new(now),
+            growth: Growth::new(now),
         }
+    }
+
+    /// Takes over settings; sessions that are open stay, also those that could not be opened
+    /// with them, and clients that are on their way to one go on as they began, but have no
+    /// more time left than the new settings give.
+    pub(crate) fn reload(&mut self, settings: &Settings) {
+        self.authentication = Arc::new(settings.authentication.clone());
+        self.policy = settings.policy.clone();
+        self.max_sessions = settings.sessions;
+        self.patience = settings.handshake;
+        if let Some(latest) = Instant::now().checked_add(self.patience) {
+            for (deadline, _) in &mut self.pending {
+                *deadline = Some(deadline.map_or(latest, |deadline| deadline.min(latest)));
+            }
+        }
+        self.sessions.reload(settings);
     }
 
     /// Adds a connection for a stream. The connection that has been without a session
     /// for longest is closed if there are too many of them.
     pub(crate) fn admit(&mut self, stream: Stream, door: Door) {
+        if let Door::Clients(daemon) = door
+            && !self.sessions.cluster.is_up(daemon)
+        {
+            // As if nobody listened: the daemon is not with the others.
+            return;
+        }
         let without_session = self.sessions.connections.len() - self.open;
         if without_session >= PENDING && !self.close_oldest_pending() {
             return self.refuse(stream);
@@ -76,7 +104,9 @@ impl Server {
             self.forget_settled();
         }
         let phase = match door {
-            Door::Clients(_) => Phase::Handshake(Box::new(Handshake::new(&self.authentication))),
+            Door::Clients(_) => {
+                Phase::Handshake(Box::new(Handshake::new(Arc::clone(&self.authentication))))
+            }
             Door::Inspection(inspection) => Phase::Inspection(inspection),
         };
         let connections = &mut self.sessions.connections;
@@ -198,7 +228,7 @@ impl Server {
             && let Phase::Handshake(handshake) = &mut connection.phase
         {
             let Connection { input, address, door, .. } = connection;
-            match handshake.advance(&self.authentication, input, *address) {
+            match handshake.advance(input, *address) {
                 Action::Receive => return,
                 Action::Greet(name) => {
                     let cluster = &self.sessions.cluster;
@@ -215,30 +245,37 @@ impl Server {
         }
     }
 
-    /// Submits a password to the verifier; [`Server::checked`] goes on with the handshake.
+    /// Checks a password, at once or in another thread, after which [`Server::checked`] goes on
+    /// with the handshake.
     fn check(&mut self, key: usize, login: Login) {
         let Some(id) = self.sessions.connections.id(key) else {
             return;
         };
-        let submitted = self.verifier.as_mut().map(|verifier| verifier.submit(id, login));
         let Some(connection) = self.sessions.connections.get_mut(key) else {
             return;
         };
-        match (submitted, mem::replace(&mut connection.phase, Phase::Answered)) {
-            (Some(Ok(())), Phase::Handshake(handshake)) => {
-                connection.phase = Phase::Checking(handshake);
+        let Phase::Handshake(handshake) = &connection.phase else {
+            return;
+        };
+        let check = match handshake.check(&login) {
+            None => return self.reject(key, ErrorCode::RejectAuth),
+            Some(Checking::Done(is_right)) => return self.judge(key, login.user, is_right),
+            Some(Checking::Slow(check)) => check,
+        };
+        match self.verifier.submit(id, login, check) {
+            Ok(()) => {
+                if let Phase::Handshake(handshake) =
+                    mem::replace(&mut connection.phase, Phase::Answered)
+                {
+                    connection.phase = Phase::Checking(handshake);
+                }
             }
-            (Some(Err(TooMany)), phase) => {
-                connection.phase = phase;
+            Err(TooMany) => {
                 tracing::warn!("rejected a client: too many passwords wait to be checked");
                 // A client reads the code only behind a byte that ends the method PWORD
                 // well; the code is what counts.
                 self.sessions.connections.send(key, &[1]);
                 self.reject(key, ErrorCode::RejectQuota);
-            }
-            (_, phase) => {
-                connection.phase = phase;
-                self.reject(key, ErrorCode::RejectAuth);
             }
         }
     }
@@ -246,29 +283,34 @@ impl Server {
     /// Goes on with a handshake after a password was checked.
     pub(crate) fn checked(&mut self, checked: Checked) {
         let Checked { id, user, is_right } = checked;
-        if let Some(verifier) = &mut self.verifier {
-            verifier.go_on();
-        }
+        self.verifier.go_on();
         let Some(connection) = self.sessions.connections.find(id) else {
             return;
         };
-        let mut handshake = match mem::replace(&mut connection.phase, Phase::Answered) {
-            Phase::Checking(handshake) => handshake,
+        match mem::replace(&mut connection.phase, Phase::Answered) {
+            Phase::Checking(handshake) => connection.phase = Phase::Handshake(handshake),
             other => return connection.phase = other,
-        };
-        if is_right {
-            handshake.pass(user);
         }
-        connection.phase = Phase::Handshake(handshake);
         // Its time begins anew, because waiting for the check does not count.
         self.pending.retain(|(_, pending)| *pending != id);
         self.pending.push_back((Instant::now().checked_add(self.patience), id));
-        self.sessions.connections.send(id.key, &[u8::from(is_right)]);
-        match is_right {
-            true => self.shake_hands(id.key),
-            false => self.reject(id.key, ErrorCode::RejectAuth),
-        }
+        self.judge(id.key, user, is_right);
         self.sessions.connections.read_later(id.key);
+    }
+
+    /// Tells a client whether its password was right, and goes on with its handshake.
+    fn judge(&mut self, key: usize, user: String, is_right: bool) {
+        self.sessions.connections.send(key, &[u8::from(is_right)]);
+        if !is_right {
+            tracing::warn!(?user, "rejected a client: unknown user or wrong password");
+            return self.reject(key, ErrorCode::RejectAuth);
+        }
+        if let Some(connection) = self.sessions.connections.get_mut(key)
+            && let Phase::Handshake(handshake) = &mut connection.phase
+        {
+            handshake.pass(user);
+        }
+        self.shake_hands(key);
     }
 
     /// Opens a session for a client that has passed all methods, if there is room and
@@ -287,14 +329,13 @@ impl Server {
         let Ok(private_group) = cluster.connect(session, daemon, private_name, membership) else {
             return self.reject(key, ErrorCode::RejectNotUnique);
         };
-        if let Some(policy) = &self.policy {
-            let client = ClientInfo { private_group, user, address: connection.address };
-            if policy.connect(&client) == Access::Refused {
-                cluster.disconnect(session, connections);
-                return self.reject(key, ErrorCode::RejectAuth);
-            }
-            connection.client = Some(client);
+        let client = ClientInfo { private_group, user, address: connection.address };
+        let access = self.policy.as_ref().map(|policy| policy.connect(&client));
+        if access == Some(Access::Refused) {
+            cluster.disconnect(session, connections);
+            return self.reject(key, ErrorCode::RejectAuth);
         }
+        connection.client = Some(client);
         let Phase::Handshake(mut handshake) = mem::replace(&mut connection.phase, Phase::Session)
         else {
             return;
@@ -320,7 +361,7 @@ impl Server {
 
     /// Sends the last bytes that a connection gets. It is closed when the client has
     /// closed its side, or after its time without a session.
-    fn answer(&mut self, key: usize, bytes: &[u8]) {
+    pub(super) fn answer(&mut self, key: usize, bytes: &[u8]) {
         if let Some(connection) = self.sessions.connections.get_mut(key) {
             connection.phase = Phase::Answered;
             connection.input.clear();
@@ -328,66 +369,16 @@ impl Server {
         }
     }
 
-    /// Answers a question once it has come whole.
-    fn inspect(&mut self, key: usize) {
-        let connection = self.sessions.connections.get(key);
-        if let Some(Connection { phase: Phase::Inspection(inspection), input, .. }) = connection
-            && let Some(answer) = inspection::answer(*inspection, input, || self.status())
-        {
-            self.answer(key, answer.as_bytes());
-        }
-    }
-
     /// Takes a connection off the list; its session, if it has one, leaves its groups.
     pub(crate) fn close(&mut self, key: usize) -> Option<Connection> {
         let closed = self.sessions.close(key)?;
         self.open -= usize::from(closed.has_session());
-        if matches!(closed.phase, Phase::Checking(_))
-            && let Some(verifier) = &mut self.verifier
-        {
+        if matches!(closed.phase, Phase::Checking(_)) {
             let connections = &mut self.sessions.connections;
-            verifier.retain(|id| connections.find(id).is_some());
+            self.verifier.retain(|id| connections.find(id).is_some());
         }
-        tracing::info!(key, "closed a connection");
+        tracing::info!(key, client = closed.private_group(), "closed a connection");
         Some(closed)
-    }
-
-    /// Notes how many messages come and go.
-    pub(crate) fn note_rates(&mut self, now: Instant) {
-        let totals = &self.sessions.connections.totals;
-        self.received_rate.note(now, totals.received);
-        self.delivered_rate.note(now, totals.delivered);
-    }
-
-    /// Returns the status of the daemon.
-    pub(crate) fn status(&self) -> Status {
-        let now = Instant::now();
-        let Sessions { cluster, connections, .. } = &self.sessions;
-        let totals = connections.totals;
-        let session = |(key, connection): (usize, &Connection)| {
-            let private_group = cluster.private_group(SessionId(key))?;
-            connection.has_session().then(|| SessionStatus {
-                private_group: private_group.to_string(),
-                address: connection.address.map(|a| a.to_string()).unwrap_or_default(),
-                groups: cluster.groups_of(SessionId(key)),
-                queued: connection.queued(),
-            })
-        };
-        let mut sessions: Vec<SessionStatus> = connections.iter().filter_map(session).collect();
-        sessions.sort_by(|a, b| a.private_group.cmp(&b.private_group));
-        let groups = cluster.groups().into_iter();
-        Status {
-            daemon: cluster.names().join(" "),
-            uptime: now - self.started,
-            sessions,
-            groups: groups
-                .map(|(name, members)| GroupStatus { name: name.to_string(), members })
-                .collect(),
-            queued_bytes: connections.queued_bytes(),
-            totals,
-            received_rate: self.received_rate.per_second(now, totals.received),
-            delivered_rate: self.delivered_rate.per_second(now, totals.delivered),
-        }
     }
 }
 

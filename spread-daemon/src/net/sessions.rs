@@ -1,5 +1,6 @@
 //! The requests of clients with a session, and the senders that wait for their receivers.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::mem;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use super::connection::{Connection, ConnectionId};
 use super::connections::Connections;
 use super::gate::Gate;
 use super::peers;
+use crate::admin::status::CutOffReason;
 use crate::cluster::{Deliver, End, SessionId, State};
 use crate::session::access::{Access, Policy, rejected};
 use crate::settings::Settings;
@@ -26,7 +28,7 @@ pub(crate) struct Sessions {
     pub(crate) connections: Connections,
     policy: Option<Policy>,
     /// Groups that one session may join.
-    max_groups: usize,
+    pub(super) max_groups: usize,
     paused: Vec<Paused>,
     /// When to look next for senders that were closed while they are paused.
     next_look: Option<Instant>,
@@ -53,6 +55,16 @@ impl Sessions {
             paused: Vec::new(),
             next_look: None,
             gated: Vec::new(),
+        }
+    }
+
+    /// Takes over settings. All senders go on: who is paused was paused under the former ones.
+    pub(crate) fn reload(&mut self, settings: &Settings) {
+        self.policy = settings.policy.clone();
+        self.max_groups = settings.session_groups;
+        self.connections.reload(settings, Instant::now());
+        for Paused { sender, .. } in mem::take(&mut self.paused) {
+            self.read_on(sender);
         }
     }
 
@@ -130,7 +142,12 @@ impl Sessions {
 
     /// Handles a request if the client may make it.
     fn handle(&mut self, session: SessionId, frame: FrameRef<'_>) -> Result<(), End> {
-        self.connections.totals.received += 1;
+        let totals = &mut self.connections.totals;
+        totals.received += 1;
+        totals.received_bytes += frame.as_bytes().len() as u64;
+        if let Some(connection) = self.connections.get_mut(session.0) {
+            connection.received += 1;
+        }
         if frame.header().service_type.contains(ServiceType::JOIN)
             && self.cluster.groups_of(session) >= self.max_groups
         {
@@ -158,8 +175,8 @@ impl Sessions {
 
     /// Ends the session of a client that breaks the protocol.
     fn end(&mut self, key: usize, error: impl Display) {
-        tracing::warn!(key, %error, "closed a session");
-        self.connections.close_later(key);
+        let detail = format!("it broke the protocol: {error}");
+        self.connections.cut_off(key, CutOffReason::Protocol, &detail);
     }
 
     /// Takes a connection off the list, after what can still be written to it; its
@@ -191,7 +208,9 @@ impl Sessions {
         }
         sender.paused = true;
         sender.has_backlog = true;
+        sender.throttled += 1;
         let sender = ConnectionId { key, serial: sender.serial };
+        self.connections.totals.throttled += 1;
         self.paused.push(Paused { sender, receiver, until });
         if until.is_none() {
             self.next_look.get_or_insert_with(|| Instant::now() + LOOK);
@@ -223,8 +242,14 @@ impl Sessions {
                 self.paused.push(paused);
                 continue;
             }
-            sender.paused = false;
-            self.connections.read_later(paused.sender.key);
+            self.read_on(paused.sender);
+        }
+    }
+
+    fn read_on(&mut self, sender: ConnectionId) {
+        if let Some(connection) = self.connections.find(sender) {
+            connection.paused = false;
+            self.connections.read_later(sender.key);
         }
     }
 
@@ -247,6 +272,11 @@ impl Sessions {
     /// Returns when [`Sessions::resume`] is due even if no event comes until then.
     pub(crate) fn next_resume(&self) -> Option<Instant> {
         self.paused.iter().filter_map(|paused| paused.until).chain(self.next_look).min()
+    }
+
+    /// Returns the receivers that senders are paused for, by the keys of the senders.
+    pub(crate) fn throttled(&self) -> HashMap<usize, usize> {
+        self.paused.iter().map(|paused| (paused.sender.key, paused.receiver.key)).collect()
     }
 
     /// Returns the client with this private group.

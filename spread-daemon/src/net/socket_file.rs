@@ -1,37 +1,109 @@
-//! The files of unix sockets, and their removal.
+//! The files of unix sockets: who may make them, and their removal.
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mio::net::UnixStream;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
+use rustix::io::Errno;
 
 use crate::error::StartError;
 
-/// A socket file of ours; dropping it removes it, unless another daemon has put
+/// The right to the socket files of a port in a folder: a lock on the file `PORT.lock`
+/// beside them, which the system releases when the process ends, however it ends. Dropping
+/// it removes the file, unless another one is in its place.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    path: PathBuf,
+    identity: (u64, u64),
+    _file: OwnedFd,
+}
+
+impl Lock {
+    /// Takes the lock of a daemon with this socket file.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::SocketInUse`] if a daemon has it, also one that is about to listen.
+    pub(crate) fn take(socket: &Path) -> Result<Arc<Lock>, StartError> {
+        let path = socket.with_extension("lock");
+        let error =
+            |e: Errno| StartError::io(format!("lock the file {}", path.display()), e.into());
+        loop {
+            let file = open_lock(&path).map_err(error)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) => {
+                    return Err(StartError::SocketInUse { path: socket.into() });
+                }
+                locked => locked.map_err(error)?,
+            }
+            let stat = fstat(&file).map_err(error)?;
+            // Its last owner may have removed it between the two calls.
+            let locked = (stat.st_dev, stat.st_ino);
+            if identity(&path).is_ok_and(|found| found == locked) {
+                return Ok(Arc::new(Lock { path, identity: locked, _file: file }));
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        remove(&self.path, self.identity);
+    }
+}
+
+/// Opens a file to lock it. One that is there is only read, so that it can be that of
+/// another user; no link is followed.
+fn open_lock(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    loop {
+        match open(path, flags, Mode::empty()) {
+            Err(Errno::NOENT) => {}
+            opened => return opened,
+        }
+        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+        match open(path, flags | OFlags::CREATE | OFlags::EXCL, mode) {
+            Err(Errno::EXIST) => {}
+            made => return made,
+        }
+    }
+}
+
+/// A socket file of ours; dropping it removes it, unless another program has put
 /// its own in the place.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    /// Released after the file has been removed.
+    _lock: Arc<Lock>,
 }
 
 impl SocketFile {
-    pub(crate) fn new(path: &Path) -> Result<SocketFile, StartError> {
+    pub(crate) fn new(path: &Path, lock: &Arc<Lock>) -> Result<SocketFile, StartError> {
         let identity = identity(path)
             .map_err(|e| StartError::io(format!("look at the file {}", path.display()), e))?;
-        Ok(SocketFile { path: path.into(), identity })
+        Ok(SocketFile { path: path.into(), identity, _lock: Arc::clone(lock) })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|found| found == self.identity)
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::warn!(%error, "cannot remove {}", self.path.display());
-        }
+        remove(&self.path, self.identity);
+    }
+}
+
+/// Removes a file, unless another one is in its place.
+fn remove(path: &Path, of: (u64, u64)) {
+    if identity(path).is_ok_and(|found| found == of)
+        && let Err(error) = fs::remove_file(path)
+    {
+        tracing::warn!(%error, "cannot remove {}", path.display());
     }
 }
 
@@ -51,5 +123,26 @@ pub(crate) fn is_answered(path: &Path) -> bool {
     match UnixStream::connect(path) {
         Ok(_) => true,
         Err(e) => e.kind() != ErrorKind::ConnectionRefused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_removes_its_own_file_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (socket, path) = (folder.path().join("1"), folder.path().join("1.lock"));
+        let lock = Lock::take(&socket).unwrap();
+        drop(lock);
+        assert!(!path.exists());
+        let lock = Lock::take(&socket).unwrap();
+        fs::remove_file(&path).unwrap();
+        let other = Lock::take(&socket).unwrap();
+        drop(lock);
+        assert!(path.exists(), "the file of the other lock is gone");
+        drop(other);
+        assert!(!path.exists());
     }
 }

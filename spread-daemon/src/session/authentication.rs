@@ -26,7 +26,16 @@ pub enum Method {
 }
 
 /// A function that returns whether the password is that of the user.
-pub(crate) type PasswordCheck = Box<dyn Fn(&Login) -> bool + Send>;
+pub(crate) type PasswordCheck = Box<dyn FnOnce(&Login) -> bool + Send>;
+
+/// How a password is checked.
+#[cfg_attr(not(feature = "passwords"), allow(dead_code, reason = "no method has it"))]
+pub(crate) enum Checking {
+    /// At once, with this result.
+    Done(bool),
+    /// By a function that takes tens of milliseconds.
+    Slow(PasswordCheck),
+}
 
 /// A method without its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,13 +80,13 @@ pub struct Authentication {
 
 impl Default for Authentication {
     fn default() -> Authentication {
-        Authentication::none().allow(Method::Anyone)
+        Authentication::deny_all().allow(Method::Anyone)
     }
 }
 
 impl Authentication {
     /// Returns an authentication without methods, with which no client can connect.
-    pub fn none() -> Authentication {
+    pub fn deny_all() -> Authentication {
         Authentication { methods: Vec::new(), required: Vec::new() }
     }
 
@@ -108,18 +117,22 @@ impl Authentication {
         self.methods.iter().map(Method::name).collect()
     }
 
-    /// Checks the password of a user, if that is a method; it takes tens of
-    /// milliseconds.
-    pub(crate) fn password_check(&self) -> Option<PasswordCheck> {
+    /// Begins to check the password of a user, if that is a method.
+    pub(crate) fn check(&self, login: &Login) -> Option<Checking> {
         self.methods.iter().find_map(|method| match method {
             #[cfg(feature = "passwords")]
             Method::Password(passwords) => {
+                if let Some(is_right) = passwords.verify_quickly(&login.user, &login.password) {
+                    return Some(Checking::Done(is_right));
+                }
                 let passwords = passwords.clone();
-                let check: PasswordCheck =
-                    Box::new(move |login| passwords.verify(&login.user, &login.password));
-                Some(check)
+                let check = move |login: &Login| passwords.verify(&login.user, &login.password);
+                Some(Checking::Slow(Box::new(check)))
             }
-            _ => None,
+            _ => {
+                let _ = login;
+                None
+            }
         })
     }
 

@@ -75,6 +75,11 @@ impl FlowControl {
         FlowControl { max_messages, slow_receivers, active: true }
     }
 
+    /// Returns how many messages may wait for one receiver.
+    pub(crate) fn max_messages(&self) -> usize {
+        self.max_messages
+    }
+
     /// Returns whether a queue of this length needs no verdict.
     pub(crate) fn is_short(&self, queued: usize) -> bool {
         queued <= self.max_messages / 2
@@ -115,6 +120,17 @@ impl FlowControl {
             Some(until) if until <= now => Verdict::Queue,
             until => Verdict::Pause(until),
         }
+    }
+
+    /// Judges a receiver anew: one with more messages than the limit has some time to get
+    /// below it.
+    pub(crate) fn begin(&self, congestion: &mut Congestion, queued: usize, now: Instant) {
+        let pause_until = match self.slow_receivers {
+            SlowReceivers::Disconnect => Some(now + GRACE),
+            SlowReceivers::Backpressure => None,
+        };
+        let overrun_until = Some(now + OVERRUN_GRACE);
+        congestion.0 = self.is_full(queued).then_some(Behind { pause_until, overrun_until });
     }
 
     /// Notes that a receiver's queue has become shorter.
@@ -178,6 +194,18 @@ mod tests {
             assert_eq!(flow.admit(&mut congestion, queued, later), Verdict::Pause(None));
         }
         assert!(flow.can_pause(false) && !flow.can_pause(true));
+    }
+
+    #[test]
+    fn a_receiver_above_a_new_limit_has_time_to_get_below_it() {
+        let flow = FlowControl::new(10, SlowReceivers::Disconnect);
+        let (mut congestion, start) = (Congestion::default(), Instant::now());
+        flow.begin(&mut congestion, 500, start);
+        let until = start + OVERRUN_GRACE;
+        assert_eq!(flow.admit(&mut congestion, 501, start), Verdict::Pause(Some(until)));
+        assert_eq!(flow.admit(&mut congestion, 501, until), Verdict::Disconnect);
+        flow.begin(&mut congestion, 9, start);
+        assert!(!congestion.is_behind());
     }
 
     #[test]

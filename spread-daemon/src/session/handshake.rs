@@ -1,18 +1,21 @@
 //! A client's way to its session: greeting, authentication, admission.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use spread_wire::handshake::{Daemon, DaemonStep};
 use spread_wire::{ErrorCode, PrivateGroup, PrivateName};
 
-use super::authentication::{Authentication, Exchange, Progress};
+use super::authentication::{Authentication, Checking, Exchange, Progress};
 use super::login::Login;
 
 /// The state of a client on its way to a session.
 #[derive(Debug)]
 pub(crate) struct Handshake {
     wire: Daemon,
+    /// The methods as they were when the client connected.
+    authentication: Arc<Authentication>,
     private_name: Option<PrivateName>,
     membership: bool,
     /// The methods that the client has still to pass, once it has chosen.
@@ -49,9 +52,10 @@ pub(crate) struct Applicant {
 }
 
 impl Handshake {
-    pub(crate) fn new(authentication: &Authentication) -> Handshake {
+    pub(crate) fn new(authentication: Arc<Authentication>) -> Handshake {
         Handshake {
             wire: Daemon::new(&authentication.names()),
+            authentication,
             private_name: None,
             membership: false,
             exchange: None,
@@ -60,12 +64,8 @@ impl Handshake {
     }
 
     /// Goes on as far as the bytes that came allow, and takes those that it needs.
-    pub(crate) fn advance(
-        &mut self,
-        authentication: &Authentication,
-        input: &mut BytesMut,
-        address: Option<IpAddr>,
-    ) -> Action {
+    pub(crate) fn advance(&mut self, input: &mut BytesMut, address: Option<IpAddr>) -> Action {
+        let authentication = &self.authentication;
         let chosen = match self.wire.handle(input) {
             DaemonStep::Receive | DaemonStep::Done => return Action::Receive,
             DaemonStep::Greet(request) => {
@@ -97,6 +97,11 @@ impl Handshake {
         self.wire.greet()
     }
 
+    /// Begins to check a password, if that is a method.
+    pub(crate) fn check(&self, login: &Login) -> Option<Checking> {
+        self.authentication.check(login)
+    }
+
     /// Notes that the password of a user was right.
     pub(crate) fn pass(&mut self, user: String) {
         self.user = Some(user);
@@ -124,13 +129,12 @@ mod tests {
 
     #[test]
     fn a_client_is_greeted_then_chooses_and_is_admitted() {
-        let authentication = Authentication::default();
-        let mut handshake = Handshake::new(&authentication);
+        let mut handshake = Handshake::new(Arc::default());
         let name: PrivateName = "ann".parse().unwrap();
         let mut input = BytesMut::new();
         let mut advance = |handshake: &mut Handshake, bytes: &[u8]| {
             input.extend_from_slice(bytes);
-            handshake.advance(&authentication, &mut input, None)
+            handshake.advance(&mut input, None)
         };
         let request = Connect::new(Some(name)).encode();
         assert!(advance(&mut handshake, &request[..4]) == Action::Receive);
@@ -147,14 +151,15 @@ mod tests {
     fn a_client_from_elsewhere_is_rejected() {
         let list = "10.0.0.0/8".parse().unwrap();
         let authentication = Authentication::default().require(Method::Address(list));
+        let authentication = Arc::new(authentication);
         for (address, is_in) in [([10, 1, 1, 1], true), ([11, 1, 1, 1], false)] {
-            let mut handshake = Handshake::new(&authentication);
+            let mut handshake = Handshake::new(Arc::clone(&authentication));
             let mut input = BytesMut::from(&Connect::new(None).encode()[..]);
             let address = Some(IpAddr::from(address));
-            assert!(handshake.advance(&authentication, &mut input, address) == Action::Greet(None));
+            assert!(handshake.advance(&mut input, address) == Action::Greet(None));
             handshake.greet();
             input.extend_from_slice(&choice("NULL"));
-            let action = handshake.advance(&authentication, &mut input, address);
+            let action = handshake.advance(&mut input, address);
             assert_eq!(action == Action::Reject(ErrorCode::RejectAuth), !is_in);
         }
     }

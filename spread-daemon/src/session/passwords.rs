@@ -5,10 +5,12 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use argon2::Argon2;
 use argon2::password_hash::rand_core::OsRng;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use crypt3_rs::crypt::unix;
 use tempfile::NamedTempFile;
 
 use super::login::{PASSWORD_LEN, USER_LEN};
@@ -28,7 +30,11 @@ pub enum PasswordError {
         source: io::Error,
     },
     /// A line of the file is not `USER:HASH`.
-    #[error("{}:{line}: not of the form USER:HASH, as `spreadd passwd` writes it", path.display())]
+    #[error(
+        "{}:{line}: not of the form USER:HASH, with a hash of argon2 as `spreadd passwd` writes it, \
+         or of crypt by DES as Spread's files have it",
+        path.display()
+    )]
     Line {
         /// The file.
         path: PathBuf,
@@ -54,8 +60,15 @@ pub enum PasswordError {
     },
 }
 
-/// The users that may connect with the method `PWORD`, with the argon2id hashes
-/// of their passwords. It shows neither passwords nor hashes.
+/// The users that may connect with the method `PWORD`, with the hashes of their
+/// passwords. It shows neither passwords nor hashes.
+///
+/// A hash is one of argon2id, which takes some tens of milliseconds to check, in a thread
+/// beside the daemon's; or one of crypt(3) with DES, as in the `spread.access_pword` of
+/// Spread, which the daemon checks in microseconds. Then the answer is there as soon as that
+/// of Spread's daemon, for clients that read it without waiting; but who gets hold of
+/// the file finds the passwords in hours, and in a file with both kinds the time of an answer
+/// tells who has which.
 ///
 /// ```
 /// # use spread_daemon::Passwords;
@@ -67,12 +80,13 @@ pub enum PasswordError {
 /// ```
 #[derive(Clone, Default)]
 pub struct Passwords {
-    hashes: BTreeMap<String, String>,
+    hashes: Arc<BTreeMap<String, String>>,
 }
 
 impl Passwords {
     /// Reads a file with a line `USER:HASH` for each user, as
-    /// `spreadd passwd` writes it; `#` begins a line that is a comment.
+    /// `spreadd passwd` writes it and Spread's `spread.access_pword` has it; `#` begins a line
+    /// that is a comment.
     ///
     /// # Errors
     ///
@@ -90,14 +104,16 @@ impl Passwords {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
+            let is_hash = |hash| is_crypt(hash) || PasswordHash::new(hash).is_ok();
             let entry = line
                 .split_once(':')
-                .filter(|(user, hash)| check_user(user).is_ok() && PasswordHash::new(hash).is_ok());
+                .map(|(user, hash)| (user.trim(), hash.trim()))
+                .filter(|(user, hash)| check_user(user).is_ok() && is_hash(hash));
             let (user, hash) =
                 entry.ok_or_else(|| PasswordError::Line { path: path.into(), line: number + 1 })?;
             hashes.insert(user.to_owned(), hash.to_owned());
         }
-        Ok(Passwords { hashes })
+        Ok(Passwords { hashes: Arc::new(hashes) })
     }
 
     /// Writes the file that [`Passwords::load`] reads, for its owner's eyes only.
@@ -112,7 +128,7 @@ impl Passwords {
         let write = || {
             // Only its owner may read a file of this kind.
             let mut file = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-            for (user, hash) in &self.hashes {
+            for (user, hash) in &*self.hashes {
                 writeln!(file, "{user}:{hash}")?;
             }
             file.as_file().sync_all()?;
@@ -141,16 +157,40 @@ impl Passwords {
         let hash = Argon2::default()
             .hash_password(password.as_bytes(), &salt)
             .map_err(|e| PasswordError::Hash { reason: e.to_string() })?;
-        self.hashes.insert(user.to_owned(), hash.to_string());
+        Arc::make_mut(&mut self.hashes).insert(user.to_owned(), hash.to_string());
         Ok(())
     }
 
+    /// Takes over the users of another file, in place of those of the same names.
+    pub fn import(&mut self, others: &Passwords) {
+        let others = others.hashes.iter().map(|(user, hash)| (user.clone(), hash.clone()));
+        Arc::make_mut(&mut self.hashes).extend(others);
+    }
+
+    /// Returns what [`Passwords::verify`] does, if that takes microseconds.
+    pub(crate) fn verify_quickly(&self, user: &str, password: &[u8]) -> Option<bool> {
+        // Of a user that there is not, in a file whose users are all checked quickly.
+        const NOBODY: &str = "NOxxxxxxxxxxx";
+        let known = self.hashes.get(user);
+        let is_quick = match known {
+            Some(hash) => is_crypt(hash),
+            None => self.hashes.values().all(|hash| is_crypt(hash)),
+        };
+        is_quick.then(|| {
+            let matches = unix::verify(password, known.map_or(NOBODY, String::as_str));
+            matches && known.is_some()
+        })
+    }
+
     /// Returns whether this is the password of the user. It takes long on purpose, some
-    /// tens of milliseconds, also for a user that there is not.
+    /// tens of milliseconds, also for a user that there is not; but see [`Passwords`].
     pub fn verify(&self, user: &str, password: &[u8]) -> bool {
         // Of the password "unknown"; no user is accepted by it.
         const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c3ByZWFkLWRhZW1vbg$\
             q4uX3rYB0m2CEHvzOYZ3u3pg4sV6sFf2xV6nP0m0j4s";
+        if let Some(is_right) = self.verify_quickly(user, password) {
+            return is_right;
+        }
         let known = self.hashes.get(user);
         let hash = known.map_or(NOBODY, String::as_str);
         let matches = PasswordHash::new(hash)
@@ -175,6 +215,12 @@ impl fmt::Debug for Passwords {
     }
 }
 
+/// Returns whether a hash is one of crypt(3) with DES: two characters of salt, and eleven.
+fn is_crypt(hash: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'/';
+    hash.len() == 13 && hash.bytes().all(is_digit)
+}
+
 fn check_user(name: &str) -> Result<(), PasswordError> {
     let fits = (1..=USER_LEN).contains(&name.len());
     if fits && !name.starts_with('#') && !name.contains(|c: char| c == ':' || c.is_control()) {
@@ -194,6 +240,43 @@ mod tests {
         let hash = PasswordHash::new(hash).unwrap();
         assert_eq!(hash.params.get_decimal("m"), Some(Argon2::default().params().m_cost()));
         assert!(hash.hash.is_some(), "there is something to compare with");
+    }
+
+    /// Returns the passwords of a file with these lines.
+    fn load(lines: &str) -> Result<Passwords, PasswordError> {
+        let mut file = NamedTempFile::new().unwrap();
+        file.write_all(lines.as_bytes()).unwrap();
+        Passwords::load(file.path())
+    }
+
+    #[test]
+    fn the_users_of_spread_are_read_and_checked_at_once() {
+        // By crypt(3) of the GNU C library.
+        let file = load("# users\nann:aZGJuE6EXrjEE\nbob: abcva5N.A6D7I \n").unwrap();
+        for (user, password, expected) in [
+            ("ann", &b"test"[..], true),
+            ("ann", b"tesT", false),
+            ("ann", b"", false),
+            ("bob", b"8 bytes!", true),
+            ("eve", b"test", false),
+        ] {
+            assert_eq!(file.verify_quickly(user, password), Some(expected), "{user}");
+            assert_eq!(file.verify(user, password), expected, "{user}");
+        }
+        let wrong = load("ann:aZGJuE6EXrjEE\nbob:too-short\n").unwrap_err();
+        assert!(matches!(wrong, PasswordError::Line { line: 2, .. }), "{wrong}");
+    }
+
+    #[test]
+    fn imported_users_stand_beside_the_others() {
+        let mut passwords = Passwords::default();
+        passwords.set("cid", "secret").unwrap();
+        passwords.import(&load("ann:aZGJuE6EXrjEE\n").unwrap());
+        assert_eq!(passwords.len(), 2);
+        assert_eq!(passwords.verify_quickly("ann", b"test"), Some(true));
+        assert_eq!(passwords.verify_quickly("cid", b"secret"), None);
+        assert_eq!(passwords.verify_quickly("eve", b"secret"), None, "as long as most");
+        assert!(passwords.verify("cid", b"secret") && !passwords.verify("eve", b"test"));
     }
 
     #[test]

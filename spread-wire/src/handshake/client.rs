@@ -3,6 +3,9 @@
 use super::{ACCEPT, AUTH_CHOICE, AUTH_METHODS, AUTH_NAME, AUTH_NULL, Version, rejection};
 use crate::{ErrorCode, NameError, PrivateGroup, PrivateName};
 
+/// Bytes of another protocol that an error shows.
+const SHOWN: usize = 40;
+
 /// What a client wants of its session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connect {
@@ -52,9 +55,15 @@ pub enum ClientError {
     /// The answer is not that of a Spread daemon.
     #[error("the answer is not that of a Spread daemon: {0}")]
     Protocol(&'static str),
+    /// The peer speaks another protocol, such as HTTP or SSH.
+    #[error("the peer speaks another protocol, its answer begins with \"{}\"", begin.escape_ascii())]
+    OtherProtocol {
+        /// The first bytes of its answer, at most 40.
+        begin: Vec<u8>,
+    },
     /// The daemon gave an illegal private group.
-    #[error("the daemon gave an illegal private group: {0}")]
-    PrivateGroup(NameError),
+    #[error("the daemon gave an illegal private group")]
+    PrivateGroup(#[source] NameError),
 }
 
 /// What the client is to do next.
@@ -94,6 +103,8 @@ pub struct Accepted {
 pub struct Client {
     connect: Connect,
     methods: Vec<String>,
+    /// The list of methods that the daemon permits, once it has come.
+    permitted: Option<String>,
     state: State,
 }
 
@@ -113,7 +124,7 @@ impl Client {
     /// A handshake that authenticates with the given methods, at most three.
     pub fn new(connect: Connect, methods: &[&str]) -> Client {
         let methods = methods.iter().take(AUTH_METHODS).map(|m| m.to_string()).collect();
-        Client { connect, methods, state: State::SendRequest }
+        Client { connect, methods, permitted: None, state: State::SendRequest }
     }
 
     /// A handshake without authentication, as most daemons permit it.
@@ -165,21 +176,21 @@ impl Client {
             _ => None,
         };
         if bytes.len() != wanted {
+            self.check(bytes)?;
             return Err(ClientError::Protocol("it ends early"));
         }
         self.state = match (&self.state, first_byte) {
             (State::MethodsLen, Some(len)) => match usize::from(len) {
                 0 => self.check_permitted("")?,
-                len if len > AUTH_CHOICE => {
-                    return Err(ClientError::Protocol("its list of methods is too long"));
-                }
+                len if len > AUTH_CHOICE => return Err(other_protocol(bytes.iter())),
                 len => State::Methods(len),
             },
-            (State::Methods(_), _) => self.check_permitted(&String::from_utf8_lossy(bytes))?,
+            (State::Methods(len), _) => {
+                check_list(*len, bytes)?;
+                self.check_permitted(&String::from_utf8_lossy(bytes))?
+            }
             (State::Answer, Some(answer)) => {
-                if answer != ACCEPT {
-                    return Err(ClientError::Protocol("it neither accepts nor rejects"));
-                }
+                check_answer(answer, bytes)?;
                 let patch = if bytes.len() == 5 { bytes[3] } else { 0 };
                 let version = Version { major: bytes[1], minor: bytes[2], patch };
                 if version.major < Version::OLDEST.major {
@@ -199,6 +210,25 @@ impl Client {
         Ok(())
     }
 
+    /// Checks the first bytes of those that the last step asked for, as far as they have come:
+    /// a peer that is no daemon may never send the rest.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]: the daemon rejected the client, or the peer is not a Spread daemon.
+    pub fn check(&self, begun: &[u8]) -> Result<(), ClientError> {
+        match self.state {
+            State::Methods(len) => check_list(len, begun),
+            State::Answer if !begun.is_empty() => check_answer(first(begun)?, begun),
+            _ => Ok(()),
+        }
+    }
+
+    /// The authentication methods that the daemon permits, once its list has come.
+    pub fn permitted(&self) -> Option<impl Iterator<Item = &str>> {
+        self.permitted.as_deref().map(str::split_ascii_whitespace)
+    }
+
     /// Tells that the exchanges of the chosen methods have been done.
     pub fn authenticated(&mut self) {
         if matches!(self.state, State::Authenticate) {
@@ -207,7 +237,8 @@ impl Client {
     }
 
     /// Goes on to the choice if the daemon permits all of it.
-    fn check_permitted(&self, permitted: &str) -> Result<State, ClientError> {
+    fn check_permitted(&mut self, permitted: &str) -> Result<State, ClientError> {
+        self.permitted = Some(permitted.to_owned());
         let is_permitted =
             |method: &String| permitted.split_ascii_whitespace().any(|p| p == method);
         match self.methods.iter().find(|&method| !is_permitted(method)) {
@@ -227,6 +258,25 @@ impl Client {
         }
         choice
     }
+}
+
+/// Names and blanks: a line of another protocol ends otherwise. Its length came before it.
+fn check_list(len: usize, bytes: &[u8]) -> Result<(), ClientError> {
+    match bytes.iter().all(|&byte| byte == b' ' || byte.is_ascii_graphic()) {
+        true => Ok(()),
+        false => Err(other_protocol([len as u8].iter().chain(bytes))),
+    }
+}
+
+fn check_answer(answer: u8, bytes: &[u8]) -> Result<(), ClientError> {
+    match answer {
+        ACCEPT => Ok(()),
+        _ => Err(other_protocol(bytes.iter())),
+    }
+}
+
+fn other_protocol<'a>(answer: impl Iterator<Item = &'a u8>) -> ClientError {
+    ClientError::OtherProtocol { begin: answer.take(SHOWN).copied().collect() }
 }
 
 fn first(bytes: &[u8]) -> Result<u8, ClientError> {

@@ -15,18 +15,19 @@ use tokio::time::sleep_until;
 
 use crate::backend::Backend;
 use crate::connection::Connection;
+use crate::failures::Tried;
 use crate::{Builder, Error, Library};
 
 /// As [`Builder::connect`].
 pub(super) async fn open(builder: &Builder) -> Result<Connection, Error> {
-    let mut result = Err(Error::CouldNotConnect { address: String::new() });
+    let mut tried = Tried::default();
     for (text, address) in builder.addresses()? {
-        result = open_at(builder, text, address).await;
-        if !matches!(&result, Err(error) if error.is_retryable()) {
-            break;
+        match open_at(builder, text, address).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => tried.add(text, error)?,
         }
     }
-    result
+    Err(tried.into_error())
 }
 
 /// Connects to one daemon.
@@ -52,7 +53,7 @@ async fn go_through(mut connect: Connect) -> Result<spread_core::Connection, Con
             }
             Progress::Authenticate(method) => {
                 let source = io::ErrorKind::Unsupported.into();
-                return Err(ConnectError::Authentication { method, source });
+                return Err(ConnectError::Authentication { method, offered: None, source });
             }
         }
     }
@@ -104,5 +105,5 @@ async fn in_thread(builder: Builder, text: String, address: Address) -> Result<C
     };
     let thread = std::thread::Builder::new().name("spread-connect".to_owned()).spawn(connect);
     thread.map_err(Error::Resource)?;
-    told.await.unwrap_or(Err(Error::ConnectionClosed))
+    told.await.unwrap_or(Err(Error::closed()))
 }

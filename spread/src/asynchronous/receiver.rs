@@ -11,7 +11,7 @@ use spread_wire::PrivateGroup;
 use super::Shared;
 #[cfg(doc)]
 use crate::{AsyncMailbox, Mailbox};
-use crate::{Error, Message, Receiver};
+use crate::{Error, Library, Message, Receiver, Stats};
 
 /// The half of an [`AsyncMailbox`] that receives.
 #[derive(Debug)]
@@ -31,6 +31,11 @@ impl AsyncReceiver {
         self.receiver.private_group()
     }
 
+    /// See [`Mailbox::library`].
+    pub fn library(&self) -> Library {
+        self.shared.connection().library()
+    }
+
     /// Receives the next message.
     ///
     /// Cancel safe: a message is taken only when the future completes, so dropping it before
@@ -38,7 +43,11 @@ impl AsyncReceiver {
     ///
     /// # Errors
     ///
-    /// Those of [`Mailbox::receive`].
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network has ended the
+    ///   connection, [`ShutDown`](Error::ShutDown) if this program has.
+    /// - [`Protocol`](Error::Protocol) if the daemon sent what Spread does not.
+    /// - [`Resource`](Error::Resource) if the system lacks memory; nothing is lost.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
     pub async fn receive(&mut self) -> Result<Message, Error> {
         poll_fn(|cx| self.poll_receive(cx)).await
     }
@@ -47,10 +56,21 @@ impl AsyncReceiver {
     ///
     /// # Errors
     ///
-    /// Those of [`Mailbox::receive`].
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network has ended the
+    ///   connection, [`ShutDown`](Error::ShutDown) if this program has.
+    /// - [`Protocol`](Error::Protocol) if the daemon sent what Spread does not.
+    /// - [`Resource`](Error::Resource) if the system lacks memory; nothing is lost.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
     pub fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Error>> {
         loop {
-            let mut ready = ready!(self.shared.io().poll_read_ready(cx)).map_err(Error::Io)?;
+            let Poll::Ready(ready) = self.shared.io().poll_read_ready(cx) else {
+                // What the task has buffered would wait for another one to be woken.
+                return match self.shared.try_flush() {
+                    Ok(_) => Poll::Pending,
+                    Err(error) => Poll::Ready(Err(error)),
+                };
+            };
+            let mut ready = ready.map_err(Error::Io)?;
             match self.receiver.try_receive() {
                 Ok(Some(message)) => return Poll::Ready(Ok(message)),
                 // What comes after the look is an event again.
@@ -58,6 +78,44 @@ impl AsyncReceiver {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+
+    /// Receives a message if that needs no waiting; `None` otherwise. Begins to send what is
+    /// buffered.
+    ///
+    /// # Errors
+    ///
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network has ended the
+    ///   connection, [`ShutDown`](Error::ShutDown) if this program has.
+    /// - [`Protocol`](Error::Protocol) if the daemon sent what Spread does not.
+    /// - [`Resource`](Error::Resource) if the system lacks memory; nothing is lost.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
+    pub fn try_receive(&mut self) -> Result<Option<Message>, Error> {
+        let message = self.receiver.try_receive()?;
+        if message.is_none() {
+            self.shared.try_flush()?;
+        }
+        Ok(message)
+    }
+
+    /// Ends the connection for all halves, and waits up to a second until the daemon has taken
+    /// all that was sent before. See [`AsyncMailbox::disconnect`], also for cancellation.
+    ///
+    /// # Errors
+    ///
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network had ended the
+    ///   connection before, whether a call has told of it or not.
+    /// - [`ShutDown`](Error::ShutDown) if this program had.
+    /// - [`DisconnectTimeout`](Error::DisconnectTimeout) if the daemon did not end it within a
+    ///   second, and [`Resource`](Error::Resource) if the system lacks memory to wait for that.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
+    pub async fn disconnect(self) -> Result<(), Error> {
+        self.shared.disconnect().await
+    }
+
+    /// How much has been sent and received so far.
+    pub fn stats(&self) -> Stats {
+        self.receiver.stats()
     }
 
     /// Ends the connection at once for all halves. See

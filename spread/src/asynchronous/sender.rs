@@ -1,7 +1,6 @@
 //! The half of an async mailbox that sends.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,28 +9,30 @@ use std::task::{Context, Poll, ready};
 use futures_sink::Sink;
 use spread_core::Sent;
 use spread_wire::{Name, PrivateGroup, ServiceType};
-use tokio::sync::OwnedMutexGuard as Turn;
+use tokio::sync::MutexGuard as AsyncMutexGuard;
 
 use super::Shared;
 use crate::connection::Connection;
 use crate::multicast::{self, GroupList};
 #[cfg(doc)]
-use crate::{AsyncMailbox, Mailbox};
-use crate::{Batch, Error, Library, Outgoing, SendOptions, ToGroups};
+use crate::{AsyncMailbox, AsyncReceiver, Mailbox};
+use crate::{Batch, Error, Library, Outgoing, SendOptions, Stats, ToGroup, ToGroups};
 
-/// A message on its way; in a mutex only so that it can be shared, and never locked.
-type Sending = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+/// A wait of the sink; in a mutex only so that it can be shared, and never locked.
+type Waiting = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// The half of an [`AsyncMailbox`] that joins, leaves and sends; clones of it work
 /// side by side.
 pub struct AsyncSender {
     shared: Arc<Shared>,
-    /// What the sink has taken and not sent.
-    pending: Option<Mutex<Sending>>,
+    /// The wait of the sink for room in the buffer.
+    room: Option<Mutex<Waiting>>,
+    /// The flush that the sink has begun.
+    flush: Option<Mutex<Waiting>>,
 }
 
 impl Clone for AsyncSender {
-    /// A sender with nothing pending.
+    /// A sender whose sink waits for nothing.
     fn clone(&self) -> AsyncSender {
         AsyncSender::new(Arc::clone(&self.shared))
     }
@@ -47,14 +48,31 @@ impl fmt::Debug for AsyncSender {
 
 impl AsyncSender {
     pub(super) fn new(shared: Arc<Shared>) -> AsyncSender {
-        AsyncSender { shared, pending: None }
+        AsyncSender { shared, room: None, flush: None }
     }
 
-    /// Sends what the sink has taken, ends the connection, and waits for the daemon.
-    pub(super) async fn disconnect(mut self) -> Result<(), Error> {
-        let shared = Arc::clone(&self.shared);
-        let pending = poll_fn(move |cx| Pin::new(&mut self).poll_ready(cx));
-        shared.disconnect(pending).await
+    /// Ends the connection for all senders, and waits up to a second until the daemon has taken
+    /// all that was sent before. See [`AsyncMailbox::disconnect`], also for cancellation.
+    ///
+    /// The [`AsyncReceiver`](crate::AsyncReceiver) has been dropped before: it may be receiving,
+    /// and what comes until the end would be lost to it. If it is used, let it
+    /// [disconnect](crate::AsyncReceiver::disconnect).
+    ///
+    /// # Errors
+    ///
+    /// - [`ReceiverExists`](Error::ReceiverExists) if the receiver has not been dropped; the
+    ///   connection is as it was for the other handles.
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network had ended the
+    ///   connection before, whether a call has told of it or not.
+    /// - [`ShutDown`](Error::ShutDown) if this program had.
+    /// - [`DisconnectTimeout`](Error::DisconnectTimeout) if the daemon did not end it within a
+    ///   second, and [`Resource`](Error::Resource) if the system lacks memory to wait for that.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
+    pub async fn disconnect(self) -> Result<(), Error> {
+        self.connection().usable()?;
+        self.connection().check_receiver()?;
+        let AsyncSender { shared, .. } = self;
+        shared.disconnect().await
     }
 
     /// See [`Mailbox::library`].
@@ -67,22 +85,40 @@ impl AsyncSender {
         self.connection().private_group()
     }
 
-    /// Joins a group. See [`Mailbox::join`].
+    /// Joins a group, behind what is buffered. See [`Mailbox::join`].
+    ///
+    /// Cancel safe as [`multicast`](AsyncSender::multicast) is: dropped before it is done, the
+    /// future has sent nothing, or the join goes all the same.
     ///
     /// # Errors
     ///
-    /// Those of [`Mailbox::join`].
-    pub async fn join(&self, group: impl AsRef<[u8]>) -> Result<(), Error> {
+    /// - [`IllegalGroup`](Error::IllegalGroup) if the name is not 1 to 31 bytes of printable ASCII
+    ///   except space, `!`, `"` and `#`, and [`PrivateGroup`](Error::PrivateGroup) if it is the private
+    ///   group of a client.
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network has ended the
+    ///   connection, [`ShutDown`](Error::ShutDown) if this program has.
+    /// - [`Resource`](Error::Resource) if the system lacks memory; nothing has been sent.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
+    pub async fn join(&self, group: impl ToGroup) -> Result<(), Error> {
         let group = multicast::group_name(group)?;
         self.send(ServiceType::JOIN, &[group.into()], 0, &[]).await
     }
 
-    /// Leaves a group. See [`Mailbox::leave`].
+    /// Leaves a group, behind what is buffered. See [`Mailbox::leave`].
+    ///
+    /// Cancel safe as [`multicast`](AsyncSender::multicast) is: dropped before it is done, the
+    /// future has sent nothing, or the leave goes all the same.
     ///
     /// # Errors
     ///
-    /// Those of [`Mailbox::leave`].
-    pub async fn leave(&self, group: impl AsRef<[u8]>) -> Result<(), Error> {
+    /// - [`IllegalGroup`](Error::IllegalGroup) if the name is not 1 to 31 bytes of printable ASCII
+    ///   except space, `!`, `"` and `#`, and [`PrivateGroup`](Error::PrivateGroup) if it is the private
+    ///   group of a client.
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network has ended the
+    ///   connection, [`ShutDown`](Error::ShutDown) if this program has.
+    /// - [`Resource`](Error::Resource) if the system lacks memory; nothing has been sent.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
+    pub async fn leave(&self, group: impl ToGroup) -> Result<(), Error> {
         let group = multicast::group_name(group)?;
         self.send(ServiceType::LEAVE, &[group.into()], 0, &[]).await
     }
@@ -97,14 +133,23 @@ impl AsyncSender {
     /// daemon. Messages go out one after the other, in the order in which their
     /// futures were first polled.
     ///
-    /// Dropped before it is done, the future has either sent nothing, or a part of the
-    /// message has gone; then the runtime sends the rest all the same, before
+    /// Cancel safe: dropped before it is done, the future has either sent nothing, or a part of
+    /// the message has gone; then the runtime sends the rest all the same, before
     /// anything else, for as long as there is a half of the mailbox. In the end the
     /// rest has the time that [`disconnect`](AsyncMailbox::disconnect) takes.
     ///
     /// # Errors
     ///
-    /// Those of [`Mailbox::multicast`].
+    /// - [`IllegalGroup`](Error::IllegalGroup) if a name is neither that of a group nor that of a
+    ///   private group.
+    /// - [`NoGroups`](Error::NoGroups) and [`TooManyGroups`](Error::TooManyGroups) if there are
+    ///   not 1 to 43 groups.
+    /// - [`MessageTooLong`](Error::MessageTooLong) if payload plus 32 bytes a group are more than
+    ///   143,151 bytes.
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network has ended the
+    ///   connection, [`ShutDown`](Error::ShutDown) if this program has.
+    /// - [`Resource`](Error::Resource) if the system lacks memory; nothing has been sent.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
     pub async fn multicast(
         &self,
         options: impl Into<SendOptions>,
@@ -114,30 +159,177 @@ impl AsyncSender {
         let (options, payload) = (options.into(), payload.as_ref());
         let groups = GroupList::of(groups)?;
         groups.check_payload(payload.len())?;
-        self.send(options.service_type(), groups.names(), options.number(), payload).await
+        let payload = [IoSlice::new(payload)];
+        self.send(options.service_type(), groups.names(), options.number(), &payload).await
     }
 
-    /// Sends the first messages of a batch, as many as there is room for, once there
-    /// is room; takes them out of the batch and returns their number. The rest is for
-    /// the next call. See [`Mailbox::multicast_batch`].
-    ///
-    /// They go with one system call, or a few. It never blocks the
-    /// executor, and messages sent side by side go out one after the other, as with
-    /// [`multicast`](AsyncSender::multicast). If the future is dropped before it is done,
-    /// what is no longer in the batch goes all the same.
+    /// Sends a message that lies in pieces, without putting them together first, as
+    /// [`multicast`](AsyncSender::multicast) does, also if it is dropped. See
+    /// [`Sender::multicast_vectored`](crate::Sender::multicast_vectored).
     ///
     /// # Errors
     ///
-    /// Those of [`Mailbox::multicast_batch`].
-    pub async fn multicast_batch(&self, batch: &mut Batch) -> Result<usize, Error> {
-        if batch.is_empty() {
-            return Ok(0);
+    /// - [`IllegalGroup`](Error::IllegalGroup) if a name is neither that of a group nor that of a
+    ///   private group.
+    /// - [`NoGroups`](Error::NoGroups) and [`TooManyGroups`](Error::TooManyGroups) if there are
+    ///   not 1 to 43 groups.
+    /// - [`MessageTooLong`](Error::MessageTooLong) if payload plus 32 bytes a group are more than
+    ///   143,151 bytes.
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network has ended the
+    ///   connection, [`ShutDown`](Error::ShutDown) if this program has.
+    /// - [`Resource`](Error::Resource) if the system lacks memory; nothing has been sent.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
+    pub async fn multicast_vectored(
+        &self,
+        options: impl Into<SendOptions>,
+        groups: impl ToGroups,
+        payload: &[IoSlice<'_>],
+    ) -> Result<(), Error> {
+        let options = options.into();
+        let groups = GroupList::of(groups)?;
+        groups.check_pieces(payload)?;
+        self.send(options.service_type(), groups.names(), options.number(), payload).await
+    }
+
+    /// Sends all messages of a batch as there is room, and takes them out of it. See
+    /// [`Mailbox::multicast_batch`].
+    ///
+    /// They go with one system call for as many as the socket has room for. It never blocks
+    /// the executor, and messages sent side by side go out one after the other, as with
+    /// [`multicast`](AsyncSender::multicast). Cancel safe: if the future is dropped before it is
+    /// done, what is no longer in the batch goes all the same.
+    ///
+    /// A daemon does not take more for ever from a client that does not read: receive in
+    /// another task, or at the same time.
+    ///
+    /// # Errors
+    ///
+    /// What has not been sent remains in the batch, but a message of which a part was sent:
+    ///
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network has ended the
+    ///   connection, [`ShutDown`](Error::ShutDown) if this program has.
+    /// - [`Resource`](Error::Resource) if the system lacks memory; what is still in the batch has
+    ///   not been sent.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
+    pub async fn multicast_batch(&self, batch: &mut Batch) -> Result<(), Error> {
+        while !batch.is_empty() {
+            let turn = self.shared.turn().await;
+            // A flush in another thread, as by the receiver, is not a want of room.
+            let send =
+                |core: &spread_core::Connection| core.try_multicast_frames_in_turn(batch.frames());
+            let sent = self.shared.when_writable(send, |(_, sent)| *sent != Sent::Nothing).await;
+            // A message may have begun before the memory was lacking.
+            let (_, sent) = sent.inspect_err(|_| self.shared.flush_in_background())?;
+            self.finish(turn, sent).await?;
         }
-        let turn = self.shared.turn().await;
-        let send = |core: &spread_core::Connection| core.try_multicast_frames(batch.frames());
-        let (count, sent) =
-            self.shared.when_writable(send, |(_, sent)| *sent == Sent::Nothing).await?;
-        self.finish(turn, sent).await.map(|()| count)
+        Ok(())
+    }
+
+    /// Sends the first messages of a batch, as many as there is room for, without waiting;
+    /// takes them out of the batch and returns their number, which is 0 also while another
+    /// message is on its way. See [`Mailbox::try_multicast_batch`].
+    ///
+    /// If the last of them has begun only, the runtime sends its rest, before anything else.
+    ///
+    /// # Errors
+    ///
+    /// What has not been sent remains in the batch, but a message of which a part was sent:
+    ///
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the daemon or the network has ended the
+    ///   connection, [`ShutDown`](Error::ShutDown) if this program has.
+    /// - [`Resource`](Error::Resource) if the system lacks memory, perhaps after some of the
+    ///   messages. No event tells of its end: try again after 10 ms or more.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
+    pub fn try_multicast_batch(&self, batch: &mut Batch) -> Result<usize, Error> {
+        self.connection().usable()?;
+        let Some(_turn) = self.shared.try_turn() else {
+            return Ok(0);
+        };
+        let sent = self.connection().core().try_multicast_frames(batch.frames());
+        if !matches!(sent, Ok((_, Sent::All | Sent::Nothing))) {
+            self.shared.flush_in_background();
+        }
+        sent.map(|(count, _)| count).map_err(|error| self.connection().send_failed(error))
+    }
+
+    /// Copies a message into the buffer of the connection, from where it is sent in the
+    /// background, many with one system call; waits only while the buffer is full. While the
+    /// system lacks memory, the messages stay in the buffer.
+    ///
+    /// All halves and clones share one buffer, in which up to 256 KiB wait to be sent. It is
+    /// sent whenever the [`AsyncReceiver`] has nothing to receive, and otherwise by a task of
+    /// the runtime as soon as the tasks that fill it wait for something.
+    ///
+    /// The order is kept: joins, leaves, [`multicast`](AsyncSender::multicast) and
+    /// [`multicast_batch`](AsyncSender::multicast_batch) come behind what was buffered before
+    /// they were called.
+    ///
+    /// Returning does not mean that the kernel or the daemon has the message:
+    /// [`flush`](AsyncSender::flush) waits for the kernel. What is buffered when the last
+    /// half of the mailbox is dropped is sent as a drop of a mailbox does it, for up to a
+    /// second; [`disconnect`](AsyncMailbox::disconnect) waits for it.
+    ///
+    /// Cancel safe: dropped before it returns, the future has taken nothing; after that the
+    /// message is sent unless the connection fails.
+    ///
+    /// ```
+    /// # let daemon = spread_daemon::Daemon::builder().start()?;
+    /// # let address = daemon.address();
+    /// use spread::{AsyncMailbox, Mailbox, Service};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let mailbox = AsyncMailbox::connect(Mailbox::builder(address)).await?;
+    /// for reading in 0..1000u32 {
+    ///     mailbox.multicast_buffered(Service::Fifo, "sensors", reading.to_le_bytes()).await?;
+    /// }
+    /// mailbox.flush().await
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Before anything is sent:
+    ///
+    /// - [`IllegalGroup`](Error::IllegalGroup) if a name is neither that of a group nor that of a
+    ///   private group.
+    /// - [`NoGroups`](Error::NoGroups) and [`TooManyGroups`](Error::TooManyGroups) if there are
+    ///   not 1 to 43 groups.
+    /// - [`MessageTooLong`](Error::MessageTooLong) if payload plus 32 bytes a group are more than
+    ///   143,151 bytes.
+    ///
+    /// Then:
+    ///
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the connection has ended, also if sending
+    ///   what was buffered before has failed: then it is not known how much of it has gone.
+    /// - [`ShutDown`](Error::ShutDown) if this program has ended the connection.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
+    pub async fn multicast_buffered(
+        &self,
+        options: impl Into<SendOptions>,
+        groups: impl ToGroups,
+        payload: impl AsRef<[u8]>,
+    ) -> Result<(), Error> {
+        let (options, payload) = (options.into(), payload.as_ref());
+        let groups = GroupList::of(groups)?;
+        groups.check_payload(payload.len())?;
+        let (service_type, number) = (options.service_type(), options.number());
+        self.shared.buffer(service_type, groups.names(), number, payload).await
+    }
+
+    /// Waits until the kernel has all that was sent and buffered before the call, by any half
+    /// or clone; what comes behind meanwhile is not waited for.
+    ///
+    /// Cancel safe: dropped, it leaves what is buffered to be sent in the background.
+    ///
+    /// # Errors
+    ///
+    /// - [`ConnectionClosed`](Error::ConnectionClosed) if the connection has ended, or failed while
+    ///   something was sent: it is not known how much of the buffer has gone.
+    /// - [`ShutDown`](Error::ShutDown) if this program has ended the connection: neither is it then.
+    /// - [`Forked`](Error::Forked) in the child of a fork.
+    pub async fn flush(&self) -> Result<(), Error> {
+        self.shared.flush().await
     }
 
     /// Ends the connection at once for all halves. See
@@ -146,83 +338,99 @@ impl AsyncSender {
         self.connection().shut_down();
     }
 
+    /// How much has been sent and received so far.
+    pub fn stats(&self) -> Stats {
+        self.connection().stats()
+    }
+
     /// Sends as there is room.
     async fn send(
         &self,
         service_type: ServiceType,
         groups: &[Name],
         number: i16,
-        payload: &[u8],
+        payload: &[IoSlice<'_>],
     ) -> Result<(), Error> {
         let turn = self.shared.turn().await;
-        let body = [IoSlice::new(payload)];
         let send =
-            |core: &spread_core::Connection| core.try_send(service_type, groups, number, &body);
-        let sent = self.shared.when_writable(send, |sent| *sent == Sent::Nothing).await?;
+            |core: &spread_core::Connection| core.try_send(service_type, groups, number, payload);
+        let sent = self.shared.when_writable(send, |sent| *sent != Sent::Nothing).await?;
         self.finish(turn, sent).await
     }
 
-    /// Sends the rest of a message, if there is any.
-    async fn finish(&self, turn: Turn<()>, sent: Sent) -> Result<(), Error> {
+    /// Waits until the rest of a message that has begun has gone. If the future is dropped,
+    /// the flusher sends it: nothing can follow half a message.
+    async fn finish(&self, turn: AsyncMutexGuard<'_, ()>, sent: Sent) -> Result<(), Error> {
         if sent != Sent::Begun {
             return Ok(());
         }
-        let mut rest = Rest { shared: &self.shared, turn: Some(turn) };
-        let sent = self.shared.flush().await;
-        rest.turn = None;
-        sent
+        self.shared.flush_in_background();
+        drop(turn);
+        self.shared.flush().await
     }
 
-    fn connection(&self) -> &Connection {
+    pub(crate) fn connection(&self) -> &Connection {
         self.shared.connection()
     }
-}
 
-/// The rest of a message that is on its way. If the future that began it is dropped, a task
-/// sends it: nothing can follow half a message.
-struct Rest<'a> {
-    shared: &'a Arc<Shared>,
-    turn: Option<Turn<()>>,
-}
-
-impl Drop for Rest<'_> {
-    fn drop(&mut self) {
-        if let Some(turn) = self.turn.take() {
-            self.shared.flush_in_background(turn);
-        }
+    /// Whether both send on the same connection.
+    pub(crate) fn is_same(&self, other: &AsyncSender) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 }
 
-/// Takes one message at a time: it is sent by the time the sink is ready again or
-/// has been flushed.
+/// Takes messages into the buffer of the connection, as
+/// [`multicast_buffered`](AsyncSender::multicast_buffered) does: it is ready while less than
+/// 256 KiB wait, so the last message may go beyond them. A flush, and so a close, waits until
+/// the kernel has them.
 impl Sink<Outgoing> for AsyncSender {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let Some(pending) = &mut self.pending else {
+        if self.shared.try_room()? {
+            self.room = None;
             return Poll::Ready(Ok(()));
-        };
-        let pending = pending.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let sent = ready!(pending.as_mut().poll(cx));
-        self.pending = None;
-        Poll::Ready(sent)
+        }
+        let sender = &mut *self;
+        sender.room.get_or_insert_with(|| {
+            let shared = Arc::clone(&sender.shared);
+            Mutex::new(Box::pin(async move { shared.room().await }))
+        });
+        poll_some(&mut sender.room, cx)
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Outgoing) -> Result<(), Error> {
-        let sender = self.clone();
-        self.pending = Some(Mutex::new(Box::pin(async move {
-            let Outgoing { options, groups, payload } = message;
-            let (service_type, number) = (options.service_type(), options.number());
-            sender.send(service_type, groups.names(), number, &payload).await
-        })));
-        Ok(())
+        self.flush = None;
+        let Outgoing { options, groups, payload } = message;
+        let (service_type, number) = (options.service_type(), options.number());
+        self.shared.buffer_beyond(service_type, groups.names(), number, &payload)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.poll_ready(cx)
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.shared.try_flush()? {
+            self.flush = None;
+            return Poll::Ready(Ok(()));
+        }
+        let sender = &mut *self;
+        sender.flush.get_or_insert_with(|| {
+            let shared = Arc::clone(&sender.shared);
+            Mutex::new(Box::pin(async move { shared.flush().await }))
+        });
+        poll_some(&mut sender.flush, cx)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.poll_ready(cx)
+        self.poll_flush(cx)
     }
+}
+
+/// Polls a future if there is one, and drops it at its end.
+fn poll_some(future: &mut Option<Mutex<Waiting>>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    let Some(some) = future else {
+        return Poll::Ready(Ok(()));
+    };
+    let some = some.get_mut().unwrap_or_else(PoisonError::into_inner);
+    let done = ready!(some.as_mut().poll(cx));
+    *future = None;
+    Poll::Ready(done)
 }

@@ -1,39 +1,36 @@
 //! What the halves of an async mailbox share: the connection as a runtime watches it.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use spread_core::{Closing, Ready};
+use spread_core::{Buffered, Closing, MEMORY_PAUSE, Ready};
 use spread_os::tokio::Registered;
+use spread_wire::{Name, ServiceType};
 use tokio::io::Interest;
-use tokio::runtime::Handle;
-use tokio::sync::{Mutex as Turns, OwnedMutexGuard as Turn, watch};
-use tokio::time::timeout;
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
+use tokio::task::coop::consume_budget;
+use tokio::time::{sleep, timeout};
 
+use super::flusher::{Flusher, Pause};
 use crate::Error;
-use crate::connection::{Connection, LINGER, late};
+use crate::connection::{Connection, LINGER, not_closed};
 
 /// A connection, watched by a runtime.
 #[derive(Debug)]
 pub(super) struct Shared {
     io: Registered,
     connection: Arc<Connection>,
-    /// Whose message is on its way.
-    turns: Arc<Turns<()>>,
-    runtime: Handle,
-    /// Tells tasks of the end by being dropped; `None` only during the drop.
-    end: Option<watch::Sender<()>>,
+    /// Whose message is the next one: of those that wait for room, the first to ask.
+    order: AsyncMutex<()>,
+    flusher: Flusher,
 }
 
 impl Shared {
     pub(super) fn new(connection: Arc<Connection>) -> io::Result<Shared> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         let io = Registered::new(Arc::clone(connection.core().socket()), interest)?;
-        let (turns, runtime, end) = (Arc::default(), Handle::current(), watch::Sender::new(()));
-        Ok(Shared { io, connection, turns, runtime, end: Some(end) })
+        Ok(Shared { io, connection, order: AsyncMutex::default(), flusher: Flusher::new() })
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -45,117 +42,238 @@ impl Shared {
     }
 
     /// The right to send, in the order in which it was asked for.
-    pub(super) async fn turn(&self) -> Turn<()> {
-        Arc::clone(&self.turns).lock_owned().await
+    pub(super) async fn turn(&self) -> AsyncMutexGuard<'_, ()> {
+        self.order.lock().await
     }
 
-    /// Repeats `send` whenever there may be room, as long as it says that there is none.
+    /// The right to send, if nobody has it.
+    pub(super) fn try_turn(&self) -> Option<AsyncMutexGuard<'_, ()>> {
+        self.order.try_lock().ok()
+    }
+
+    /// Copies a message into the buffer, if nobody waits for room and there is room for it;
+    /// says whether it was taken.
+    #[inline]
+    pub(super) fn try_buffer(
+        self: &Arc<Shared>,
+        service_type: ServiceType,
+        groups: &[Name],
+        number: i16,
+        payload: &[u8],
+    ) -> Result<bool, Error> {
+        self.connection.usable()?;
+        let Some(_turn) = self.try_turn() else {
+            return Ok(false);
+        };
+        match self.put(service_type, groups, number, payload) {
+            // Whoever waits for room waits for memory, too.
+            Err(spread_core::Error::Resource(_)) => Ok(false),
+            taken => taken.map_err(|error| self.connection.send_failed(error)),
+        }
+    }
+
+    /// Copies a message into the buffer once there is room for it, which may need memory.
+    pub(super) async fn buffer(
+        self: &Arc<Shared>,
+        service_type: ServiceType,
+        groups: &[Name],
+        number: i16,
+        payload: &[u8],
+    ) -> Result<(), Error> {
+        // A task that only sends is to let others run now and then.
+        consume_budget().await;
+        if self.try_buffer(service_type, groups, number, payload)? {
+            return Ok(());
+        }
+        let _turn = self.turn().await;
+        let put = |_: &spread_core::Connection| self.put(service_type, groups, number, payload);
+        self.when_possible(put, |taken| *taken).await.map(drop)
+    }
+
+    /// Copies a message into the buffer, which is flushed once if it is full.
+    fn put(
+        self: &Arc<Shared>,
+        service_type: ServiceType,
+        groups: &[Name],
+        number: i16,
+        payload: &[u8],
+    ) -> Result<bool, spread_core::Error> {
+        let core = self.connection.core();
+        let mut buffered = core.try_buffer(service_type, groups, number, payload)?;
+        if buffered == Buffered::Full {
+            let flushed = core.try_flush();
+            buffered = core.try_buffer(service_type, groups, number, payload)?;
+            if buffered == Buffered::Full {
+                flushed?;
+            }
+        }
+        if buffered == Buffered::First {
+            self.flusher.wake(self);
+        }
+        Ok(buffered != Buffered::Full)
+    }
+
+    /// Copies a message into the buffer, whether or not it has room: one for each
+    /// [`room`](Shared::room).
+    pub(super) fn buffer_beyond(
+        self: &Arc<Shared>,
+        service_type: ServiceType,
+        groups: &[Name],
+        number: i16,
+        payload: &[u8],
+    ) -> Result<(), Error> {
+        self.connection.usable()?;
+        let core = self.connection.core();
+        let buffered = core.buffer_beyond(service_type, groups, number, payload);
+        let buffered = buffered.map_err(|error| self.connection.send_failed(error))?;
+        if buffered == Buffered::First {
+            self.flusher.wake(self);
+        }
+        Ok(())
+    }
+
+    /// Whether the buffer has room; `false` also if there is no memory to make room.
+    pub(super) fn try_room(&self) -> Result<bool, Error> {
+        self.connection.usable()?;
+        match self.connection.core().try_room() {
+            Err(spread_core::Error::Resource(_)) => Ok(false),
+            room => room.map_err(|error| self.connection.send_failed(error)),
+        }
+    }
+
+    /// Waits until the buffer has room, and keeps nobody from sending meanwhile.
+    pub(super) async fn room(&self) -> Result<(), Error> {
+        let room = |core: &spread_core::Connection| core.try_room();
+        self.when_possible(room, |has_room| *has_room).await.map(drop)
+    }
+
+    /// Repeats `send` whenever there may be room, until it has done what it can.
     pub(super) async fn when_writable<T>(
         &self,
         mut send: impl FnMut(&spread_core::Connection) -> Result<T, spread_core::Error>,
-        is_full: impl Fn(&T) -> bool,
+        is_done: impl Fn(&T) -> bool,
     ) -> Result<T, Error> {
-        self.connection.usable()?;
-        poll_fn(|cx| self.poll_writable(cx, &mut send, &is_full)).await
-    }
-
-    /// Sends the rest of the message that has begun.
-    pub(super) async fn flush(&self) -> Result<(), Error> {
-        poll_fn(|cx| self.poll_flush(cx)).await
-    }
-
-    /// Sends the rest of the message that has begun in a task of the runtime, until the last
-    /// half of the mailbox is dropped: then it goes the way of the connection.
-    pub(super) fn flush_in_background(self: &Arc<Shared>, turn: Turn<()>) {
-        if let Some(end) = &self.end
-            && self.connection.is_ours()
-        {
-            self.runtime.spawn(flush(Arc::downgrade(self), end.subscribe(), turn));
-        }
-    }
-
-    /// Ends the connection after `pending`, and waits until the daemon has taken everything.
-    pub(super) async fn disconnect(
-        &self,
-        pending: impl Future<Output = Result<(), Error>>,
-    ) -> Result<(), Error> {
-        if !self.connection.is_ours() {
-            return Err(Error::Forked);
-        }
-        let closing = async {
-            pending.await?;
-            // What has begun goes first, and nobody else waits for the descriptor.
-            let _turn = self.turn().await;
-            poll_fn(|cx| self.poll_close(cx)).await
-        };
-        let closed = timeout(LINGER, closing).await.unwrap_or_else(|_| Err(late()));
-        self.connection.closed();
-        closed
-    }
-
-    fn poll_close(&self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
-            let ready = match self.connection.core().try_close() {
-                Ok(Closing::Done) => return Poll::Ready(Ok(())),
-                Err(_) => return Poll::Ready(Err(Error::ConnectionClosed)),
-                Ok(Closing::Again) => {
-                    // Others have their turn in between, and so has the clock.
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Ok(Closing::Wait(ready)) => ready,
-            };
-            let mut guard = ready!(match ready {
-                Ready::ToWrite => self.io.poll_write_ready(cx),
-                _ => self.io.poll_read_ready(cx),
-            })
-            .map_err(Error::Io)?;
-            // What has come since the step above is an event again.
-            guard.clear_ready();
-        }
-    }
-
-    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let flush = |core: &spread_core::Connection| core.try_flush();
-        self.poll_writable(cx, flush, |is_whole| !is_whole).map_ok(drop)
-    }
-
-    fn poll_writable<T>(
-        &self,
-        cx: &mut Context<'_>,
-        mut send: impl FnMut(&spread_core::Connection) -> Result<T, spread_core::Error>,
-        is_full: impl Fn(&T) -> bool,
-    ) -> Poll<Result<T, Error>> {
-        loop {
-            let mut ready = ready!(self.io.poll_write_ready(cx)).map_err(Error::Io)?;
-            let sent = send(self.connection.core())?;
-            if !is_full(&sent) {
-                return Poll::Ready(Ok(sent));
+            self.connection.usable()?;
+            let mut ready = self.io.writable().await.map_err(Error::Io)?;
+            let sent = send(self.connection.core());
+            let sent = sent.map_err(|error| self.connection.send_failed(error))?;
+            if is_done(&sent) {
+                return Ok(sent);
             }
             // What has room since is an event again.
             ready.clear_ready();
         }
     }
-}
 
-/// Sends the rest of a message until the last half of the mailbox is dropped.
-async fn flush(shared: Weak<Shared>, mut end: watch::Receiver<()>, _turn: Turn<()>) {
-    let mut ended = pin!(end.changed());
-    poll_fn(|cx| match shared.upgrade() {
-        Some(shared) if ended.as_mut().poll(cx).is_pending() => {
-            // Whoever uses the mailbox next is told what went wrong.
-            shared.poll_flush(cx).map(drop)
+    /// As [`when_writable`](Shared::when_writable), but waits for memory as for room, of which
+    /// no event tells.
+    async fn when_possible<T>(
+        &self,
+        mut send: impl FnMut(&spread_core::Connection) -> Result<T, spread_core::Error>,
+        is_done: impl Fn(&T) -> bool,
+    ) -> Result<T, Error> {
+        let mut pause = Pause::default();
+        loop {
+            match self.when_writable(&mut send, &is_done).await {
+                Err(Error::Resource(_)) => pause.wait().await,
+                done => return done,
+            }
         }
-        _ => Poll::Ready(()),
-    })
-    .await;
+    }
+
+    /// Lets the flusher send what a call has left behind.
+    pub(super) fn flush_in_background(self: &Arc<Shared>) {
+        self.flusher.wake(self);
+    }
+
+    /// Sends what is buffered as far as there is room and memory; says whether all of it has
+    /// gone. If not, the flusher, which has been woken for it, goes on.
+    #[inline]
+    pub(super) fn try_flush(&self) -> Result<bool, Error> {
+        match self.connection.try_flush() {
+            Err(Error::Resource(_)) => Ok(false),
+            flushed => flushed,
+        }
+    }
+
+    /// Waits until the kernel has all that was sent or buffered so far, for memory, too.
+    pub(super) async fn flush(&self) -> Result<(), Error> {
+        // A task that only flushes is to let others run now and then.
+        consume_budget().await;
+        self.connection.usable()?;
+        let position = self.connection.core().buffered()?;
+        if self.connection.core().has_sent(position) {
+            return Ok(());
+        }
+        let flush = |core: &spread_core::Connection| core.try_flush_to(position);
+        match self.when_possible(flush, |is_sent| *is_sent).await {
+            // Another task has sent it before the connection ended.
+            Err(_) if self.connection.is_ours() && self.connection.core().has_sent(position) => {
+                Ok(())
+            }
+            flushed => flushed.map(drop),
+        }
+    }
+
+    /// Sends what is buffered; for the flusher alone, since one task is woken for it.
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            self.connection.usable()?;
+            let mut ready = ready!(self.io.poll_write_ready(cx)).map_err(Error::Io)?;
+            if self.connection.try_flush()? {
+                return Poll::Ready(Ok(()));
+            }
+            ready.clear_ready();
+        }
+    }
+
+    /// Ends the connection after what is buffered, and waits until the daemon
+    /// has taken everything.
+    pub(super) async fn disconnect(&self) -> Result<(), Error> {
+        self.connection.check_open()?;
+        let closing = async {
+            // Those who wait for room come first.
+            let _turn = self.turn().await;
+            self.close().await
+        };
+        let closed = timeout(LINGER, closing).await.unwrap_or(Err(Error::DisconnectTimeout));
+        self.connection.closed(&closed);
+        closed
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        loop {
+            let ready = match self.connection.core().try_close() {
+                Ok(Closing::Done) => return Ok(()),
+                Ok(Closing::ShutDown) => return Err(Error::ShutDown),
+                Err(error) => return Err(not_closed(error)),
+                Ok(Closing::Again) => {
+                    // Others have their turn in between, and so has the clock.
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Ok(Closing::Pause) => {
+                    sleep(MEMORY_PAUSE).await;
+                    continue;
+                }
+                Ok(Closing::Wait(ready)) => ready,
+            };
+            let mut guard = match ready {
+                Ready::ToWrite => self.io.writable().await,
+                _ => self.io.readable().await,
+            }
+            .map_err(Error::Io)?;
+            // What has come since the step above is an event again.
+            guard.clear_ready();
+        }
+    }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // In the child of a fork, to tell the tasks would be to wake the parent's runtime.
         if !self.connection.is_ours() {
-            std::mem::forget(self.end.take());
+            self.flusher.forget();
         }
     }
 }

@@ -47,17 +47,44 @@ impl Code {
         ErrorCode::from_code(code)
     }
 
-    /// What it means for a connection.
-    fn of_session(self, call: &'static str) -> Error {
-        match self.known() {
-            Some(
-                ErrorCode::ConnectionClosed
-                | ErrorCode::NetErrorOnSession
-                | ErrorCode::IllegalSession,
-            ) => Error::ConnectionClosed,
-            _ => Error::Library { call, code: self.0 },
+    /// What it means for a connection that receives; it ends with most of them.
+    #[cold]
+    fn of_session(self, call: &'static str, core: &spread_core::Connection) -> Error {
+        match self.is_end() {
+            true => ended(core),
+            false => Error::Library { call, code: self.0 },
         }
     }
+
+    /// What it means for a connection that sends: what has come can still be received.
+    #[cold]
+    fn of_send(self, call: &'static str, core: &spread_core::Connection) -> Error {
+        match (self.is_end(), core.check()) {
+            (false, _) => Error::Library { call, code: self.0 },
+            (true, Err(spread_core::Error::ShutDown)) => Error::ShutDown,
+            (true, _) => {
+                core.set_cut();
+                Error::closed()
+            }
+        }
+    }
+
+    fn is_end(self) -> bool {
+        let ends =
+            [ErrorCode::ConnectionClosed, ErrorCode::NetErrorOnSession, ErrorCode::IllegalSession];
+        self.known().is_some_and(|code| ends.contains(&code))
+    }
+}
+
+/// The end of a connection, which the library does not tell from a shut-down.
+#[cold]
+fn ended(core: &spread_core::Connection) -> Error {
+    let ended = match core.check() {
+        Err(spread_core::Error::ShutDown) => Error::ShutDown,
+        _ => Error::closed(),
+    };
+    core.set_failed();
+    ended
 }
 
 fn check(result: c_int) -> Result<usize> {

@@ -134,7 +134,7 @@ impl RawMailbox {
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(_) => Err(Code::from(ErrorCode::ConnectionClosed).into()),
+            Err(error) => Err(ReceiveError::Io(error)),
         }
     }
 

@@ -31,19 +31,19 @@ struct Users {
 
 /// The right to connect with the list of methods as it is, or to change it.
 #[derive(Debug)]
-pub(super) struct Turn<'a>(&'a Methods);
+pub(super) struct Access<'a>(&'a Methods);
 
 impl Methods {
     /// `None` if the deadline passes before.
-    pub(super) fn share(&self, deadline: Option<Instant>) -> Option<Turn<'_>> {
+    pub(super) fn share(&self, deadline: Option<Instant>) -> Option<Access<'_>> {
         self.wait(deadline, |users| users.is_owned)?.shared += 1;
-        Some(Turn(self))
+        Some(Access(self))
     }
 
     /// `None` if the deadline passes before.
-    pub(super) fn own(&self, deadline: Option<Instant>) -> Option<Turn<'_>> {
+    pub(super) fn own(&self, deadline: Option<Instant>) -> Option<Access<'_>> {
         self.wait(deadline, |users| users.is_owned || users.shared > 0)?.is_owned = true;
-        Some(Turn(self))
+        Some(Access(self))
     }
 
     fn wait(
@@ -70,7 +70,7 @@ impl Methods {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Access<'_> {
     fn drop(&mut self) {
         let mut users = self.0.lock();
         // Nobody shares what is owned.
@@ -139,7 +139,7 @@ impl<'a> Exchanges<'a> {
             io::ErrorKind::InvalidInput,
             "a connect has at most 3 methods, with names of 1 to 29 bytes",
         );
-        Err(ConnectError::Authentication { method: methods.join(", "), source })
+        Err(ConnectError::Authentication { method: methods.join(", "), offered: None, source })
     }
 
     /// The exchange that an authenticator gave up.

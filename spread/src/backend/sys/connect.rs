@@ -4,11 +4,12 @@ use std::ffi::{CString, c_char, c_int};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use spread_core::{Address, ConnectError, Request};
 use spread_sys::{SP_connect_timeout, mailbox, sp_time};
-use spread_wire::handshake::ClientError;
+use spread_wire::handshake::{AUTH_NULL, ClientError};
 use spread_wire::limits::NAME_FIELD;
 use spread_wire::{ErrorCode, Name, PrivateGroup};
 
@@ -62,6 +63,7 @@ fn candidates(address: &Address, deadline: Option<Instant>) -> Result<Vec<String
     };
     let found = spread_core::resolve(host, port, deadline).map_err(|error| match error.kind() {
         io::ErrorKind::TimedOut => ConnectError::TimedOut,
+        _ if spread_core::is_resource(&error) => ConnectError::Local(error),
         _ => ConnectError::UnknownHost(error),
     })?;
     Ok(found.iter().map(|address| format!("{port}@{}", scoped_ip(address))).collect())
@@ -100,7 +102,17 @@ fn connect_to(
         (Err(_), Some((_, source))) if source.kind() == io::ErrorKind::TimedOut => {
             Err(ConnectError::TimedOut)
         }
-        (Err(_), Some((method, source))) => Err(ConnectError::Authentication { method, source }),
+        (Err(_), Some((method, source))) => {
+            Err(ConnectError::Authentication { method, offered: None, source })
+        }
+        // The library does not tell what the daemon permits.
+        (Err(ConnectError::Handshake(ClientError::Rejected(ErrorCode::RejectAuth))), None) => {
+            let wanted = match authenticators {
+                [] => vec![AUTH_NULL.to_owned()],
+                some => some.iter().map(|one| one.method().to_owned()).collect(),
+            };
+            Err(ConnectError::NotAuthorized { wanted, offered: None })
+        }
         (Err(error), None) => Err(error),
     }
 }
@@ -153,23 +165,32 @@ fn connect_with_methods(
 
 /// What a code of `SP_connect_timeout` means.
 fn failure(code: Code, is_late: bool) -> ConnectError {
-    let closed = || io::ErrorKind::ConnectionAborted.into();
+    let told = || io::Error::other(format!("SP_connect_timeout returned {}", code.0));
     match code.known() {
         // The C library has the same code for the end of the time and of the connection.
         Some(ErrorCode::CouldNotConnect | ErrorCode::ConnectionClosed) if is_late => {
             ConnectError::TimedOut
         }
-        Some(ErrorCode::CouldNotConnect) => ConnectError::Unreachable(closed()),
+        Some(ErrorCode::CouldNotConnect) => match lacked_resource() {
+            Some(error) => ConnectError::Local(error),
+            None => ConnectError::Unreachable(told()),
+        },
         Some(ErrorCode::ConnectionClosed | ErrorCode::NetErrorOnSession) => {
-            ConnectError::Closed(closed())
+            ConnectError::Closed(told())
         }
         Some(ErrorCode::IllegalMessage) => {
             ClientError::Protocol("the library does not understand its answer").into()
         }
-        Some(ErrorCode::IllegalSpread) => ConnectError::UnknownHost(closed()),
+        Some(ErrorCode::IllegalSpread) => ConnectError::UnknownHost(told()),
         Some(code) => ClientError::Rejected(code).into(),
         None => ClientError::Protocol("the library returned an unknown code").into(),
     }
+}
+
+/// What a connect lacks besides a daemon: the library has one code for either, so this asks
+/// the system for a socket as well.
+fn lacked_resource() -> Option<io::Error> {
+    UnixDatagram::unbound().err().filter(spread_core::is_resource)
 }
 
 impl RawMailbox {

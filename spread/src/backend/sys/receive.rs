@@ -78,7 +78,9 @@ impl Inbox {
         } else {
             raw.receive_begun(&mut self.begun, buffers)
         };
-        received.map(|()| true).map_err(|error| failed(connection, error))
+        received.map_err(|error| failed(connection, error))?;
+        connection.count_received(buffers.frame_len());
+        Ok(true)
     }
 }
 
@@ -90,19 +92,25 @@ fn raw(connection: &Connection) -> &RawMailbox {
     }
 }
 
-/// What went wrong in a receive; none can follow, because the library may be within a
-/// message.
+/// What went wrong in a receive. None can follow, because the library may be within a message,
+/// unless memory was lacking before it was called.
 #[cold]
 fn failed(connection: &Connection, error: ReceiveError) -> Error {
-    connection.core().shut_down();
-    match error {
+    let core = connection.core();
+    let error = match error {
         ReceiveError::TooLong(len) => Error::Protocol(ProtocolError::TooLong(len)),
         ReceiveError::Code(code) => match code.known() {
             Some(ErrorCode::IllegalMessage) => Error::Protocol(ProtocolError::Header),
-            _ => code.of_session("SP_receive"),
+            _ => code.of_session("SP_receive", core),
         },
-        ReceiveError::Io(error) => Error::Io(error),
-    }
+        // The library has not been asked, so it is not within a message.
+        ReceiveError::Io(error) if spread_core::is_resource(&error) => {
+            return Error::Resource(error);
+        }
+        ReceiveError::Io(error) => Error::ConnectionClosed { source: Some(error) },
+    };
+    core.set_failed();
+    error
 }
 
 impl RawMailbox {

@@ -2,52 +2,60 @@
 
 use std::ffi::{c_char, c_int};
 use std::io::IoSlice;
-use std::os::fd::BorrowedFd;
 use std::ptr;
-use std::time::Instant;
 
-use spread_core::{Frames, Ready, wait};
+use spread_core::{Connection as Core, Frames};
 use spread_wire::limits::{MAX_BODY_AND_GROUPS, MAX_GROUPS, NAME_FIELD};
-use spread_wire::{ErrorCode, Name, ServiceType};
+use spread_wire::{ErrorCode, HEADER_LEN, Name, ServiceType};
 
 use super::{Code, RawMailbox, check};
 use crate::Error;
+use crate::connection::Send;
 
 /// Pieces that one message can be sent in.
 const MAX_PIECES: usize = spread_sys::MAX_CLIENT_SCATTER_ELEMENTS as usize;
 
 impl RawMailbox {
-    pub(crate) fn join(&self, group: Name) -> Result<(), Error> {
-        let group = terminated(group);
-        // SAFETY: the name is terminated.
-        let result = check(unsafe { spread_sys::SP_join(self.mbox, group.as_ptr()) });
-        result.map(drop).map_err(|code| code.of_session("SP_join"))
-    }
-
-    pub(crate) fn leave(&self, group: Name) -> Result<(), Error> {
-        let group = terminated(group);
-        // SAFETY: the name is terminated.
-        let result = check(unsafe { spread_sys::SP_leave(self.mbox, group.as_ptr()) });
-        result.map(drop).map_err(|code| code.of_session("SP_leave"))
-    }
-
-    /// Sends `body`, piece by piece one message, to `groups`, all within the limits of
-    /// Spread.
-    pub(crate) fn multicast(
-        &self,
-        service_type: ServiceType,
-        groups: &[Name],
-        message_type: i16,
-        body: &[IoSlice<'_>],
-    ) -> Result<(), Error> {
-        let pieces = body.iter().filter(|piece| !piece.is_empty()).count();
-        let sent = if pieces > MAX_PIECES {
-            let whole: Vec<u8> = body.iter().flat_map(|piece| piece.iter().copied()).collect();
-            self.call_multicast(service_type, groups, message_type, &[IoSlice::new(&whole)])
-        } else {
-            self.call_multicast(service_type, groups, message_type, body)
+    /// Sends what is within the limits of Spread. The core's right to send is held meanwhile,
+    /// because some sends go through the core, over the same socket.
+    pub(crate) fn send(&self, core: &Core, send: &Send<'_>) -> Result<(), Error> {
+        let len: usize = send.payload.iter().map(|piece| piece.len()).sum();
+        let frame_len = HEADER_LEN + send.groups.len() * NAME_FIELD + len;
+        let (call, result) = match send.service_type {
+            ServiceType::JOIN => ("SP_join", core.send_with(frame_len, || self.join(send.groups))),
+            ServiceType::LEAVE => {
+                ("SP_leave", core.send_with(frame_len, || self.leave(send.groups)))
+            }
+            _ => {
+                let multicast = || self.multicast(send);
+                ("SP_multigroup_multicast", core.send_with(frame_len, multicast))
+            }
         };
-        sent.map(drop).map_err(|code| code.of_session("SP_multigroup_multicast"))
+        result?.map(drop).map_err(|code| code.of_send(call, core))
+    }
+
+    fn join(&self, groups: &[Name]) -> Result<usize, Code> {
+        let group = terminated(groups[0]);
+        // SAFETY: the name is terminated.
+        check(unsafe { spread_sys::SP_join(self.mbox, group.as_ptr()) })
+    }
+
+    fn leave(&self, groups: &[Name]) -> Result<usize, Code> {
+        let group = terminated(groups[0]);
+        // SAFETY: the name is terminated.
+        check(unsafe { spread_sys::SP_leave(self.mbox, group.as_ptr()) })
+    }
+
+    /// Sends the payload, piece by piece one message.
+    fn multicast(&self, send: &Send<'_>) -> Result<usize, Code> {
+        let Send { service_type, groups, number, payload } = *send;
+        let pieces = payload.iter().filter(|piece| !piece.is_empty()).count();
+        if pieces > MAX_PIECES {
+            let whole: Vec<u8> = payload.iter().flat_map(|piece| piece.iter().copied()).collect();
+            self.call_multicast(service_type, groups, number, &[IoSlice::new(&whole)])
+        } else {
+            self.call_multicast(service_type, groups, number, payload)
+        }
     }
 
     fn call_multicast(
@@ -97,27 +105,20 @@ impl RawMailbox {
         })
     }
 
-    /// Sends the first messages, one by one as long as there is room, and removes them;
-    /// returns their number.
-    pub(crate) fn multicast_frames(
-        &self,
-        fd: BorrowedFd<'_>,
-        frames: &mut Frames,
-    ) -> Result<usize, Error> {
-        let mut sent = 0;
-        while (sent == 0 || wait(fd, Ready::ToWrite, Some(Instant::now())).map_err(Error::Io)?)
-            && let Some(frame) = frames.first()
-        {
-            let groups: Vec<Name> = frame.groups().iter().collect();
-            let header = frame.header();
-            let (service_type, number) = (header.service_type, header.hint.message_type());
-            let body = [IoSlice::new(frame.body())];
-            let result = self.multicast(service_type, &groups, number, &body);
-            frames.remove_first();
-            result?;
-            sent += 1;
-        }
-        Ok(sent)
+    /// Sends the first message, and removes it.
+    pub(crate) fn send_first(&self, core: &Core, frames: &mut Frames) -> Result<(), Error> {
+        let Some(frame) = frames.first() else { return Ok(()) };
+        let groups: Vec<Name> = frame.groups().iter().collect();
+        let header = frame.header();
+        let send = Send {
+            service_type: header.service_type,
+            groups: &groups,
+            number: header.hint.message_type(),
+            payload: &[IoSlice::new(frame.body())],
+        };
+        self.send(core, &send)?;
+        frames.remove_first();
+        Ok(())
     }
 }
 

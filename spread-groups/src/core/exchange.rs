@@ -1,0 +1,261 @@
+//! How the members of a view come to one roster and one log.
+//!
+//! A view names clients, and after a merge they come from different histories. So each
+//! says Hello: which node it is and where its log stands. One of those whose log is to
+//! stand, the *base*, answers with a Form, which carries the base's roster and names the
+//! Hellos that count. The first valid Form in the order begins a branch; whoever does not
+//! hold the base's state takes a snapshot of it. Any later view or signal voids an exchange
+//! without a Form.
+//!
+//! The base is chosen from the Hellos alone. A history that is a prefix of another one
+//! never wins against it: a client that lost the end of its deliveries is no side of its
+//! own. Of histories that went apart, the one with most members behind it stands; among
+//! equals, that with the smallest incarnation. In a [group with voters](super::voting) it is
+//! the history with the greatest label.
+
+use std::time::Duration;
+
+use spread::Name;
+
+use super::envelope::{ExchangeId, Hello, Holding};
+use super::history::History;
+use super::roster::{Incarnation, Roster};
+use super::voting::ballot::Proposal;
+
+/// An exchange without a Form.
+#[derive(Clone, Debug)]
+pub(crate) struct Exchange {
+    pub(crate) id: ExchangeId,
+    pub(crate) began: Duration,
+    /// When it began, or something became of it last.
+    pub(crate) since: Duration,
+    /// Whether the history with the greatest label stands.
+    by_label: bool,
+    /// A Form that stands once a majority has accepted it.
+    pub(crate) proposal: Option<Box<Proposal>>,
+    /// Whether no Form has stood for so long that requests have been told.
+    pub(crate) waited: bool,
+    /// In their order.
+    hellos: Vec<(Name, Hello)>,
+    /// Whether this member has sent a Form.
+    pub(crate) formed: bool,
+}
+
+/// A history, and who holds it.
+#[derive(Debug)]
+struct Side<'a> {
+    history: &'a History,
+    members: usize,
+    smallest: Incarnation,
+}
+
+impl Exchange {
+    pub(crate) fn new(id: ExchangeId, began: Duration, by_label: bool) -> Exchange {
+        Exchange {
+            id,
+            began,
+            since: began,
+            by_label,
+            proposal: None,
+            waited: false,
+            hellos: Vec::new(),
+            formed: false,
+        }
+    }
+
+    /// Takes note of a Hello; only the first of each client counts.
+    pub(crate) fn hear(&mut self, from: Name, hello: Hello) {
+        if !self.heard(from) {
+            self.hellos.push((from, hello));
+        }
+    }
+
+    pub(crate) fn heard(&self, from: Name) -> bool {
+        self.hello(from).is_some()
+    }
+
+    pub(crate) fn hello(&self, from: Name) -> Option<&Hello> {
+        self.hellos.iter().find(|(name, _)| *name == from).map(|(_, hello)| hello)
+    }
+
+    pub(crate) fn has(&self, incarnation: Incarnation) -> bool {
+        self.hellos.iter().any(|(_, hello)| hello.incarnation == incarnation)
+    }
+
+    pub(crate) fn hellos(&self) -> impl Iterator<Item = &(Name, Hello)> {
+        self.hellos.iter()
+    }
+
+    /// Returns the history that is to stand; `None` if nobody holds any.
+    pub(crate) fn base(&self) -> Option<&History> {
+        if self.by_label {
+            // The log of a member that does not vote stands only if no voter has any.
+            let votes = |hello: &Hello| {
+                hello.candidate.as_ref().is_some_and(|candidate| !candidate.voter.is_empty())
+            };
+            let claims = self.claims().map(|(_, hello)| hello);
+            let best = claims.max_by_key(|hello| (votes(hello), hello.history.label()));
+            return best.map(|hello| &hello.history);
+        }
+        let sides = self.sides();
+        let stands = |side: &&Side<'_>| {
+            let longer = |other: &Side<'_>| {
+                other.history != side.history && side.history.is_prefix_of(other.history)
+            };
+            !sides.iter().any(longer)
+        };
+        let weight = |side: &Side<'_>| {
+            let behind = sides.iter().filter(|other| other.history.is_prefix_of(side.history));
+            behind.map(|other| other.members).sum::<usize>()
+        };
+        let best = sides.iter().filter(stands);
+        let best = best.max_by_key(|side| (weight(side), std::cmp::Reverse(side.smallest)));
+        best.map(|side| side.history)
+    }
+
+    /// Returns the histories that are held, each with those who hold it.
+    fn sides(&self) -> Vec<Side<'_>> {
+        let mut sides: Vec<Side<'_>> = Vec::new();
+        for (_, Hello { history, incarnation, .. }) in self.claims() {
+            match sides.iter_mut().find(|side| side.history == history) {
+                Some(side) => {
+                    side.members += 1;
+                    side.smallest = side.smallest.min(*incarnation);
+                }
+                None => sides.push(Side { history, members: 1, smallest: *incarnation }),
+            }
+        }
+        sides
+    }
+
+    /// Returns the Hellos of those with state. What a merge has taken back counts only if
+    /// nobody has anything else.
+    fn claims(&self) -> impl Iterator<Item = &(Name, Hello)> {
+        let best = self.hellos.iter().map(|(_, hello)| hello.holding).max();
+        let best = best.filter(|best| *best != Holding::Nothing);
+        self.hellos.iter().filter(move |(_, hello)| Some(hello.holding) == best)
+    }
+
+    /// Returns who may send the Form, in the order in which they are to: those that hold
+    /// the base's state; all that are no observers if nobody holds any, and are configured as
+    /// voters if there are some.
+    pub(crate) fn authors(&self) -> impl Iterator<Item = Name> {
+        let base = self.base();
+        let founds = |hello: &Hello| {
+            let candidate = hello.candidate.as_ref();
+            !hello.observer && candidate.is_none_or(|candidate| !candidate.voter.is_empty())
+        };
+        let may = move |hello: &Hello| base.map_or(founds(hello), |base| hello.has(base));
+        self.hellos.iter().filter(move |(_, hello)| may(hello)).map(|(name, _)| *name)
+    }
+
+    /// Returns the clients that have said Hello in the order in which they are admitted to
+    /// the base's roster: first its members, by seniority; then those of other sides, each
+    /// side by the seniority that it had there; then the others as they came.
+    pub(crate) fn order(&self, base: &Roster) -> Vec<Name> {
+        let known = |name: Name, hello: &Hello| {
+            let members = base.members().iter();
+            members.clone().position(|m| m.name == name && m.incarnation == hello.incarnation)
+        };
+        let rank = |(name, hello): &(Name, Hello)| match known(*name, hello) {
+            Some(at) => (0, 0, at),
+            None if hello.seniority > 0 => {
+                (1, hello.history.place().branch, hello.seniority as usize)
+            }
+            None => (2, 0, 0),
+        };
+        let mut hellos: Vec<&(Name, Hello)> = self.hellos.iter().collect();
+        hellos.sort_by_key(|hello| rank(hello));
+        hellos.into_iter().map(|(name, _)| *name).collect()
+    }
+
+    /// Returns the number of the next Form: above all that those who said Hello know of.
+    pub(crate) fn next_epoch(&self) -> u64 {
+        let numbers = self.hellos.iter().map(|(_, hello)| {
+            let accepted = hello.candidate.as_ref().map_or(0, |candidate| candidate.accepted);
+            hello.history.epoch().max(accepted)
+        });
+        let known = numbers.max();
+        known.unwrap_or_default().saturating_add(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use spread::GroupId;
+
+    use super::*;
+
+    fn exchange(hellos: &[(u8, &History, bool)]) -> Exchange {
+        let id = ExchangeId { view: GroupId::default(), attempt: 0 };
+        let mut exchange = Exchange::new(id, Duration::ZERO, false);
+        for (number, history, holds) in hellos {
+            let hello = Hello {
+                exchange: id,
+                incarnation: Incarnation([*number; 16]),
+                history: (*history).clone(),
+                holding: if *holds { Holding::Current } else { Holding::Nothing },
+                seniority: 0,
+                returning: false,
+                observer: false,
+                protocol: 0,
+                metadata: Bytes::new(),
+                candidate: None,
+            };
+            exchange.hear(name(*number), hello);
+        }
+        exchange
+    }
+
+    fn name(number: u8) -> Name {
+        Name::new(format!("#c{number}#d")).unwrap()
+    }
+
+    fn after(from: &History, branch: u64, entries: u64) -> History {
+        let mut history = from.clone();
+        history.begin(branch, history.epoch() + 1);
+        (0..entries).for_each(|entry| {
+            history.count(entry);
+        });
+        history
+    }
+
+    #[test]
+    fn a_prefix_never_wins_however_many_have_it() {
+        let low = after(&History::default(), 1, 3);
+        let high = after(&low, 2, 1);
+        let exchange = exchange(&[(1, &low, true), (2, &low, true), (3, &high, true)]);
+        assert_eq!(exchange.base(), Some(&high));
+        assert_eq!(exchange.authors().collect::<Vec<_>>(), [name(3)]);
+    }
+
+    #[test]
+    fn of_sides_the_larger_stands_and_then_that_of_the_smallest_incarnation() {
+        let common = after(&History::default(), 1, 3);
+        let (one, other) = (after(&common, 2, 1), after(&common, 3, 9));
+        let three = exchange(&[(1, &one, true), (3, &other, true), (2, &other, true)]);
+        assert_eq!(three.base(), Some(&other));
+        assert_eq!(three.authors().collect::<Vec<_>>(), [name(3), name(2)]);
+        let two = exchange(&[(2, &other, true), (1, &one, true)]);
+        assert_eq!(two.base(), Some(&one));
+    }
+
+    #[test]
+    fn who_holds_no_state_is_neither_base_nor_author() {
+        let one = after(&History::default(), 1, 3);
+        let (none, more) = (History::default(), after(&History::default(), 2, 9));
+        let exchange = exchange(&[(1, &none, false), (2, &more, false), (3, &one, true)]);
+        assert_eq!(exchange.base(), Some(&one));
+        assert_eq!(exchange.authors().collect::<Vec<_>>(), [name(3)]);
+    }
+
+    #[test]
+    fn a_group_that_nobody_knows_is_founded_by_the_first() {
+        let none = History::default();
+        let exchange = exchange(&[(2, &none, false), (1, &none, false)]);
+        assert_eq!(exchange.base(), None);
+        assert_eq!(exchange.authors().collect::<Vec<_>>(), [name(2), name(1)]);
+        assert_eq!(exchange.next_epoch(), 1);
+    }
+}

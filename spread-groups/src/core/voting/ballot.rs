@@ -1,0 +1,315 @@
+//! Exchanges in a group with voters: whose majority is there, Form and Accept.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use spread::Name;
+
+use super::voters::{Chain, Voter, Voters};
+use crate::core::envelope::{Accept, Candidate, Form, Frame, Hello, Holding};
+use crate::core::exchange::Exchange;
+use crate::core::history::History;
+use crate::core::roster::{Change, Departure, Incarnation, Member};
+use crate::core::{Core, Event, Failure, Output, Phase};
+
+/// How long a member waits in an exchange for a Form that stands, in waits for a Hello.
+const PATIENCE: u32 = 3;
+/// How far the number of a forced Form is above the others: beyond those that a majority
+/// elsewhere comes to meanwhile.
+const FORCED: u64 = 1 << 20;
+
+/// A Form that does not stand yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Proposal {
+    pub(crate) author: Name,
+    pub(crate) form: Form,
+    accepted: BTreeSet<Incarnation>,
+}
+
+impl Core {
+    /// Returns what a Hello tells of this member's vote; `None` in a group without voters.
+    pub(crate) fn candidate(&self) -> Option<Candidate> {
+        let voting = self.voting.as_ref()?;
+        Some(Candidate {
+            configured: voting.configured.hash(),
+            voter: voting.configured.own.clone().unwrap_or_default(),
+            accepted: voting.accepted,
+        })
+    }
+
+    /// Returns when this member is to send a Form; `None` if it is not to.
+    pub(crate) fn ballot_due(&self, exchange: &Exchange) -> Option<Duration> {
+        let me = self.me?;
+        let rank = exchange.authors().position(|author| author == me)?;
+        self.electorate(exchange)?;
+        let first = !exchange.formed && exchange.proposal.is_none();
+        if rank == 0 && first && self.have_all_said_hello(exchange) {
+            return Some(exchange.began);
+        }
+        let turns = u32::try_from(rank).unwrap_or(u32::MAX).saturating_add(1);
+        Some(exchange.since + self.config.exchange_wait.saturating_mul(turns))
+    }
+
+    /// Returns the voters of the Form that this member may send: those of the log that it has,
+    /// or those that found the group, if a majority of them is there; and whether an operator
+    /// has chosen them.
+    pub(crate) fn electorate(&self, exchange: &Exchange) -> Option<(Chain, bool)> {
+        let voting = self.voting.as_ref()?;
+        if exchange.base().is_none() {
+            return Some((Chain::new(exchange.founders(&voting.configured)?), false));
+        }
+        let chain = self.held_chain()?;
+        let said = |voter| self.said_hello(exchange, voter);
+        let may_form = chain.is_majority(said);
+        #[cfg(test)]
+        let may_form = may_form || self.breaks(crate::core::Broken::FormsInMinorities);
+        if may_form {
+            return Some((chain.clone(), false));
+        }
+        let chosen = exchange.those_there(chain.last()?).filter(|_| voting.force);
+        chosen.map(|voters| (Chain::new(voters), true))
+    }
+
+    fn said_hello(&self, exchange: &Exchange, voter: Incarnation) -> bool {
+        #[cfg(test)]
+        if self.breaks(crate::core::Broken::CountsNames)
+            && let Some(chain) = self.held_chain()
+        {
+            return exchange.hellos().any(|(_, hello)| hello.voter_in(chain) == Some(voter));
+        }
+        exchange.has(voter)
+    }
+
+    /// Returns the number of the Form that this member may send.
+    pub(crate) fn ballot(&self, exchange: &Exchange, forced: bool) -> u64 {
+        #[cfg(test)]
+        if self.breaks(crate::core::Broken::NumbersAboveTheBase) {
+            return exchange.base().map_or(0, History::epoch) + 1;
+        }
+        let pending = exchange.proposal.as_ref().map_or(0, |proposal| proposal.form.epoch);
+        let above = exchange.next_epoch().max(pending.saturating_add(1));
+        above.saturating_add(if forced { FORCED } else { 0 })
+    }
+
+    /// Takes a Form, which stands if a majority accepts it.
+    pub(crate) fn propose(&mut self, now: Duration, author: Name, form: Form) {
+        let Phase::Exchanging(exchange) = &mut self.phase else {
+            return;
+        };
+        if exchange.proposal.as_ref().is_some_and(|known| known.form.epoch >= form.epoch) {
+            return self.counters.stale += 1;
+        }
+        let (id, number) = (exchange.id, form.epoch);
+        exchange.since = now;
+        let proposal = Proposal { author, form: form.clone(), accepted: BTreeSet::new() };
+        exchange.proposal = Some(Box::new(proposal));
+        if self.accepts(&form)
+            && let Some(voting) = &mut self.voting
+        {
+            voting.accepted = number;
+            self.multicast(Frame::Accept(Accept { exchange: id, number }).encode());
+        }
+        #[cfg(test)]
+        if self.breaks(crate::core::Broken::StandsAtTheForm) {
+            self.stand(now, author, form);
+        }
+    }
+
+    /// Returns whether this member is a voter that accepts a Form.
+    fn accepts(&self, form: &Form) -> bool {
+        let Some(voting) = &self.voting else {
+            return false;
+        };
+        let label = |history: &History| history.label();
+        let base = form.base.as_ref().map(|base| base.history.label());
+        let covers = self.held_history().map(label) <= base;
+        let above = form.epoch > voting.accepted;
+        #[cfg(test)]
+        let (covers, above) = match self.config.broken {
+            Some(crate::core::Broken::NumbersAboveTheBase) => (covers, true),
+            Some(crate::core::Broken::TakesTheLargestSide) => (true, above),
+            _ => (covers, above),
+        };
+        let said = self.me.is_some_and(|me| form.said.contains(&me));
+        above && covers && said && self.own_vote(&form.voters).is_some()
+    }
+
+    /// Returns the voter that this member is.
+    pub(super) fn own_vote(&self, chain: &Chain) -> Option<Incarnation> {
+        #[cfg(test)]
+        if self.breaks(crate::core::Broken::CountsNames) {
+            let own = self.voting.as_ref()?.configured.own.as_ref()?;
+            return Some(chain.last()?.get(own)?.incarnation);
+        }
+        Some(self.config.incarnation).filter(|own| chain.has(*own))
+    }
+
+    /// Takes the Accept of a voter. Where they are a majority, the Form stands.
+    pub(crate) fn accepted(&mut self, now: Duration, from: Name, accept: Accept) {
+        let Phase::Exchanging(exchange) = &mut self.phase else {
+            return self.counters.stale += 1;
+        };
+        let said = exchange.hello(from).cloned();
+        let (true, Some(hello), Some(proposal)) =
+            (accept.exchange == exchange.id, said, &mut exchange.proposal)
+        else {
+            return self.counters.stale += 1;
+        };
+        let form = &proposal.form;
+        if accept.number != form.epoch || !form.said.contains(&from) {
+            return self.counters.stale += 1;
+        }
+        let voter = hello.incarnation;
+        #[cfg(test)]
+        let voter = match self.config.broken {
+            Some(crate::core::Broken::CountsNames) => hello.voter_in(&form.voters).unwrap_or(voter),
+            _ => voter,
+        };
+        proposal.accepted.insert(voter);
+        let stands = form.voters.is_majority(|voter| proposal.accepted.contains(&voter));
+        #[cfg(test)]
+        let stands = stands || self.config.broken == Some(crate::core::Broken::FormsInMinorities);
+        if stands {
+            let (author, form) = (proposal.author, form.clone());
+            self.stand(now, author, form);
+        }
+    }
+
+    /// Returns when those who wait are told that there is no majority; `None` if they were.
+    pub(crate) fn patience(&self, exchange: &Exchange) -> Option<Duration> {
+        let due = exchange.began + self.config.exchange_wait.saturating_mul(PATIENCE);
+        (self.voting.is_some() && !exchange.waited).then_some(due)
+    }
+
+    /// Ends the requests of a member that has been without a majority for too long.
+    pub(crate) fn give_up(&mut self, now: Duration) {
+        let Phase::Exchanging(exchange) = &mut self.phase else {
+            return;
+        };
+        let due = exchange.began + self.config.exchange_wait.saturating_mul(PATIENCE);
+        if self.voting.is_none() || exchange.waited || due > now {
+            return;
+        }
+        exchange.waited = true;
+        if self.is_without_quorum() {
+            for (id, may_have_executed) in self.requests.lose_patience() {
+                let failure = Failure::NoQuorum { may_have_executed };
+                self.out(Output::Done(id, Err(failure)));
+            }
+            self.tell_who_is_here();
+        }
+    }
+
+    /// Tells the application who of the roster is on this side. The roster itself changes where
+    /// there is a majority only.
+    fn tell_who_is_here(&mut self) {
+        let (members, gone): (Vec<Member>, Vec<Member>) = self
+            .roster
+            .members()
+            .iter()
+            .cloned()
+            .partition(|member| self.view.members.contains(&member.name));
+        let departed = gone.iter().map(|Member { session, .. }| {
+            let cause = self.gone.get(session).copied().unwrap_or(Departure::Parted);
+            Change::Departed { session: *session, cause }
+        });
+        let changes = departed.collect();
+        self.out(Output::Event(Event::Roster { members, changes }));
+    }
+
+    /// Returns whether a group that there was has no majority here. A group that is yet to be
+    /// founded is waited for.
+    pub(crate) fn is_without_quorum(&self) -> bool {
+        let Phase::Exchanging(exchange) = &self.phase else {
+            return false;
+        };
+        let stood = self.voting.as_ref().is_some_and(|voting| voting.stood);
+        exchange.waited && (stood || exchange.base().is_some())
+    }
+
+    /// Returns whether a late Hello is that of a voter that this Form could not count on.
+    pub(crate) fn has_accepted_beyond(&self, hello: &Hello) -> bool {
+        let Some(voting) = &self.voting else {
+            return false;
+        };
+        let accepted = hello.candidate.as_ref().map_or(0, |candidate| candidate.accepted);
+        voting.chain.has(hello.incarnation) && accepted > self.roster.history.epoch()
+    }
+
+    /// Returns whether the voters in the roster are no majority without these sessions.
+    pub(crate) fn loses_quorum(&self, gone: &[u32]) -> bool {
+        let Some(voting) = &self.voting else {
+            return false;
+        };
+        let stays = |voter: Incarnation| {
+            let member = self.roster.by_incarnation(voter);
+            member.is_some_and(|member| !gone.contains(&member.session))
+        };
+        !voting.chain.is_majority(stays)
+    }
+
+    /// Forms the group with those who are there, whatever became of the others, if this member
+    /// has the log that is to stand.
+    pub(crate) fn force_primary(&mut self) {
+        let forces = self.is_without_quorum();
+        if let Some(voting) = &mut self.voting {
+            voting.force = forces;
+        }
+    }
+}
+
+impl Exchange {
+    /// Returns the voters that found the group, if all of them are there, without a state and
+    /// with one configuration.
+    fn founders(&self, configured: &super::Configured) -> Option<Voters> {
+        let hash = configured.hash();
+        let founder = |(name, weight): (&String, &u32)| {
+            let mut all = self.hellos().filter(|(_, hello)| hello.is_voter(name));
+            let ((_, hello), None) = (all.next()?, all.next()) else {
+                return None;
+            };
+            let same = hello.candidate.as_ref()?.configured == hash;
+            let empty = hello.holding == Holding::Nothing && !hello.observer;
+            let voter = Voter { incarnation: hello.incarnation, weight: *weight };
+            (same && empty).then(|| (name.clone(), voter))
+        };
+        let founders = configured.voters.iter().map(founder).collect::<Option<BTreeMap<_, _>>>();
+        founders.map(|by_name| Voters::new(by_name, 1))
+    }
+
+    /// Returns the voters that are there, and in the place of those who are not the nodes
+    /// that go by their names; `None` if there are none.
+    fn those_there(&self, voters: &Voters) -> Option<Voters> {
+        let there = |(name, voter): (&str, Voter)| {
+            let known = self.has(voter.incarnation).then_some(voter.incarnation);
+            let other = || self.hellos().find(|(_, hello)| hello.is_voter(name) && !hello.observer);
+            let incarnation = known.or_else(|| other().map(|(_, hello)| hello.incarnation))?;
+            Some((name.to_owned(), Voter { incarnation, ..voter }))
+        };
+        let by_name: BTreeMap<_, _> = voters.iter().filter_map(there).collect();
+        (!by_name.is_empty()).then(|| Voters::new(by_name, voters.version + 1))
+    }
+
+    /// Returns whether a majority of the voters is there, if any node of the name counts.
+    pub(super) fn has_named_majority(&self, chain: &Chain) -> bool {
+        let Some(voters) = chain.last() else {
+            return false;
+        };
+        let is_there = |incarnation: Incarnation| {
+            let name = voters.iter().find(|(_, voter)| voter.incarnation == incarnation);
+            name.is_some_and(|(name, _)| self.hellos().any(|(_, hello)| hello.is_voter(name)))
+        };
+        voters.is_majority(is_there)
+    }
+}
+
+impl Hello {
+    fn is_voter(&self, name: &str) -> bool {
+        self.candidate.as_ref().is_some_and(|candidate| candidate.voter == name)
+    }
+
+    #[cfg(test)]
+    fn voter_in(&self, chain: &Chain) -> Option<Incarnation> {
+        Some(chain.last()?.get(&self.candidate.as_ref()?.voter)?.incarnation)
+    }
+}

@@ -1,0 +1,122 @@
+//! Groups with voters: what a majority has is committed, and nothing else is applied.
+//!
+//! It is the view change of Viewstamped Replication, with the order of a view in the place
+//! of a primary. The numbers of Forms are its view numbers. A log is told by its *label*: the
+//! number of the Form under which it was written, and its length.
+//!
+//! 1. With its Hello a voter ends what it was in: it logs and acknowledges nothing more there.
+//!    The Hello tells the label of its log, and the highest number that it has accepted.
+//! 2. The *base* is the log with the greatest label of those voters that said Hello. A member that
+//!    has it sends a Form, if a majority of the voters by that log said Hello. The Form's number
+//!    is above all numbers of the Hellos.
+//! 3. A voter accepts a Form only if its number is above all that it has accepted, if the Form
+//!    counts its Hello, and if its own log is not beyond the base. It says so with Accept.
+//! 4. The Form stands where the Accepts of a majority have been delivered before any signal.
+//!    From here on logs have its number. Any view or signal before voids it; numbers that
+//!    were accepted stay so.
+//! 5. Under a Form that stands each operation gets the next index. Voters that have the log
+//!    say up to which index, with Acknowledge. What a majority has acknowledged under the Form
+//!    that stands is committed, and all before it; then it is applied and answered.
+//!
+//! Why nothing that is committed gets lost: a majority has acknowledged it under a number, and
+//! a majority accepts each later Form, so there is a voter in both. It has acknowledged
+//! before it accepted, since it acknowledges nothing under a lower number later, and not
+//! between its Hello and its Accept. So the label in its Hello covers what it acknowledged, and
+//! the base is not less. Two logs with one number begin alike and have the order of one view,
+//! because a majority accepts a number once; so the longer has all that the shorter has.
+//!
+//! The number of a log must not change before the majority has accepted. A voter that took
+//! the number of a Form that it alone has seen could carry a log that nobody else has, under
+//! a number that others form with another log.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`voters`] | who votes: majorities, and changes of them as operations of the log |
+//! | [`log`] | what is logged and not committed; acknowledgements |
+//! | [`standing`] | what a member is told |
+//! | `ballot` | the exchange: whose majority is there, Form, Accept |
+//! | `commit` | Acknowledge, and what is committed; voters that are replaced |
+
+pub(crate) mod log;
+pub(crate) mod standing;
+pub(crate) mod voters;
+
+pub(crate) mod ballot;
+mod commit;
+
+use super::history::History;
+use super::{Core, Holdings};
+use log::{Acknowledged, Tail};
+use voters::{Chain, Configured};
+
+/// What a member knows of the voters of its group.
+#[derive(Debug)]
+pub(crate) struct Voting {
+    configured: Configured,
+    /// The highest number of a Form that this member has accepted.
+    accepted: u64,
+    /// The voters by the log of the Form that stands, or stood last.
+    pub(crate) chain: Chain,
+    /// What this member has logged and not applied.
+    pub(crate) tail: Tail,
+    /// Under the Form that stands.
+    acknowledged: Acknowledged,
+    /// The index that this member has acknowledged under it.
+    own: u64,
+    /// Whether that is on its way.
+    under_way: bool,
+    /// The index up to which the log is known to be committed under it.
+    committed: u64,
+    /// Whether this member was ever told of a Form that stood.
+    stood: bool,
+    /// The version of the voters for which this member has submitted a change.
+    proposed: Option<u64>,
+    /// Whether an operator wants a Form of those who are there, in this exchange.
+    pub(crate) force: bool,
+}
+
+impl Voting {
+    pub(crate) fn new(configured: Configured) -> Voting {
+        Voting {
+            configured,
+            accepted: 0,
+            chain: Chain::default(),
+            tail: Tail::default(),
+            acknowledged: Acknowledged::default(),
+            own: 0,
+            under_way: false,
+            committed: 0,
+            stood: false,
+            proposed: None,
+            force: false,
+        }
+    }
+
+    /// Begins to log under a Form.
+    pub(crate) fn begin(&mut self, chain: Chain) {
+        self.chain = chain;
+        self.acknowledged.clear();
+        (self.own, self.under_way, self.committed) = (0, false, 0);
+        (self.stood, self.proposed) = (true, None);
+    }
+}
+
+impl Core {
+    /// Returns where the log is that this member has.
+    fn held_history(&self) -> Option<&History> {
+        match &self.holdings {
+            Holdings::Current => Some(&self.roster.history),
+            Holdings::Kept { roster, .. } => Some(&roster.history),
+            Holdings::Nothing => None,
+        }
+    }
+
+    /// Returns the voters by the log that this member has.
+    fn held_chain(&self) -> Option<&Chain> {
+        match &self.holdings {
+            Holdings::Current => self.voting.as_ref().map(|voting| &voting.chain),
+            Holdings::Kept { voters, .. } => Some(voters),
+            Holdings::Nothing => None,
+        }
+    }
+}

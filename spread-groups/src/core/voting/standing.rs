@@ -1,0 +1,105 @@
+//! What a member is told of its part in a group with voters.
+
+use crate::core::roster::Incarnation;
+use crate::core::{Core, Phase};
+
+/// Where a member of a group with voters stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Standing {
+    /// There is no majority yet that could commit.
+    Forming(Why),
+    /// A majority of the voters commits with this member, under the Form of this number.
+    Primary(u64),
+    /// This side has no majority of the voters: nothing is committed here.
+    Minority,
+    /// The view is about to end.
+    Transitional,
+    /// There is no connection.
+    Lost,
+}
+
+/// Why there is no majority yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// The members of the view say who they are.
+    Exchanging,
+    /// A majority has formed, and is given the log that is to stand.
+    Synchronizing,
+    /// The group has not been founded: not all the voters are here, with one configuration
+    /// and without a state.
+    Founding,
+    /// A majority of the voters is here by name, but not by incarnation: some have lost the
+    /// state. Nothing goes on before enough of those that have it are back; if they have ended
+    /// for good, what was committed may be lost, and an operator has to say so.
+    StateLost,
+}
+
+/// A voter of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Voter {
+    /// Its name.
+    pub name: String,
+    /// The incarnation that counts.
+    pub incarnation: Incarnation,
+    /// How much it counts.
+    pub weight: u32,
+    /// Whether it is in the roster.
+    pub present: bool,
+}
+
+/// How the voters of a group are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Quorum {
+    /// Where this member stands.
+    pub standing: Standing,
+    /// The voters after what this member has logged, by name; none if it has no log.
+    pub voters: Vec<Voter>,
+    /// How often the voters were changed.
+    pub version: u64,
+    /// The index up to which the log is known to be committed; 0 if there is no primary.
+    pub committed: u64,
+}
+
+impl Core {
+    /// Returns how the voters are; `None` in a group without.
+    pub(crate) fn quorum(&self) -> Option<Quorum> {
+        let voting = self.voting.as_ref()?;
+        let voters = self.held_chain().and_then(|chain| chain.last());
+        let present = |incarnation| self.roster.by_incarnation(incarnation).is_some();
+        let voter = |(name, voter): (&str, super::voters::Voter)| Voter {
+            name: name.to_owned(),
+            incarnation: voter.incarnation,
+            weight: voter.weight,
+            present: present(voter.incarnation),
+        };
+        Some(Quorum {
+            standing: self.voting_standing(voting),
+            voters: voters.map(|voters| voters.iter().map(voter).collect()).unwrap_or_default(),
+            version: voters.map_or(0, |voters| voters.version),
+            committed: voting.committed,
+        })
+    }
+
+    fn voting_standing(&self, voting: &super::Voting) -> Standing {
+        match &self.phase {
+            Phase::Out | Phase::Closed => Standing::Lost,
+            Phase::Transitional => Standing::Transitional,
+            Phase::Formed(_) => match self.is_confirmed() {
+                true => Standing::Primary(self.roster.history.epoch()),
+                false => Standing::Forming(Why::Synchronizing),
+            },
+            Phase::Exchanging(exchange) if !exchange.waited => Standing::Forming(Why::Exchanging),
+            Phase::Exchanging(exchange) => match self.held_chain() {
+                Some(chain) if exchange.has_named_majority(chain) => {
+                    Standing::Forming(Why::StateLost)
+                }
+                _ if !voting.stood && exchange.base().is_none() => Standing::Forming(Why::Founding),
+                _ => Standing::Minority,
+            },
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Coordination on the totally ordered groups of the Spread toolkit.
+//!
+//! A [`Node`] connects a program to groups, over the client [`spread`]. It reconnects by itself,
+//! and keeps a roster of the members, which a view of clients is not. The patterns are built on
+//! it:
+//!
+//! | pattern | what it is | in a partition |
+//! |---|---|---|
+//! | [`topic`] | publish and subscribe | each side by itself |
+//! | [`retained`] | topics with a last value for late subscribers | each side by itself |
+//! | [`call`] | calls of one server or of all | within each side |
+//! | [`replicated`] | the same state at all members; each operation once | both sides go on; the operations of one are taken back at the merge |
+//! | [`leader`] | one leader in a view, its messages, and questions to it | one leader on each side: advisory |
+//! | [`map`] | keys and values, with conditions, times to live and owners | as [`replicated`] |
+//! | [`lock`] | mutexes, read-write locks and semaphores, with queues | one holder on each side: advisory |
+//! | [`barrier`] | members wait for each other | each side by itself |
+//! | [`sequence`] | numbers, each given once | both sides give the same numbers: advisory |
+//! | [`vote`] | all members decide on a topic, by majority or unanimously | the sides may decide differently |
+//! | [`action`] | all members act at one time, if they agree | as the vote |
+//! | [`work`] | queues of jobs, and workers | both sides do the jobs; the results of one stand |
+//! | [`reactor`] | handlers by type, timers, keyed workers | each side by itself |
+//! | [`mesh`] | commands to all members or to one, and pings | each side by itself |
+//! | [`bridge`] | topics of one group in another | as topics |
+//! | [`registry`] | service names and their instances | each side finds its own |
+//!
+//! Each module says what its pattern promises, what it sends, and what a roster change, a
+//! partition and a merge do to it. The table is about groups without voters: there nothing is
+//! unique across a partition, and no answer is final until the next merge. In a group with
+//! [`voters`], which is new, operations are executed only on the side with a majority of them, and
+//! their answers are final. Leaders, locks and sequences are advisory there, too.
+//!
+//! Methods of a builder only set options; `send`, `start`, `run` or `join` does what was built. All
+//! other methods do at once what they are named for. A result that takes time is a [`Pending`].
+//!
+//! The module `coming_from` of the documentation maps the terms of dīvidere, RIAPS, Quilt, NATS and
+//! JGroups to those of this crate.
+//!
+//! ```
+//! # let daemon = spread_daemon::Daemon::builder().start()?;
+//! # let address = daemon.address();
+//! use spread::Mailbox;
+//! use spread_groups::{At, BadState, Node, StateMachine};
+//!
+//! #[derive(Clone)]
+//! struct Counter(u64);
+//!
+//! impl StateMachine for Counter {
+//!     const NAME: &'static str = "example.Counter";
+//!     type Op = String;
+//!     type Out = String;
+//!
+//!     fn apply(&mut self, _: At, op: String) -> String {
+//!         self.0 += op.len() as u64;
+//!         self.0.to_string()
+//!     }
+//!
+//!     fn snapshot(&self) -> Vec<u8> {
+//!         self.0.to_be_bytes().to_vec()
+//!     }
+//!
+//!     fn restore(state: &[u8]) -> Result<Counter, BadState> {
+//!         let state = state.try_into().map_err(|_| BadState)?;
+//!         Ok(Counter(u64::from_be_bytes(state)))
+//!     }
+//! }
+//!
+//! let node = Node::connect(Mailbox::builder(address))?;
+//! let mut plant = node.group("plant")?;
+//! let counter = plant.replicate(Counter(0))?;
+//! let plant = plant.join()?;
+//! assert_eq!(counter.submit(&String::from("abc")).wait()?, "3");
+//! assert_eq!(counter.read(|counter| counter.0), 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod audit;
+mod calls;
+pub mod codec;
+mod core;
+mod deadlines;
+mod desk;
+mod error;
+mod feed;
+mod group;
+mod inbox;
+mod machines;
+mod node;
+mod pending;
+mod ping;
+mod recent;
+mod services;
+mod ticket;
+
+pub mod action;
+pub mod barrier;
+pub mod bridge;
+pub mod call;
+pub mod leader;
+pub mod lock;
+pub mod map;
+pub mod mesh;
+pub mod reactor;
+pub mod registry;
+pub mod replicated;
+pub mod retained;
+pub mod sequence;
+pub mod topic;
+pub mod vote;
+pub mod voters;
+pub mod work;
+
+#[cfg(any(doc, doctest))]
+pub mod coming_from;
+
+#[cfg(test)]
+mod simulation;
+
+pub use action::{Action, ActionResult, Due};
+pub use barrier::{Barrier, Parties};
+pub use bridge::Bridge;
+pub use call::{Call, Outcome, Replies, Servers, Serving, To, Until, Verdict};
+#[cfg(feature = "json")]
+pub use codec::Json;
+#[cfg(feature = "dividere")]
+pub use codec::dividere::{self, Dividere};
+pub use codec::{Codec, CodecError, Message, Postcard, Prost, Raw};
+pub use core::envelope::MESSAGE_TYPE;
+pub use core::history::Place;
+pub use core::replica::{At, BadState};
+pub use core::requests::{OperationId, Rewound};
+pub use core::roster::{Change, Departure, Incarnation, Member, Refusal};
+pub use core::status::{Counters, Standing, Status};
+pub use core::{Event, JoinFailed};
+pub use error::Error;
+pub use group::Group;
+pub use leader::{LeaderServing, LeaderTopic, Leadership, Term};
+pub use lock::{AdvisoryLock, AdvisoryRwLock, AdvisorySemaphore, Guard};
+pub use map::{Map, MapEvent, MapWatch, Put, Removal, Remove, Revision, Versioned};
+pub use mesh::{Dest, Mesh};
+pub use node::{GroupBuilder, Node};
+pub use pending::Pending;
+pub use reactor::Reactor;
+pub use registry::{Announced, Found, Instance, Registry, Service, Watching};
+pub use replicated::{Replicated, StateMachine};
+pub use retained::RetainedTopic;
+pub use sequence::AdvisorySequence;
+pub use topic::{Item, Meta, Subscribers, Subscription, Topic};
+pub use vote::{Asked, Ballot, Handling, Rule, Vote, VoteOutcome, VoteResult};
+pub use work::{Attempt, GivenUpJob, Submission, Work, WorkStatus, Working};

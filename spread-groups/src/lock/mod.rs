@@ -1,0 +1,238 @@
+//! Locks, without voters: advisory.
+//!
+//! **Promises.** Within one side of a partition a [mutex](AdvisoryLock) has at most one holder, a
+//! [read-write lock](AdvisoryRwLock) one writer or any number of readers, and a
+//! [semaphore](AdvisorySemaphore) at most as many holders as it has permits. Requests are granted
+//! in their order: a reader that comes after a waiting writer waits for it. A lock is *advisory*:
+//! in a partition each side may have a holder, and a holder that is cut off learns of it late.
+//! What two members must not both do has to be an operation of the log.
+//!
+//! **Sends** one operation for each request and one for each release. A grant is not sent: all
+//! members compute it at its place. Dropping the [`Pending`] of a request releases it, whether or
+//! not it has been granted meanwhile.
+//!
+//! **A roster change** in which a holder or a waiter departs ends its request, at the same place
+//! for all; the next request is granted there. A node that reconnects has departed. A node that
+//! loses its connection loses its guards at once.
+//!
+//! **In a partition** each side releases the locks of the members of the other. **At a merge** the
+//! locks of the side that stands remain; guards of the other side are [lost](Guard::is_lost), and
+//! its waiting requests fail with [`Error::LockLost`].
+//!
+//! All locks of a group have at most 65,536 requests; a name has at most 255 bytes. More is
+//! refused with [`Error::NoRoom`] at the same place at all members.
+
+mod state;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub(crate) use state::Locks;
+
+use crate::leader::{Revocation, Revokes};
+use crate::machines;
+use crate::replicated::{Replicated, Watch};
+use crate::{Error, Pending};
+use state::{Key, Kind, Outcome, Standing, Step};
+
+/// A mutex of a group, made by [`Group::advisory_lock`](crate::Group::advisory_lock).
+///
+/// ```
+/// # let daemon = spread_daemon::Daemon::builder().start()?;
+/// # let address = daemon.address();
+/// use spread::Mailbox;
+/// use spread_groups::Node;
+///
+/// let node = Node::connect(Mailbox::builder(address))?;
+/// let plant = node.group("plant")?.join()?;
+/// let guard = plant.advisory_lock("boiler").lock().wait()?;
+/// assert!(!guard.is_lost());
+/// drop(guard);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct AdvisoryLock(Lock);
+
+impl AdvisoryLock {
+    pub(crate) fn new(name: &str, locks: Replicated<Locks>) -> AdvisoryLock {
+        AdvisoryLock(Lock::new(Kind::Mutex, name, locks))
+    }
+
+    /// Requests the lock. Dropping the pending result withdraws the request, also after a
+    /// [`wait_timeout`](Pending::wait_timeout) that ended without the lock.
+    ///
+    /// # Errors
+    ///
+    /// The pending result fails with [`Error::LockLost`] if the member departs from the roster or
+    /// loses its connection, or a merge takes back the operations of its side, before the lock is
+    /// granted; with
+    /// [`Error::NoRoom`] if there are too many requests; and with the errors of
+    /// [`Replicated::submit`].
+    pub fn lock(&self) -> Pending<Guard> {
+        self.0.request(false)
+    }
+}
+
+/// A lock for many readers or one writer, made by
+/// [`Group::advisory_rw_lock`](crate::Group::advisory_rw_lock).
+#[derive(Clone, Debug)]
+pub struct AdvisoryRwLock(Lock);
+
+impl AdvisoryRwLock {
+    pub(crate) fn new(name: &str, locks: Replicated<Locks>) -> AdvisoryRwLock {
+        AdvisoryRwLock(Lock::new(Kind::ReadWrite, name, locks))
+    }
+
+    /// Requests the lock for a reader; it is shared with the other readers before the next
+    /// writer.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AdvisoryLock::lock`].
+    pub fn read(&self) -> Pending<Guard> {
+        self.0.request(true)
+    }
+
+    /// Requests the lock for a writer.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AdvisoryLock::lock`].
+    pub fn write(&self) -> Pending<Guard> {
+        self.0.request(false)
+    }
+}
+
+/// A lock with several holders, made by
+/// [`Group::advisory_semaphore`](crate::Group::advisory_semaphore).
+#[derive(Clone, Debug)]
+pub struct AdvisorySemaphore(Lock);
+
+impl AdvisorySemaphore {
+    pub(crate) fn new(name: &str, permits: u32, locks: Replicated<Locks>) -> AdvisorySemaphore {
+        AdvisorySemaphore(Lock::new(Kind::Semaphore(permits.max(1)), name, locks))
+    }
+
+    /// Requests a permit.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AdvisoryLock::lock`].
+    pub fn acquire(&self) -> Pending<Guard> {
+        self.0.request(false)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Lock {
+    key: Key,
+    locks: Replicated<Locks>,
+}
+
+impl Lock {
+    fn new(kind: Kind, name: &str, locks: Replicated<Locks>) -> Lock {
+        Lock { key: Key { kind, name: name.to_owned() }, locks }
+    }
+
+    fn request(&self, reads: bool) -> Pending<Guard> {
+        let (complete, pending) = Pending::new();
+        let ticket = match machines::random() {
+            Ok(ticket) => ticket,
+            Err(error) => return Pending::failed(error),
+        };
+        let Lock { key, locks } = self.clone();
+        let step = Step::Request { key: key.clone(), ticket, reads };
+        let revocation = Arc::new(Revocation::default());
+        let near = Revokes::new(&revocation);
+        // Dropping it releases the lock, granted or not. If a merge has taken the request
+        // back, it is submitted again, but before the release.
+        let hold = Arc::new(Hold {
+            key: key.clone(),
+            ticket,
+            locks: locks.clone(),
+            released: AtomicBool::new(false),
+        });
+        let given_up = hold.clone();
+        let guard = Guard { hold, revocation };
+        let id = locks.clone().submit_then(&step, move |requested| {
+            match requested {
+                Ok(Outcome::Done) => {}
+                Ok(Outcome::Full) => return complete(Err(Error::NoRoom)),
+                Err(error) => return complete(Err(error)),
+            }
+            let (mut waits, handle) = (Some((complete, guard)), locks.clone());
+            // What is dropped revokes the guard, if only because the member has left.
+            locks.watch(move |locks| match (locks.standing(&key, ticket), waits.take()) {
+                (Standing::Waits, still) => {
+                    waits = still;
+                    Watch::GoesOn
+                }
+                (Standing::Holds, granted) => {
+                    if let Some((complete, guard)) = granted {
+                        // Without a connection the member has departed, or is going to.
+                        match handle.revoke_when_lost(&guard.revocation) {
+                            true => complete(Ok(guard)),
+                            false => complete(Err(Error::LockLost)),
+                        }
+                    }
+                    if near.is_wanted() { Watch::GoesOn } else { Watch::Ends }
+                }
+                (Standing::Gone, refused) => {
+                    if let Some((complete, _guard)) = refused {
+                        complete(Err(Error::LockLost));
+                    }
+                    Watch::Ends
+                }
+            });
+        });
+        pending.of_operation(id).or_withdraw(move || given_up.release())
+    }
+}
+
+/// A request, until it is released.
+#[derive(Debug)]
+struct Hold {
+    key: Key,
+    ticket: u128,
+    locks: Replicated<Locks>,
+    released: AtomicBool,
+}
+
+impl Hold {
+    fn release(&self) {
+        if !self.released.swap(true, Ordering::Relaxed) {
+            let (key, ticket) = (self.key.clone(), self.ticket);
+            // If the member departs before it is executed, the lock is released as well.
+            self.locks.submit_when_room(&Step::Release { key, ticket }, drop);
+        }
+    }
+}
+
+/// A lock that is held until this is dropped or [lost](Guard::is_lost).
+#[derive(Debug)]
+#[must_use = "dropping it releases the lock"]
+pub struct Guard {
+    hold: Arc<Hold>,
+    revocation: Arc<Revocation>,
+}
+
+impl Guard {
+    /// Returns whether the lock was lost: the member departed from the roster, lost its
+    /// connection or left the group, or a merge took its side's operations back. Once lost it
+    /// stays so. It is a hint: a member that is cut off learns of it late.
+    pub fn is_lost(&self) -> bool {
+        self.revocation.is_revoked()
+    }
+
+    /// Ends when the lock is lost. It has no other outcome, unless the guard is dropped before:
+    /// then it may fail with [`Error::Closed`].
+    pub fn lost(&self) -> Pending<()> {
+        self.revocation.revoked()
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.hold.release();
+    }
+}

@@ -1,0 +1,28 @@
+//! Nodes on embedded daemons, with faults.
+
+mod support;
+
+mod auditing;
+mod barriers;
+mod bridging;
+mod calling;
+mod ending;
+mod leading;
+mod lifetimes;
+mod locking;
+mod mapping;
+mod meshing;
+mod nodes;
+mod quorums;
+mod reacting;
+mod reconnecting;
+mod registering;
+mod replicating;
+mod sequences;
+mod signals;
+mod topics;
+mod transferring;
+mod versions;
+mod views;
+mod voting;
+mod working;

@@ -1,0 +1,231 @@
+//! Groups with voters: majorities, minorities, and voters that come back without their state.
+
+use spread_daemon::Cluster;
+use spread_groups::voters::{Quorum, Standing, Why};
+use spread_groups::{Error, Incarnation};
+
+use crate::support::*;
+
+const VOTERS: [&str; 3] = ["ann", "bob", "cid"];
+
+/// Joins a group with voters and words; does not wait.
+fn voter(cluster: &Cluster, daemon: &str, name: &str) -> Participant {
+    let node = node(cluster, daemon);
+    let mut plant = node.group(cluster.group()).unwrap().voters(VOTERS).votes_as(name);
+    let words = plant.replicate(Words::default()).unwrap();
+    let group = plant.join().unwrap();
+    Participant { node, group, words }
+}
+
+fn three_voters(cluster: &Cluster) -> [Participant; 3] {
+    let voters = [("d1", "ann"), ("d2", "bob"), ("d3", "cid")];
+    let voters = voters.map(|(daemon, name)| voter(cluster, daemon, name));
+    for voter in &voters {
+        voter.group.ready().wait().unwrap();
+        is_primary(voter);
+    }
+    voters
+}
+
+fn quorum(voter: &Participant) -> Quorum {
+    voter.group.status().wait().unwrap().quorum.unwrap()
+}
+
+fn stands(voter: &Participant, standing: Standing) {
+    eventually(&format!("{standing:?}"), || quorum(voter).standing == standing);
+}
+
+fn is_primary(voter: &Participant) {
+    eventually("a primary", || matches!(quorum(voter).standing, Standing::Primary(_)));
+}
+
+fn add(voter: &Participant, word: &str) -> Result<String, Error> {
+    voter.words.submit(&String::from(word)).wait()
+}
+
+/// Waits until a word was added so often, as a member knows it.
+fn has(voter: &Participant, word: &str, times: u64) {
+    eventually(word, || voter.words.read(|words| words.0.get(word) == Some(&times)));
+}
+
+#[test]
+fn only_the_side_with_a_majority_goes_on_and_the_other_one_takes_its_state() {
+    let cluster = cluster();
+    let [ann, bob, cid] = three_voters(&cluster);
+    assert_eq!(add(&ann, "before").unwrap(), "1");
+    cluster.partition(&[&["d1", "d2"], &["d3"]]).unwrap();
+    stands(&cid, Standing::Minority);
+    let refused = add(&cid, "refused").unwrap_err();
+    assert!(matches!(refused, Error::NoQuorum { may_have_executed: false }), "{refused}");
+    assert!(refused.is_retryable() && !refused.may_have_executed());
+    assert!(matches!(cid.group.confirm().wait(), Err(Error::NoQuorum { .. })));
+    assert_eq!(cid.group.members().len(), 1, "those who are away are not on this side");
+    is_primary(&ann);
+    assert_eq!(add(&bob, "during").unwrap(), "1");
+    cluster.merge().unwrap();
+    is_primary(&cid);
+    cid.group.confirm().wait().unwrap();
+    let words = cid.words.read(|words| words.0.clone());
+    assert_eq!(words.into_keys().collect::<Vec<_>>(), ["before", "during"]);
+    cid.group.wait_for_members(3, LONG).unwrap();
+}
+
+#[test]
+fn what_is_under_way_when_the_majority_goes_may_have_been_executed() {
+    let cluster = cluster();
+    let [ann, bob, cid] = three_voters(&cluster);
+    // The others are not heard any more, and their daemons take what is sent to them.
+    cluster.pause(&name(&bob.group)).unwrap();
+    cluster.pause(&name(&cid.group)).unwrap();
+    let pending = ann.words.submit(&String::from("doubtful"));
+    eventually("it was logged", || {
+        let status = ann.group.status().wait().unwrap();
+        status.quorum.is_some_and(|quorum| quorum.committed < status.place.index)
+    });
+    cluster.partition(&[&["d1"], &["d2", "d3"]]).unwrap();
+    let error = pending.wait().unwrap_err();
+    assert!(matches!(error, Error::NoQuorum { may_have_executed: true }), "{error}");
+    assert_eq!(ann.words.read(|words| words.0.len()), 0, "it is not committed, and not applied");
+    cluster.merge().unwrap();
+    cluster.resume(&name(&bob.group)).unwrap();
+    cluster.resume(&name(&cid.group)).unwrap();
+    [&ann, &bob, &cid].into_iter().for_each(is_primary);
+    add(&bob, "after").unwrap();
+}
+
+#[test]
+fn what_was_answered_survives_the_loss_of_all_other_connections() {
+    let cluster = cluster();
+    let [ann, bob, cid] = three_voters(&cluster);
+    for round in 1..=5 {
+        assert_eq!(add(&ann, "kept").unwrap(), round.to_string());
+        for voter in [&bob, &cid] {
+            let former = name(&voter.group);
+            cluster.disconnect(&former).unwrap();
+            eventually("another connection", || {
+                let status = voter.group.status().wait().unwrap();
+                status.roster.iter().any(|member| {
+                    member.incarnation == voter.group.incarnation() && member.name != former
+                })
+            });
+        }
+        [&ann, &bob, &cid].into_iter().for_each(|voter| has(voter, "kept", round));
+    }
+    assert_eq!(quorum(&ann).version, 1, "they are the voters that they were");
+}
+
+#[test]
+fn a_daemon_that_restarts_costs_nothing_while_the_voters_live() {
+    let cluster = cluster();
+    let [ann, bob, cid] = three_voters(&cluster);
+    add(&bob, "before").unwrap();
+    cluster.crash("d2").unwrap();
+    assert_eq!(add(&ann, "during").unwrap(), "1");
+    cluster.restart("d2").unwrap();
+    is_primary(&bob);
+    [&ann, &bob, &cid].into_iter().for_each(|voter| has(voter, "during", 1));
+    assert_eq!(add(&bob, "before").unwrap(), "2");
+}
+
+#[test]
+fn a_voter_that_starts_again_votes_once_the_majority_has_agreed() {
+    let cluster = cluster();
+    let [ann, bob, cid] = three_voters(&cluster);
+    add(&bob, "before").unwrap();
+    bob.node.shutdown(LONG).unwrap();
+    cluster.partition(&[&["d1"], &["d2", "d3"]]).unwrap();
+    let bob = voter(&cluster, "d2", "bob");
+    stands(&cid, Standing::Forming(Why::StateLost));
+    assert!(matches!(add(&cid, "refused"), Err(Error::NoQuorum { .. })));
+    cluster.merge().unwrap();
+    bob.group.ready().wait().unwrap();
+    has(&bob, "before", 1);
+    eventually("the new one votes", || {
+        let voters = quorum(&ann).voters;
+        voters.iter().any(|voter| voter.incarnation == bob.group.incarnation() && voter.present)
+    });
+    cluster.partition(&[&["d1"], &["d2", "d3"]]).unwrap();
+    is_primary(&bob);
+    assert_eq!(add(&bob, "before").unwrap(), "2");
+    stands(&ann, Standing::Minority);
+}
+
+#[test]
+fn a_majority_without_its_state_waits_for_an_operator() {
+    let cluster = cluster();
+    let [ann, bob, cid] = three_voters(&cluster);
+    add(&ann, "before").unwrap();
+    // Both at once: with time between them, each would take its place again.
+    cluster.partition(&[&["d1"], &["d2", "d3"]]).unwrap();
+    bob.node.shutdown(LONG).unwrap();
+    cid.node.shutdown(LONG).unwrap();
+    let [bob, cid] = [("d2", "bob"), ("d3", "cid")].map(|(d, name)| voter(&cluster, d, name));
+    stands(&bob, Standing::Forming(Why::Founding));
+    cluster.merge().unwrap();
+    stands(&ann, Standing::Forming(Why::StateLost));
+    assert!(matches!(add(&ann, "refused"), Err(Error::NoQuorum { .. })));
+    ann.group.force_primary();
+    for voter in [&bob, &cid] {
+        voter.group.ready().wait().unwrap();
+        has(voter, "before", 1);
+    }
+    assert_eq!(add(&cid, "after").unwrap(), "1");
+}
+
+#[test]
+fn another_node_of_a_voters_name_does_not_vote() {
+    let cluster = cluster();
+    let [ann, bob, cid] = three_voters(&cluster);
+    let other = voter(&cluster, "d3", "bob");
+    other.group.ready().wait().unwrap();
+    add(&other, "by any member").unwrap();
+    let voters = quorum(&other).voters;
+    let incarnation = |name| voters.iter().find(|voter| voter.name == name).unwrap().incarnation;
+    assert_eq!(incarnation("bob"), bob.group.incarnation());
+    cluster.partition(&[&["d1", "d2"], &["d3"]]).unwrap();
+    // By name they are two of three.
+    stands(&cid, Standing::Forming(Why::StateLost));
+    for voter in [&cid, &other] {
+        assert!(matches!(add(voter, "refused"), Err(Error::NoQuorum { .. })));
+    }
+    is_primary(&ann);
+}
+
+#[test]
+fn voters_are_added_and_removed_by_operations() {
+    let cluster = cluster();
+    let [ann, bob, cid] = three_voters(&cluster);
+    let dan = voter(&cluster, "d1", "dan");
+    dan.group.ready().wait().unwrap();
+    assert!(ann.group.set_voter("dan", dan.group.incarnation(), 1).wait().unwrap());
+    assert!(ann.group.set_voter("cid", cid.group.incarnation(), 0).wait().unwrap());
+    let names = |quorum: Quorum| quorum.voters.into_iter().map(|voter| voter.name);
+    ann.group.confirm().wait().unwrap();
+    assert_eq!(names(quorum(&ann)).collect::<Vec<_>>(), ["ann", "bob", "dan"]);
+    let nobody = Incarnation([0; 16]);
+    assert!(!ann.group.set_voter("eve", nobody, 0).wait().unwrap(), "it is none");
+    cluster.partition(&[&["d1"], &["d2", "d3"]]).unwrap();
+    is_primary(&ann);
+    stands(&bob, Standing::Minority);
+    assert_eq!(add(&dan, "word").unwrap(), "1");
+}
+
+#[test]
+fn voters_that_cannot_be_are_refused() {
+    let cluster = cluster();
+    let node = node(&cluster, "d1");
+    let group = || node.group("plant").unwrap();
+    let long = "x".repeat(65);
+    for builder in [
+        group().voters([""; 0]),
+        group().voters([""]),
+        group().voters([long.as_str()]),
+        group().voters((0..65).map(|number| number.to_string())),
+        group().weighted_voters([("ann", 0)]),
+        group().voters(VOTERS).votes_as(long.as_str()),
+        group().voters(VOTERS).votes_as("ann").observer(),
+        group().votes_as("ann"),
+    ] {
+        assert!(matches!(builder.join(), Err(Error::IllegalVoters)));
+    }
+}

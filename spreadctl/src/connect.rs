@@ -1,0 +1,144 @@
+//! From options to a connection.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use spread::{Builder, DEFAULT_SPREAD_PORT, Mailbox, UserPassword};
+use spread_core::Address;
+
+use crate::failure::{Code, Failure, Result};
+use crate::options::Connection;
+use crate::output::say;
+
+/// Bytes of a file that can be one with a password.
+const MAX_PASSWORD_FILE: u64 = 4096;
+
+impl Connection {
+    /// Returns the daemon that was named, or else the usual one on this host.
+    pub(crate) fn address(&self) -> String {
+        self.named().map_or_else(|| DEFAULT_SPREAD_PORT.to_string(), str::to_owned)
+    }
+
+    /// Returns the daemon that was named by an option or the environment.
+    pub(crate) fn named(&self) -> Option<&str> {
+        self.daemon.as_deref().filter(|address| !address.trim().is_empty())
+    }
+
+    /// Returns a connection that is to be made.
+    pub(crate) fn builder(&self) -> Result<Builder> {
+        let mut builder = Mailbox::builder(self.address()).timeout(self.timeout);
+        if let Some(name) = &self.name {
+            builder = builder.private_name(name);
+        }
+        Ok(match self.password()? {
+            Some(password) => builder.authenticate(password),
+            None => builder,
+        })
+    }
+
+    /// Returns the user and the password, if they are given.
+    pub(crate) fn password(&self) -> Result<Option<UserPassword>> {
+        match (&self.user, &self.password_file) {
+            (Some(user), Some(file)) => Ok(Some(UserPassword::new(user, read_password(file)?))),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(Failure::new(Code::Usage, "--user without a password")
+                .advise("--password-file FILE, or SPREAD_PASSWORD_FILE: a file with the password")
+                .into()),
+            (None, Some(_)) => Err(Failure::new(Code::Usage, "--password-file without a user")
+                .advise("--user NAME, or SPREAD_USER")
+                .into()),
+        }
+    }
+
+    /// Returns the variables that tell another process of this program the user and the file of
+    /// the password.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let user = self.user.as_ref().map(|user| ("SPREAD_USER", user.into()));
+        let file = self.password_file.as_ref().map(|file| ("SPREAD_PASSWORD_FILE", file.into()));
+        user.into_iter().chain(file).collect()
+    }
+
+    /// Returns the status socket of the daemon, which is on the daemon's host.
+    pub(crate) fn status_socket(&self) -> Result<PathBuf> {
+        let named = self.address();
+        let address = Address::parse(&named)
+            .map_err(|reason| spread::Error::IllegalAddress { address: named.clone(), reason })?;
+        match address {
+            Address::Unix(path) if named.trim().starts_with('/') => {
+                let mut path = path.into_os_string();
+                path.push(".status");
+                Ok(path.into())
+            }
+            Address::Unix(path) => {
+                let port = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                Ok(self.unix_dir.join(format!("{port}.status")))
+            }
+            Address::Tcp { port, host } if is_this_host(&host) => {
+                Ok(self.unix_dir.join(format!("{port}.status")))
+            }
+            Address::Tcp { host, .. } => Err(Failure::new(
+                Code::Usage,
+                format!(
+                    "a daemon can be looked into on its own host only, not from here at {host}"
+                ),
+            )
+            .advise(format!("run spreadctl on {host}"))
+            .into()),
+        }
+    }
+}
+
+fn is_this_host(host: &str) -> bool {
+    matches!(host, "localhost" | "127.0.0.1" | "::1")
+}
+
+/// Reads a password, and warns if others can do so.
+fn read_password(file: &Path) -> Result<String> {
+    let unreadable = |error| Failure::io(format_args!("cannot read {}", file.display()), &error);
+    let metadata = fs::metadata(file).map_err(unreadable)?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        let file = file.display();
+        say(format_args!("warning: other users can read {file}; chmod 600 '{file}'"));
+    }
+    if metadata.len() > MAX_PASSWORD_FILE {
+        let text = format!("{} is too long for a password", file.display());
+        return Err(Failure::new(Code::Usage, text).into());
+    }
+    let text = fs::read_to_string(file).map_err(unreadable)?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn connection(daemon: &str) -> Connection {
+        Connection {
+            daemon: Some(daemon.to_owned()),
+            name: None,
+            user: None,
+            password_file: None,
+            timeout: Duration::from_secs(1),
+            unix_dir: "/run/s".into(),
+        }
+    }
+
+    #[test]
+    fn the_status_socket_stands_beside_the_socket() {
+        for (daemon, socket) in [
+            ("", "/run/s/4803.status"),
+            ("4804", "/run/s/4804.status"),
+            ("4805@localhost", "/run/s/4805.status"),
+            ("4805@[::1]", "/run/s/4805.status"),
+            ("/var/x/4806", "/var/x/4806.status"),
+        ] {
+            assert_eq!(connection(daemon).status_socket().unwrap(), Path::new(socket), "{daemon}");
+        }
+        assert!(connection("4803@elsewhere").status_socket().is_err());
+        assert!(connection("port@localhost").status_socket().is_err());
+    }
+}

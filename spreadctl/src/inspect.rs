@@ -1,0 +1,36 @@
+//! `status`, `health` and `kick`: questions to the daemon on this host.
+
+use crate::admin;
+use crate::failure::{Code, Failure, Result};
+use crate::options::{Connection, Json, Kick};
+use crate::output::Output;
+
+pub(crate) fn status(options: &Json, connection: &Connection) -> Result {
+    let socket = connection.status_socket()?;
+    print(&admin::ask(&socket, if options.json { "json" } else { "table" })?)
+}
+
+/// Asks the daemon at its status socket, or where there is none, connects to it.
+pub(crate) fn health(connection: &Connection) -> Result {
+    match connection.status_socket() {
+        Ok(socket) if socket.exists() => match admin::ask(&socket, "health")?.trim() {
+            "healthy" => print("healthy\n"),
+            other => Err(Failure::new(Code::Failed, other.to_owned()).into()),
+        },
+        _ => {
+            connection.builder()?.connect()?.disconnect()?;
+            print("healthy: a session was opened\n")
+        }
+    }
+}
+
+pub(crate) fn kick(options: &Kick, connection: &Connection) -> Result {
+    let kicked = admin::kick(&connection.status_socket()?, &options.client)?;
+    print(&format!("kicked {kicked}\n"))
+}
+
+fn print(text: &str) -> Result {
+    let mut output = Output::new();
+    output.bytes(text.as_bytes())?;
+    output.flush()
+}

@@ -1,0 +1,74 @@
+//! `status`, `health`, `kick` and `top`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
+use std::thread;
+
+use serde_json::Value;
+
+use crate::support::{Place, command, run};
+
+#[test]
+fn the_status_is_a_table_or_json() {
+    let place = Place::embedded();
+    let member = place.member("town");
+    let name = member.private_group().to_string();
+    let table = place.run(&["status"]).succeeds();
+    assert!(table.contains(&name) && table.contains("town"), "{table}");
+    let json: Value = serde_json::from_str(&place.run(&["status", "--json"]).succeeds()).unwrap();
+    assert_eq!(json["session_list"][0]["private_group"], name);
+    assert_eq!(json["group_list"][0]["name"], "town");
+}
+
+#[test]
+fn a_daemon_is_healthy_with_and_without_a_status_socket() {
+    let place = Place::embedded();
+    assert_eq!(place.run(&["health"]).succeeds(), "healthy\n");
+    let folder = tempfile::tempdir().unwrap();
+    let mut elsewhere = command(&["health", "--daemon", &place.address]);
+    elsewhere.arg("--unix-dir").arg(folder.path());
+    assert_eq!(run(elsewhere).succeeds(), "healthy: a session was opened\n");
+}
+
+#[test]
+fn what_cannot_be_looked_into_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |address: &str, args: &[&str]| {
+        let mut command = command(args);
+        command.args(["--daemon", address]).arg("--unix-dir").arg(folder.path());
+        run(command)
+    };
+    for args in [&["status"][..], &["kick", "x"]] {
+        at("4803@elsewhere", args).fails(2, &["on its own host", "run spreadctl on elsewhere"]);
+        at("4999", args).fails(3, &["4999.status: No such file", "only spreadd has this socket"]);
+    }
+    at("4999", &["top"]).fails(2, &["top needs a terminal", "spreadctl status"]);
+}
+
+#[test]
+fn a_client_is_kicked_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(folder.path().join("4803.status")).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            let mut question = String::new();
+            BufReader::new(&stream).read_line(&mut question).unwrap();
+            let answer = match question.as_str() {
+                "kick ann\n" => "kicked #ann#here\n",
+                "kick bob\n" => "error: no session \"bob\"\n",
+                _ => "ask for table, json or health\n",
+            };
+            (&stream).write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let kick = |name: &str| {
+        let mut command = command(&["kick", name]);
+        command.arg("--unix-dir").arg(folder.path());
+        run(command)
+    };
+    assert_eq!(kick("ann").succeeds(), "kicked #ann#here\n");
+    kick("bob").fails(1, &["no session \"bob\"", "spreadctl status lists"]);
+    kick("cid").fails(1, &["an older spreadd"]);
+    kick("a\nhealth").fails(2, &["illegal name"]);
+}

@@ -1,0 +1,72 @@
+//! `bench`.
+
+use std::fs;
+
+use crate::support::{Place, command, run, serve_tcp};
+
+#[test]
+fn every_workload_is_measured() {
+    let place = Place::start();
+    let args = ["bench", "--count", "200", "--warm-up", "20", "--runs", "2", "--size", "64,3000"];
+    let more = ["--groups", "1,3", "--receivers", "2,4", "--window", "20", "--batch", "5"];
+    let args = [&args[..], &more].concat();
+    // A daemon of its own, and the one of the test.
+    for ended in [run(command(&args)), place.run(&args)] {
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        for workload in ["flood", "flood to 3 groups", "fanout to 2", "fanout to 4", "pingpong"] {
+            for size in ["64", "3000"] {
+                let row = ended.out.lines().find_map(|line| {
+                    let mut cells = line.strip_prefix(workload)?.split_whitespace();
+                    (cells.next() == Some(size)).then(|| cells.collect::<Vec<_>>())
+                });
+                let row = row.unwrap_or_else(|| panic!("no {workload} {size} in {ended:?}"));
+                // The daemon's CPU time is there only if its process is known.
+                let figures = row.iter().filter(|cell| cell.parse::<f64>().is_ok()).count();
+                let expected = if workload.starts_with("fanout") { 3 } else { 6 };
+                assert!(figures >= expected, "{row:?}");
+            }
+        }
+    }
+}
+
+const SHORT: [&str; 9] =
+    ["bench", "flood", "--size", "64", "--count", "200", "--warm-up", "20", "--runs=1"];
+
+#[test]
+fn how_its_daemon_and_clients_wait_is_shown() {
+    let args = [&SHORT[..], &["--busy-poll", "50", "--coalesce", "20"]].concat();
+    let out = run(command(&args)).succeeds();
+    let side = "own, unix, busy-poll 50, coalesce 20";
+    assert!(out.lines().any(|line| line.starts_with("flood") && line.contains(side)), "{out}");
+}
+
+#[test]
+fn runs_are_written_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["runs.csv", "plot.svg"].map(|name| folder.path().join(name));
+    let mut bench = command(&SHORT);
+    bench.arg("--csv").arg(&files[0]).arg("--plot").arg(&files[1]);
+    let ended = run(bench);
+    assert!(ended.err.contains("run 1 of 1: "), "{ended:?}");
+    ended.succeeds();
+    let csv = fs::read_to_string(&files[0]).unwrap();
+    assert!(csv.lines().nth(1).unwrap().starts_with("flood,64,1,1,\"own, unix\",1,measured,"));
+    assert!(fs::read_to_string(&files[1]).unwrap().starts_with("<svg "));
+    let mut bench = command(&SHORT);
+    bench.args(["--csv", "/dev/full"]);
+    run(bench).fails(1, &["cannot write /dev/full: No space left on device"]);
+}
+
+#[test]
+fn a_run_that_stalls_is_told() {
+    let args = ["bench", "flood", "--size", "64", "--runs", "1", "--count", "1000000000"];
+    let ended = run(command(&[&args[..], &["--deadline", "0.3"]].concat()));
+    ended.fails(1, &["run 1 of 1: stalled", "1 of 1 runs stalled or failed"]);
+}
+
+#[test]
+fn a_daemon_that_is_none_is_told_before_anything_is_measured() {
+    let silent = serve_tcp(std::mem::forget);
+    let args = [&SHORT[..], &["--daemon", &silent, "--timeout", "200ms"]].concat();
+    run(command(&args)).fails(3, &["answered as a Spread daemon within 0.2 s"]);
+}

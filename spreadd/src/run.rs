@@ -1,0 +1,254 @@
+//! A run of the daemon: its start, its signals and its end.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Duration;
+
+use listenfd::ListenFd;
+use serde_json::Value;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use spread_daemon::{Daemon, ReloadHandle, Sockets};
+
+use crate::log::{self, Logging, json_line};
+use crate::notify::notify;
+use crate::options::{LogFormat, Run};
+use crate::plan::{DEFAULT_SESSIONS, Outcome, Plan, plan, with_config};
+use crate::{chain, print, say};
+
+/// How long clients may take to read what is queued for them at the end.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// File descriptors beside those of the sessions: connections without a session,
+/// listeners, files.
+const OTHER_DESCRIPTORS: u64 = 1200;
+
+/// File descriptors beside those of the sessions without which nothing works: listeners, files,
+/// a few connections without a session.
+const LEAST_DESCRIPTORS: u64 = 32;
+
+/// Runs the daemon, or only checks its configuration. Returns the exit code for an error, too.
+pub(crate) fn run(run: Run) -> (Outcome<()>, u8) {
+    let run = with_config(run);
+    match start(&run) {
+        Ok(None) => (Ok(()), 0),
+        Ok(Some(started)) => serve(run, started),
+        Err(error) => (Err(error), 2),
+    }
+}
+
+/// A daemon that runs, and what belongs to it.
+struct Started {
+    name: String,
+    daemon: Daemon,
+    signals: Signals,
+    logging: Logging,
+}
+
+/// Starts the daemon, or only checks its configuration.
+fn start(run: &Run) -> Outcome<Option<Started>> {
+    let Plan { name, builder, log_file, log_level, warnings } = plan(run)?;
+    if run.check {
+        builder.check()?;
+        let warn = |warning| say(run.log_format, "WARN", &format!("warning: {warning}"));
+        warnings.iter().for_each(warn);
+        let file = run.config.as_ref().map(|path| format!(" ({})", path.display()));
+        print(format!("the configuration of {name} is fine{}\n", file.unwrap_or_default()))?;
+        return Ok(None);
+    }
+    let logging = log::start(run.log_format, log_file.as_deref(), log_level)?;
+    let started = || {
+        if let Some(path) = &run.config {
+            tracing::info!("read {}", path.display());
+        }
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        // Before anything that a signal would leave behind.
+        let signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+        raise_descriptor_limit(run.max_sessions)?;
+        Outcome::Ok((signals, builder.start_with(inherited_sockets()?)?))
+    };
+    match started() {
+        Ok((signals, daemon)) => Ok(Some(Started { name, daemon, signals, logging })),
+        Err(error) => {
+            logging.finish();
+            Err(error)
+        }
+    }
+}
+
+/// Returns the listening sockets that the service manager has opened; see sd_listen_fds(3).
+fn inherited_sockets() -> Outcome<Sockets> {
+    let mut descriptors = ListenFd::from_env();
+    let mut sockets = Sockets::default();
+    for number in 0..descriptors.len() {
+        // Which kind it is shows when it is taken; one of another kind stays.
+        if let Ok(Some(socket)) = descriptors.take_tcp_listener(number) {
+            sockets = sockets.tcp(socket);
+        } else {
+            let socket = descriptors.take_unix_listener(number);
+            if let Some(socket) =
+                socket.map_err(|e| format!("socket {number} of LISTEN_FDS: {e}"))?
+            {
+                sockets = sockets.unix(socket);
+            }
+        }
+    }
+    Ok(sockets)
+}
+
+/// Tells that the daemon is ready.
+fn announce(format: LogFormat, name: &str, daemon: &Daemon) {
+    let (address, metrics) = (daemon.address(), daemon.metrics_addr());
+    let file = daemon.unix_path().unwrap_or("".as_ref()).display().to_string();
+    let text = match format {
+        LogFormat::Text => {
+            let mut text = format!("{name} is ready at {address} and {file}\n");
+            if let Some(address) = metrics {
+                text += &format!("metrics are at http://{address}/metrics\n");
+            }
+            text
+        }
+        LogFormat::Json => {
+            let metrics = metrics.map(|address| format!("http://{address}/metrics"));
+            let fields: [(&str, Value); 4] = [
+                ("name", name.into()),
+                ("address", address.into()),
+                ("unix_socket", file.into()),
+                ("metrics", metrics.into()),
+            ];
+            json_line("INFO", "spreadd", "ready", &fields)
+        }
+    };
+    // Stdout may be closed.
+    let _ = print(text);
+    let _ = io::stdout().flush();
+    notify("READY=1");
+}
+
+/// Waits until the daemon has ended: gently on the first SIGTERM, at once on SIGINT or another
+/// SIGTERM. Returns the exit code for an error, too.
+fn serve(run: Run, started: Started) -> (Outcome<()>, u8) {
+    let Started { name, daemon, mut signals, logging } = started;
+    let format = run.log_format;
+    let (stop, handle) = (daemon.stop_handle(), signals.handle());
+    let logging = Arc::new(logging);
+    let is_up = Arc::<AtomicBool>::default();
+    let reloader = Reloader {
+        run,
+        handle: daemon.reload_handle(),
+        logging: Arc::clone(&logging),
+        is_up: Arc::clone(&is_up),
+    };
+    // One more that waits reads all that has changed while the one before was in work.
+    let (reload_later, reloads) = sync_channel(1);
+    // In a thread of its own, for which the program does not wait: it reads files and resolves
+    // names, however long that takes.
+    thread::spawn(move || reloads.into_iter().for_each(|()| reloader.reload()));
+    let listener = thread::spawn(move || {
+        let mut is_stopping = false;
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                if !is_stopping {
+                    // Full: one waits already.
+                    let _ = reload_later.try_send(());
+                }
+                continue;
+            }
+            notify("STOPPING=1");
+            match signal {
+                SIGTERM if !is_stopping => stop.drain(DRAIN),
+                _ => stop.stop(),
+            }
+            is_stopping = true;
+        }
+    });
+    let is_ready = daemon.wait_until_ready();
+    if is_ready {
+        is_up.store(true, Ordering::Release);
+        announce(format, &name, &daemon);
+    }
+    let ended = daemon.wait();
+    handle.close();
+    // It does not panic, and the error of the daemon matters more.
+    let _ = listener.join();
+    logging.finish();
+    (ended.map_err(Into::into), if is_ready { 3 } else { 2 })
+}
+
+/// Reads the settings of the daemon again.
+struct Reloader {
+    run: Run,
+    handle: ReloadHandle,
+    logging: Arc<Logging>,
+    is_up: Arc<AtomicBool>,
+}
+
+impl Reloader {
+    /// Reads again what can change while the daemon runs, and takes it over as a whole or not
+    /// at all.
+    fn reload(&self) {
+        self.notify("RELOADING=1");
+        if let Err(error) = self.try_reload() {
+            tracing::error!("not reloaded, all is as before: {}", chain(&*error));
+        }
+        self.notify("READY=1");
+    }
+
+    fn try_reload(&self) -> Outcome<()> {
+        let Plan { builder, log_file, log_level, warnings, .. } = plan(&self.run)?;
+        let file = log_file.as_deref().map(log::open).transpose()?;
+        let differences = self.handle.reload(&builder)?;
+        if let Err(error) = self.logging.change(file, log_level) {
+            tracing::error!("the log is as before: {}", chain(&*error));
+        }
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        for name in differences {
+            tracing::warn!("a change takes a new start to count: {name}");
+        }
+        tracing::info!("reloaded");
+        Ok(())
+    }
+
+    /// Notifies the service manager, but not before the daemon is ready.
+    fn notify(&self, state: &str) {
+        if self.is_up.load(Ordering::Acquire) {
+            notify(state);
+        }
+    }
+}
+
+/// Raises the limit of file descriptors to what the sessions need, as far as the
+/// system allows it.
+///
+/// # Errors
+///
+/// The number of sessions that was asked for is beyond the limit.
+fn raise_descriptor_limit(asked: Option<usize>) -> Outcome<()> {
+    let sessions = asked.unwrap_or(DEFAULT_SESSIONS);
+    let sessions = u64::try_from(sessions).unwrap_or(u64::MAX);
+    let (wanted, least) =
+        (sessions.saturating_add(OTHER_DESCRIPTORS), sessions.saturating_add(LEAST_DESCRIPTORS));
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(limit) if limit < least && asked.is_some() => Err(format!(
+            "--max-sessions {sessions} takes {least} file descriptors, and the limit is {limit}: \
+             raise it with ulimit -n or LimitNOFILE="
+        )
+        .into()),
+        Ok(limit) => {
+            if limit < wanted {
+                tracing::warn!(
+                    limit,
+                    "the limit of file descriptors is too low for {sessions} sessions"
+                );
+            }
+            Ok(())
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot raise the limit of file descriptors");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What it tells when it is asked, and what it does.
+
+use std::io::Read;
+use std::net::TcpStream;
+
+use crate::client::Client;
+use crate::support::{Folder, Program, ask, free_port, said};
+
+#[test]
+fn its_status_shows_sessions_groups_and_queues() {
+    let folder = Folder::new();
+    let program = Program::start(&mut folder.command(0));
+    let mut client = Client::connect(program.address(), "me");
+    client.join("town");
+    client.multicast("town", b"hello");
+    client.receive_body();
+    let (table, code) = said(&mut ask(&folder, program.port(), &["status"]));
+    assert_eq!(code, Some(0));
+    for word in ["#me#localhost", "127.0.0.1", "town", "received 2", "clients: 1 now"] {
+        assert!(table.contains(word), "{word} is missing in {table}");
+    }
+    let (json, _) = said(&mut ask(&folder, program.port(), &["status", "--json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["sessions"], &json["groups"]), (&1.into(), &1.into()));
+    assert_eq!(json["group_list"][0]["name"], "town");
+    assert_eq!(json["group_list"][0]["member_names"][0], "#me#localhost");
+    assert_eq!(json["session_list"][0]["group_names"][0], "town");
+    let (healthy, code) = said(&mut ask(&folder, program.port(), &["health"]));
+    assert_eq!((&*healthy, code), ("healthy\n", Some(0)));
+    let file = folder.0.join(format!("{}.status", program.port()));
+    assert!(file.exists());
+    let port = program.port();
+    program.signal("-TERM");
+    assert!(!file.exists());
+    assert_eq!(said(&mut ask(&folder, port, &["health"])), (String::new(), Some(1)));
+}
+
+#[test]
+fn its_metrics_are_there_for_prometheus() {
+    use std::io::Write;
+    let folder = Folder::new();
+    let port = free_port();
+    let metrics = format!("127.0.0.1:{port}");
+    let program = Program::start(folder.command(0).args(["--metrics", &metrics]));
+    let _client = Client::connect(program.address(), "me");
+    let fetch = |path: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let answer = fetch("/metrics");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("\nspread_sessions 1\n"), "{answer}");
+    assert!(fetch("/").starts_with("HTTP/1.1 404 "));
+}
+
+#[test]
+fn a_client_is_kicked_by_its_name() {
+    let folder = Folder::new();
+    let program = Program::start(&mut folder.command(0));
+    let mut client = Client::connect(program.address(), "me");
+    client.join("town");
+    let kick = |name: &str| ask(&folder, program.port(), &["kick", name]);
+    assert_eq!(said(&mut kick("me")), ("kicked #me#localhost\n".to_owned(), Some(0)));
+    client.wait_for_close();
+    let again = kick("#me#localhost").output().unwrap();
+    let error = String::from_utf8(again.stderr).unwrap();
+    assert_eq!((again.status.code(), &again.stdout[..]), (Some(1), &b""[..]));
+    assert_eq!(error, "spreadd: no session \"#me#localhost\"\n");
+    let (table, _) = said(&mut ask(&folder, program.port(), &["status"]));
+    assert!(table.contains("it was kicked"), "{table}");
+}

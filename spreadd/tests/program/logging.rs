@@ -1,0 +1,112 @@
+//! Its log, and who reads it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use crate::client::Client;
+use crate::support::{Folder, PROGRAM, Program, complaint};
+
+#[test]
+fn it_logs_json_and_warns_when_anyone_can_connect() {
+    let folder = Folder::new();
+    let mut command = folder.command(0);
+    command.args(["--bind", "0.0.0.0", "--log-format", "json"]).stderr(Stdio::piped());
+    let mut program = Program::start(&mut command);
+    let mut line = String::new();
+    BufReader::new(program.child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(json["level"], "WARN");
+    assert!(json["fields"]["message"].as_str().unwrap().contains("no authentication"), "{line}");
+    let ready: serde_json::Value = serde_json::from_str(&program.ready).unwrap();
+    assert_eq!((&ready["level"], &ready["fields"]["message"]), (&"INFO".into(), &"ready".into()));
+    assert!(ready["fields"]["address"].as_str().unwrap().ends_with("@127.0.0.1"), "{ready}");
+}
+
+/// Connects again and again, and gives the daemon something to log each time.
+fn annoy(program: &Program) {
+    for number in 0..50 {
+        let mut client = Client::connect(program.address(), &format!("c{number}"));
+        client.send(&[0xff; 200]);
+        client.wait_for_close();
+    }
+}
+
+#[test]
+fn it_serves_on_when_nobody_reads_its_log() {
+    let folder = Folder::new();
+    let mut program = Program::start(folder.command(0).stderr(Stdio::piped()));
+    drop(program.child.stderr.take());
+    annoy(&program);
+    Client::connect(program.address(), "me").join("town");
+    assert_eq!(program.signal("-TERM").code(), Some(0));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn it_serves_on_when_there_is_no_room_for_its_log() {
+    let folder = Folder::new();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let program = Program::start(folder.command(0).stderr(full));
+    annoy(&program);
+    Client::connect(program.address(), "me").join("town");
+    assert_eq!(program.signal("-TERM").code(), Some(0));
+}
+
+#[test]
+fn it_serves_on_while_the_reader_of_its_log_is_stopped_and_tells_what_was_lost() {
+    use std::io::Write;
+    use std::os::fd::OwnedFd;
+    let folder = Folder::new();
+    let (mut reader, mut stderr) = UnixStream::pair().unwrap();
+    stderr.set_nonblocking(true).unwrap();
+    let mut filling = 0;
+    while let Ok(len) = stderr.write(&[b'x'; 4096]) {
+        filling += len;
+    }
+    stderr.set_nonblocking(false).unwrap();
+    let stderr = OwnedFd::from(stderr);
+    let program = Program::start(folder.command(0).env("RUST_LOG", "debug").stderr(stderr));
+    // Several lines each, so more than may wait.
+    (0..10).for_each(|_| annoy(&program));
+    Client::connect(program.address(), "me").join("town");
+
+    reader.read_exact(&mut vec![0; filling]).unwrap();
+    let mut lines = BufReader::new(reader).lines();
+    let told = lines.find(|line| {
+        // Lines come only while something is logged.
+        let _client = Client::connect(program.address(), "other");
+        line.as_ref().unwrap().contains("log lines were lost")
+    });
+    assert!(told.is_some());
+    drop(lines);
+    assert_eq!(program.signal("-TERM").code(), Some(0));
+}
+
+#[test]
+fn also_why_it_does_not_start_is_json() {
+    for options in [
+        &["--log-format", "json", "--name", "two words"][..],
+        &["--log-format=json", "--max-sessions", "none"],
+        &["--log-format", "json", "-c", "/no/such/file"],
+    ] {
+        let said = complaint(Command::new(PROGRAM).args(options));
+        let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(json["level"], "ERROR", "{said}");
+    }
+}
+
+#[test]
+fn a_client_that_is_cut_off_is_named() {
+    let folder = Folder::new();
+    let mut program = Program::start(folder.command(0).stderr(Stdio::piped()));
+    let mut client = Client::connect(program.address(), "eve");
+    client.send(&[0xff; 200]);
+    client.wait_for_close();
+    let mut line = String::new();
+    BufReader::new(program.child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    for word in ["#eve#localhost", "127.0.0.1", "it broke the protocol"] {
+        assert!(line.contains(word), "{line}");
+    }
+}

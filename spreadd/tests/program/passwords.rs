@@ -1,0 +1,116 @@
+//! Users and their passwords.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::process::{Command, Output, Stdio};
+use std::time::Instant;
+
+use spread_wire::handshake::Connect;
+
+use crate::client::{self, Client};
+use crate::support::{Folder, PROGRAM, Program};
+
+#[test]
+fn a_password_is_set_and_then_demanded() {
+    let folder = Folder::new();
+    let users = folder.0.join("users");
+    let set = |user: &str, password: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.arg("passwd").arg(&users).arg(user);
+        command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        writeln!(child.stdin.take().unwrap(), "{password}").unwrap();
+        child.wait_with_output().unwrap()
+    };
+    assert_eq!(set("ann", "secret").status.code(), Some(0));
+    assert_eq!(set("bob", "guess").status.code(), Some(0));
+    assert_eq!(set("eve", "much too long").status.code(), Some(1));
+    let program = Program::start(folder.command(0).arg("--passwords").arg(&users));
+    let mut secret = b"ann".to_vec();
+    secret.resize(32, 0);
+    secret.extend_from_slice(b"secret\0\0");
+    let connect = || Connect::new(Some("ann".parse().unwrap()));
+    let enter =
+        |secret: &[u8]| Client::try_authenticate(program.address(), connect(), &["PWORD"], secret);
+    enter(&secret).unwrap().join("town");
+    secret[32] = b'S';
+    assert!(enter(&secret).is_err());
+    assert!(Client::try_connect(program.address(), connect()).is_err());
+}
+
+/// Runs `passwd` at a terminal, and types these lines.
+fn type_passwords(users: &std::path::Path, lines: &str) -> Output {
+    let terminal = users.with_extension("tty");
+    let (program, name) = (PROGRAM, terminal.display());
+    let passwd = format!("tty > '{name}'; exec '{program}' passwd '{}' ann", users.display());
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--echo", "always", "--command", &passwd, "/dev/null"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut typed = child.stdin.take().unwrap();
+    let mut shown = child.stdout.take().unwrap();
+    let mut said = Vec::new();
+    for line in lines.lines() {
+        let prompts = |said: &[u8]| said.iter().filter(|byte| **byte == b':').count();
+        let before = prompts(&said);
+        let mut byte = [0];
+        while prompts(&said) == before && shown.read(&mut byte).unwrap() == 1 {
+            said.extend(byte);
+        }
+        // It prompts first.
+        let terminal = fs::read_to_string(&terminal).unwrap();
+        let shows = || {
+            let stty = Command::new("stty").args(["-a", "-F", terminal.trim()]).output().unwrap();
+            !String::from_utf8_lossy(&stty.stdout).contains(" -echo ")
+        };
+        let start = Instant::now();
+        while shows() {
+            assert!(start.elapsed() < client::DEADLINE, "the terminal shows what is typed");
+        }
+        writeln!(typed, "{line}").unwrap();
+    }
+    shown.read_to_end(&mut said).unwrap();
+    drop(typed);
+    let mut output = child.wait_with_output().unwrap();
+    output.stdout = said;
+    output
+}
+
+#[test]
+fn at_a_terminal_a_password_is_asked_for_twice_and_not_shown() {
+    let folder = Folder::new();
+    let users = folder.0.join("users");
+    let output = type_passwords(&users, "secret\nsecrets\n");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("the two passwords differ"), "{said}");
+    assert_eq!((output.status.code(), users.exists()), (Some(1), false));
+    let output = type_passwords(&users, "secret\nsecret\n");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!((output.status.code(), said.contains("secret")), (Some(0), false), "{said}");
+    assert!(said.contains("Password of ann: ") && said.contains("Again: "), "{said}");
+    assert!(fs::read_to_string(&users).unwrap().starts_with("ann:$argon2id$"));
+}
+
+#[test]
+fn the_users_of_spread_are_imported() {
+    let folder = Folder::new();
+    let users = folder.0.join("users");
+    let others = folder.0.join("spread.access_pword");
+    fs::write(&others, "# of Spread\nann:aZGJuE6EXrjEE\n").unwrap();
+    let import = |other: &std::path::Path| {
+        let mut command = Command::new(PROGRAM);
+        command.arg("passwd").arg(&users).arg("--import").arg(other).output().unwrap()
+    };
+    assert_eq!(import(&others).status.code(), Some(0));
+    fs::write(&others, "ann:nothing\n").unwrap();
+    let failed = import(&others);
+    let said = String::from_utf8(failed.stderr).unwrap();
+    assert!(said.contains("spread.access_pword:1: not of the form"), "{said}");
+    let program = Program::start(folder.command(0).arg("--passwords").arg(&users));
+    let mut secret = b"ann".to_vec();
+    secret.resize(32, 0);
+    secret.extend_from_slice(b"test\0\0\0\0");
+    let connect = Connect::new(Some("ann".parse().unwrap()));
+    let client = Client::try_authenticate(program.address(), connect, &["PWORD"], &secret);
+    client.unwrap().join("town");
+}

@@ -1,0 +1,191 @@
+//! Signals, descriptors and processor time while it runs.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use spread_wire::ErrorCode;
+use spread_wire::handshake::Connect;
+
+use crate::client::{self, Client};
+use crate::support::{Folder, PROGRAM, Program, socket_file};
+
+#[test]
+fn a_signal_ends_it_and_removes_its_socket_file() {
+    for signal in ["-TERM", "-INT"] {
+        let folder = Folder::new();
+        let program = Program::start(&mut folder.command(0));
+        let file = socket_file(&folder, program.port());
+        assert!(file.exists());
+        let mut client = Client::connect(program.address(), "me");
+        assert_eq!(program.signal(signal).code(), Some(0));
+        assert!(!file.exists());
+        client.wait_for_close();
+    }
+}
+
+#[test]
+fn a_term_signal_waits_until_clients_have_read() {
+    let folder = Folder::new();
+    let mut program = Program::start(&mut folder.command(0));
+    let mut slow = Client::connect(program.address(), "slow");
+    slow.join("town");
+    // More than the sockets hold.
+    let body = vec![7; 100_000];
+    (0..200).for_each(|_| slow.multicast("town", &body));
+    let mut other = Client::connect(program.address(), "other");
+    // From the one whose messages the daemon must have read by then.
+    slow.multicast("#other#localhost", b"all is read");
+    other.receive_body();
+    let id = program.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    (0..200).for_each(|number| assert!(slow.receive_body() == body, "message {number}"));
+    slow.wait_for_close();
+    assert_eq!(program.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn it_tells_the_service_manager_that_it_is_ready_and_that_it_stops() {
+    use std::os::unix::net::UnixDatagram;
+    let folder = Folder::new();
+    let path = folder.0.join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(client::DEADLINE)).unwrap();
+    let program = Program::start(folder.command(0).env("NOTIFY_SOCKET", &path));
+    let hear = || {
+        let mut state = [0; 64];
+        let len = manager.recv(&mut state).unwrap();
+        String::from_utf8(state[..len].to_vec()).unwrap()
+    };
+    assert_eq!(hear(), "READY=1");
+    let id = program.child.id().to_string();
+    assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+    assert_eq!((hear(), hear()), ("RELOADING=1".to_owned(), "READY=1".to_owned()));
+    program.signal("-TERM");
+    assert_eq!(hear(), "STOPPING=1");
+}
+
+#[test]
+fn it_serves_at_the_sockets_that_the_service_manager_has_opened() {
+    let folder = Folder::new();
+    let path = folder.0.join("clients");
+    // As sd_listen_fds(3) has it: from descriptor 3 on, for the process of this number.
+    let manager = "
+import os, socket, sys
+tcp = socket.create_server(('127.0.0.1', 0))
+unix = socket.socket(socket.AF_UNIX)
+unix.bind(sys.argv[1])
+unix.listen()
+for number, one in [(10, tcp), (11, unix)]:
+    os.dup2(one.fileno(), number)
+os.dup2(10, 3)
+os.dup2(11, 4)
+os.environ.update(LISTEN_FDS='2', LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+";
+    let mut command = Command::new("python3");
+    command.args(["-c", manager]).arg(&path).arg(PROGRAM);
+    command.args(["--no-config", "--port", "1", "--unix-dir"]).arg(&folder.0);
+    let program = Program::start(&mut command);
+    assert!(program.ready.ends_with(&format!(" and {}\n", path.display())), "{}", program.ready);
+    let mut client = Client::connect(program.address(), "me");
+    client.join("town");
+    assert!(UnixStream::connect(&path).is_ok());
+    assert_ne!(program.port(), 1);
+    program.signal("-TERM");
+    assert!(path.exists(), "it is the manager's");
+}
+
+/// Returns a file that /proc has for each thread of a process.
+#[cfg(target_os = "linux")]
+fn of_threads(process: u32, file: &str) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    threads.map(|thread| fs::read_to_string(thread.unwrap().path().join(file)).unwrap()).collect()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn busy_polling_it_stays_awake_after_a_message_and_then_sleeps() {
+    let folder = Folder::new();
+    let program = Program::start(folder.command(0).args(["--busy-poll", "10000"]));
+    let process = program.child.id();
+    let sleeps = || {
+        let states = of_threads(process, "stat");
+        states.iter().all(|state| state.rsplit_once(") ").unwrap().1.starts_with('S'))
+    };
+    let mut client = Client::connect(program.address(), "me");
+    client.join("town");
+    for _ in 0..5 {
+        let start = Instant::now();
+        client.multicast("town", b"hello");
+        client.receive_body();
+        while !sleeps() {
+            assert!(start.elapsed() < client::DEADLINE, "it never sleeps");
+            thread::yield_now();
+        }
+        assert!(start.elapsed() >= Duration::from_millis(10), "it sleeps at once");
+    }
+
+    // Asleep, and not only for a moment between two looks.
+    let cpu_time = || -> u64 {
+        let times = of_threads(process, "schedstat");
+        times.iter().map(|times| times.split(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    };
+    let start = Instant::now();
+    let mut before = cpu_time();
+    loop {
+        thread::sleep(Duration::from_millis(100));
+        match cpu_time() {
+            now if now == before => break,
+            now => before = now,
+        }
+        assert!(start.elapsed() < client::DEADLINE, "it takes CPU time for nothing");
+    }
+}
+
+#[test]
+fn it_serves_a_client_though_others_hold_all_file_descriptors() {
+    let folder = Folder::new();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 24; exec \"$@\"", "sh", PROGRAM, "--port", "0", "--unix-dir"]);
+    let mut program = Program::start(shell.arg(&folder.0).stderr(Stdio::piped()));
+    let silent: Vec<_> = (0..40).map(|_| TcpStream::connect(program.address()).unwrap()).collect();
+    for _ in 0..10 {
+        let client = Client::try_connect(program.address(), Connect::new(None));
+        client.unwrap().join("town");
+    }
+    drop(silent);
+
+    // Sessions are not closed for others.
+    let mut sessions = Vec::new();
+    let refused = loop {
+        let mut client = Client::bare(program.address());
+        client.send(&Connect::new(None).encode());
+        match client.receive_up_to(6)[..] {
+            [5, ..] => {
+                let mut choice = b"NULL".to_vec();
+                choice.resize(90, 0);
+                client.send(&choice);
+                client.receive_up_to(1);
+                sessions.push(client);
+            }
+            ref other => break other.to_vec(),
+        }
+        assert!(sessions.len() < 24, "more sessions than file descriptors");
+    };
+    assert!(refused == [ErrorCode::RejectQuota.byte()] && sessions.len() > 5, "{refused:?}");
+    for mut session in sessions {
+        session.finish();
+        session.wait_for_close();
+    }
+    let client = Client::try_connect(program.address(), Connect::new(None));
+    assert!(client.is_ok(), "there is room again");
+    let stderr = program.child.stderr.take().unwrap();
+    assert_eq!(program.signal("-TERM").code(), Some(0));
+    let said = BufReader::new(stderr).lines().count();
+    assert!(said < 100, "{said} lines: it tries again and again");
+}
