@@ -1,7 +1,6 @@
 //! How long it takes to end a connection, or a connect, whatever the daemon does.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,9 +8,8 @@ use std::time::{Duration, Instant};
 use crate::support::peer::{self, Peer};
 use crate::support::{
     Expect, PATIENCE, TestDaemon, Transport, block_on, builder, connect_async,
-    is_installed_library, on_each_transport, over_each_transport, unique,
+    is_installed_library, on_each_transport, over_each_transport, unique, wait_queued,
 };
-use socket2::SockRef;
 use spread::{AsyncMailbox, Error, Message, Service, UserPassword};
 use spread_daemon::{Authentication, Daemon, Method, Passwords};
 
@@ -69,12 +67,7 @@ fn what_had_come_is_received_after_a_send_has_failed(transport: Transport) {
     });
     let mut alice = builder(peer.address()).connect().unwrap();
     let len = COUNT as usize * peer::message(&COUNT.to_le_bytes()).len();
-    let mut come = vec![MaybeUninit::uninit(); len];
-    let begin = Instant::now();
-    while SockRef::from(&alice).peek(&mut come).unwrap() < len {
-        assert!(begin.elapsed() < PATIENCE, "not all of it comes");
-        thread::sleep(Duration::from_millis(1));
-    }
+    wait_queued(&alice, len);
     drop(go);
     // Short ones, so that the socket is not full before the peer has ended the connection: then
     // it would not hear of it.

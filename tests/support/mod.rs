@@ -10,10 +10,12 @@ pub(crate) mod peer;
 pub(crate) mod place;
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use spread::{AsyncMailbox, Builder, Library, Mailbox, Message, Name, RegularMessage, View};
 use spread_daemon::Daemon;
 
@@ -225,10 +227,20 @@ pub(crate) fn wait_writable(fd: &impl AsRawFd) {
 
 /// Waits until the descriptor has no more room: whoever writes now, waits.
 pub(crate) fn wait_full(fd: &impl AsRawFd) {
-    let begin = std::time::Instant::now();
+    let begin = Instant::now();
     while poll(fd, libc::POLLOUT, Duration::ZERO) {
         assert!(begin.elapsed() < PATIENCE, "room for more after {PATIENCE:?}");
         std::thread::yield_now();
+    }
+}
+
+/// Waits until so many bytes have come.
+pub(crate) fn wait_queued(fd: &impl AsFd, len: usize) {
+    let mut come = vec![MaybeUninit::uninit(); len];
+    let begin = Instant::now();
+    while SockRef::from(fd).peek(&mut come).unwrap() < len {
+        assert!(begin.elapsed() < PATIENCE, "fewer than {len} bytes after {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
