@@ -3,7 +3,8 @@
 # of its names, linked in each way, the tests of the others over the shared one, one
 # process each; under valgrind, but for what depends on threads that run beside each other or
 # on time, since valgrind runs one thread at a time, and not each of them when it could run.
-# The example of libspread/README.md is compiled and run, too. If SPREAD_DIR is set,
+# The examples of libspread/README.md are compiled and run, too; that with a password runs at a
+# spreadd that demands one, if there is one here. If SPREAD_DIR is set,
 # suite.c and the tests that Spread's own library passes run over that. The daemon is that
 # of SPREAD_DAEMON, or one started here.
 set -euo pipefail
@@ -14,11 +15,15 @@ cd "$(dirname "$0")/.."
 sources=libspread/tests/c
 suite=$sources/suite.c
 programs=(traps cancel forked flush disconnects races flush_races)
-sed -n '/^```c$/,/^```$/p' libspread/README.md | sed '/^```/d' >"$work/hello.c"
+for example in hello login; do
+    sed -n "/(\`$example\.c\`)/,/^\`\`\`\$/p" libspread/README.md | sed '1,/^```c$/d; /^```$/d' \
+        >"$work/$example.c"
+done
 shared=($(pkg-config --cflags --libs spread) -Wl,-rpath,"$ours/lib")
 static=($(pkg-config --static --cflags --libs spread))
 compile shared -DOURS "$suite" "${shared[@]}" -lpthread -ldl
 compile hello "$work/hello.c" "${shared[@]}"
+compile login "$work/login.c" "${shared[@]}"
 compile hello-static -static "$work/hello.c" "${static[@]}"
 compile cancel-static -static -DOURS "$sources/cancel.c" "$sources/common.c" "${static[@]}"
 for name in tspread-core spread-core; do
@@ -60,6 +65,12 @@ for program in hello hello-static {hello,old}-{t,}spread-core; do
         exit 1
     }
 done
+if [ -x "${spreadd-}" ]; then
+    printf 'secret\n' | "$spreadd" passwd "$work/users" ann
+    start_daemon "$work/guarded" --passwords "$work/users" --unix-dir "$work"
+    [ "$("$work/login" "$address" ann secret)" = 'ann is in' ]
+    [ "$("$work/login" "$address" ann guess)" != 'ann is in' ]
+fi
 run_each cancel-static
 for program in traps cancel flush; do
     run_each "$program" "${check[@]}"

@@ -137,6 +137,7 @@ fn the_core_says_each_thing_once() {
     check(spread_core::Error::Resource(cause()));
     check(spread_core::Error::TimedOut);
     check(spread_core::Error::PartlySent);
+    check(spread_core::Error::CutShort);
     check(spread_core::Error::Failed);
     check(spread_core::Error::ShutDown);
     for error in frame_errors() {

@@ -2,10 +2,10 @@
 # "$ours", and starts a daemon unless SPREAD_DAEMON has the address of one.
 
 work=$(mktemp -d)
-daemon_pid=
+daemon_pids=()
 finish() {
-    # It may have ended.
-    [ -z "$daemon_pid" ] || kill "$daemon_pid" 2>/dev/null || true
+    # They may have ended.
+    [ ${#daemon_pids[@]} = 0 ] || kill "${daemon_pids[@]}" 2>/dev/null || true
     rm -rf "$work"
 }
 trap finish EXIT
@@ -17,15 +17,23 @@ compile() { # program, include, library and options
     "${CC:-cc}" -g -O1 -Wall -Wextra -Werror -o "$work/$1" "${@:2}"
 }
 
+# Starts a daemon at a free port, which logs to a file, and sets address.
+start_daemon() { # log, options
+    touch "$1"
+    "$spreadd" --port 0 "${@:2}" >"$1" 2>&1 &
+    local pid=$!
+    daemon_pids+=("$pid")
+    until address=$(grep -aoE '[0-9]+@[^ ]+' "$1" | head -n 1) && [ -n "$address" ]; do
+        kill -0 "$pid" 2>/dev/null || { cat "$1" >&2; exit 1; }
+        sleep 0.05
+    done
+}
+
 if [ -z "${SPREAD_DAEMON-}" ]; then
     cargo build --package spreadd
     target=$(cargo metadata --format-version 1 --no-deps |
         sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
-    "$target/debug/spreadd" --port 0 >"$work/daemon" 2>&1 &
-    daemon_pid=$!
-    until SPREAD_DAEMON=$(grep -aoE '[0-9]+@[^ ]+' "$work/daemon" | head -n 1) &&
-        [ -n "$SPREAD_DAEMON" ]; do
-        kill -0 "$daemon_pid" 2>/dev/null || { cat "$work/daemon" >&2; exit 1; }
-        sleep 0.05
-    done
+    spreadd=$target/debug/spreadd
+    start_daemon "$work/daemon"
+    SPREAD_DAEMON=$address
 fi

@@ -55,8 +55,12 @@ int FL_leave(mailbox mbox, const char *group_name);
 int FL_flush(mailbox mbox, const char *group_name);
 
 /* Return the bytes of the message. The group is one whose view has been received, or the
- * private group of a client. The receivers of FL_subgroupcast and FL_unicast are members of
- * the view. mess_type is at least FL_MIN_LEGAL_MESS_TYPE. */
+ * private group of a client. mess_type is at least FL_MIN_LEGAL_MESS_TYPE.
+ *
+ * FL_subgroupcast sends in a group to some of its members: to those of recvr_names alone, 1 to
+ * 43 members of the view that this client has received last, the sender only if it is among
+ * them. They receive it in that view, as a message of type SUBGROUP_CAST; see FL_receive.
+ * FL_unicast is the same with one receiver. */
 int FL_multicast(mailbox mbox, service serv_type, const char *group_name,
                  int16 mess_type, int mess_len, const char *mess);
 int FL_scat_multicast(mailbox mbox, service serv_type, const char *group_name,

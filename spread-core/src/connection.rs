@@ -163,7 +163,7 @@ impl Connection {
         match self.send(service_type, groups, message_type, body, Mode::Until(deadline))? {
             Sent::All => Ok(()),
             Sent::Nothing => Err(Error::TimedOut),
-            Sent::Begun => Err(self.end_as(End::Cut, Error::PartlySent)),
+            Sent::Begun => Err(self.end_as(End::CutShort, Error::PartlySent)),
         }
     }
 

@@ -72,6 +72,10 @@ pub enum Error {
     /// message, so the connection has failed.
     #[error("the deadline passed in the middle of a message")]
     PartlySent,
+    /// An earlier send ended in the middle of a message, with [`PartlySent`](Error::PartlySent):
+    /// so the connection has failed.
+    #[error("the deadline of an earlier send passed in the middle of its message")]
+    CutShort,
     /// The connection failed in an earlier call.
     #[error("the connection has failed before")]
     Failed,

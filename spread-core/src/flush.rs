@@ -22,7 +22,7 @@ mod simulation;
 mod tests;
 
 pub use group::Overrun;
-pub use machine::{Machine, Refusal, Reply};
+pub use machine::{MAX_REPLIES, Machine, Refusal, Reply};
 pub use packet::{
     FLUSH_REQUEST, MIN_MESSAGE_TYPE, Message, NewView, Packet, Received, SUBGROUP, trailer,
 };

@@ -9,6 +9,9 @@ const FAILED: u8 = 1;
 const SHUT_DOWN: u8 = 2;
 /// A send has failed: what had come before can still be received.
 const CUT: u8 = 3;
+/// As the two, because a send ended in the middle of a message, which later calls tell.
+const CUT_SHORT: u8 = 4;
+const FAILED_SHORT: u8 = 5;
 
 #[derive(Debug, Default)]
 pub(crate) struct State(AtomicU8);
@@ -20,6 +23,8 @@ pub(crate) enum End {
     Failed,
     /// Nothing can be sent.
     Cut,
+    /// Nothing can be sent behind half a message.
+    CutShort,
 }
 
 impl State {
@@ -28,8 +33,7 @@ impl State {
     pub(crate) fn check(&self) -> Result<(), Error> {
         match self.0.load(Ordering::Acquire) {
             ACTIVE => Ok(()),
-            SHUT_DOWN => Err(Error::ShutDown),
-            _ => Err(Error::Failed),
+            ended => Err(error_of(ended)),
         }
     }
 
@@ -37,9 +41,8 @@ impl State {
     #[inline]
     pub(crate) fn check_receive(&self) -> Result<(), Error> {
         match self.0.load(Ordering::Acquire) {
-            ACTIVE | CUT => Ok(()),
-            SHUT_DOWN => Err(Error::ShutDown),
-            _ => Err(Error::Failed),
+            ACTIVE | CUT | CUT_SHORT => Ok(()),
+            ended => Err(error_of(ended)),
         }
     }
 
@@ -49,6 +52,7 @@ impl State {
             ACTIVE => Some(SHUT_DOWN),
             // What it failed of comes first.
             CUT => Some(FAILED),
+            CUT_SHORT => Some(FAILED_SHORT),
             _ => None,
         };
         let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, end);
@@ -58,14 +62,25 @@ impl State {
     pub(crate) fn end_as(&self, end: End) -> Result<(), Error> {
         let next = |before| match (before, end) {
             (ACTIVE, End::Cut) => Some(CUT),
+            (ACTIVE, End::CutShort) => Some(CUT_SHORT),
             (ACTIVE | CUT, End::Failed) => Some(FAILED),
+            (CUT_SHORT, End::Failed) => Some(FAILED_SHORT),
             _ => None,
         };
         match self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, next) {
             Ok(_) => Ok(()),
-            Err(SHUT_DOWN) => Err(Error::ShutDown),
-            Err(_) => Err(Error::Failed),
+            Err(before) => Err(error_of(before)),
         }
+    }
+}
+
+/// What later calls return once the connection has ended so.
+#[cold]
+fn error_of(ended: u8) -> Error {
+    match ended {
+        SHUT_DOWN => Error::ShutDown,
+        CUT_SHORT | FAILED_SHORT => Error::CutShort,
+        _ => Error::Failed,
     }
 }
 
@@ -89,6 +104,17 @@ mod tests {
         assert!(matches!(state.end_as(End::Cut), Err(Error::Failed)));
         state.shut_down();
         assert!(matches!(state.check_receive(), Err(Error::Failed)));
+
+        let state = State::default();
+        assert!(state.end_as(End::CutShort).is_ok());
+        assert!(matches!(state.check(), Err(Error::CutShort)) && state.check_receive().is_ok());
+        assert!(state.end_as(End::Failed).is_ok());
+        assert!(matches!(state.check_receive(), Err(Error::CutShort)));
+        assert!(matches!(state.end_as(End::Cut), Err(Error::CutShort)));
+        let state = State::default();
+        assert!(state.end_as(End::CutShort).is_ok());
+        state.shut_down();
+        assert!(matches!(state.check_receive(), Err(Error::CutShort)), "it comes first");
 
         let state = State::default();
         state.shut_down();

@@ -4,15 +4,15 @@ mod support;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use spread_daemon::{
     Access, AccessPolicy, AddressList, Authentication, ClientInfo, Daemon, Method, Passwords,
-    Sending,
+    Sending, Status,
 };
 use spread_wire::handshake::{ClientError, Connect};
 use spread_wire::{Cause, Delivery, ErrorCode, Name, Request, Service, ServiceType};
-use support::client::Client;
+use support::client::{Client, DEADLINE};
 
 fn named(name: &str) -> Connect {
     Connect::new(Some(name.parse().unwrap()))
@@ -37,6 +37,18 @@ fn with_passwords() -> Daemon {
 
 fn log_in(daemon: SocketAddr, user: &str, password: &str) -> Result<Client, ClientError> {
     Client::try_authenticate(daemon, named(user), &["PWORD"], &secret(user, password))
+}
+
+/// Waits until the status of a daemon is as a test wants it, and returns it.
+fn status(daemon: &Daemon, is_reached: impl Fn(&Status) -> bool) -> Status {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let status = daemon.status().unwrap();
+        if is_reached(&status) {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "it stays at {status}");
+    }
 }
 
 fn rejected(client: Result<Client, ClientError>) -> ErrorCode {
@@ -112,12 +124,35 @@ fn a_password_that_is_checked_keeps_nobody_waiting() {
             client
         })
         .collect();
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     ann.multicast("group", b"meanwhile");
     assert_eq!(ann.receive_body(), b"meanwhile");
     let meanwhile = start.elapsed();
     guesses.iter_mut().for_each(Client::wait_for_close);
     assert!(meanwhile < start.elapsed() / 2, "it took {meanwhile:?} of {:?}", start.elapsed());
+}
+
+#[test]
+fn a_client_with_none_of_the_methods_counts_as_rejected() {
+    let daemon = with_passwords();
+    // Clients leave when they see the list.
+    let client = Client::try_connect(daemon.socket_addr(), named("ann"));
+    assert!(matches!(client, Err(ClientError::MethodNotPermitted { .. })));
+    status(&daemon, |status| status.totals.rejected == 1);
+    let mut stubborn = Client::bare(daemon.socket_addr());
+    stubborn.send(&named("ann").encode());
+    stubborn.receive_up_to(7);
+    let mut choice = b"NULL".to_vec();
+    choice.resize(90, 0);
+    stubborn.send(&choice);
+    assert_eq!(stubborn.receive_up_to(2), [ErrorCode::RejectAuth.byte()]);
+    drop(stubborn);
+    // Nobody is rejected who says nothing, or goes in the middle of the exchange.
+    drop(Client::bare(daemon.socket_addr()));
+    drop(begin_login(daemon.socket_addr(), "ann", &[0; 10]));
+    drop(log_in(daemon.socket_addr(), "ann", "secret").unwrap());
+    let told = status(&daemon, |status| status.sessions.is_empty());
+    assert_eq!((told.totals.connected, told.totals.rejected), (1, 2));
 }
 
 #[test]
@@ -338,7 +373,7 @@ fn passwords_are_kept_in_a_file_for_the_eyes_of_its_owner() {
     assert!(text.starts_with("ann:$argon2id$") && !text.contains("secret"), "{text}");
     assert_eq!(mode, 0o600);
     assert!(loaded.unwrap().verify("ann", b"secret"));
-    assert!(wrong.unwrap_err().to_string().contains(":1: not of the form"));
+    assert!(wrong.unwrap_err().to_string().contains(":1: a line is USER:HASH"));
 }
 
 /// Sends the beginning of a handshake with the method PWORD, and a password.

@@ -1,6 +1,6 @@
 //! Arguments from Python.
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PySequence, PyString};
@@ -13,6 +13,12 @@ pub(crate) fn text(argument: &str, value: &Bound<'_, PyAny>) -> PyResult<String>
     let bytes = name(argument, value)?;
     // No address or name has such bytes: what does not fit is refused where it is used.
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A text that is used as it is, or its bytes.
+pub(crate) fn utf8(argument: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    String::from_utf8(name(argument, value)?)
+        .map_err(|_| PyValueError::new_err(format!("{argument} is not UTF-8")))
 }
 
 /// The name of a group. Which bytes it may have, the client checks.

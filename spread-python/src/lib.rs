@@ -12,6 +12,7 @@ mod wait;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use spread::UserPassword;
 
 use crate::error::{SpreadError, to_python};
 use crate::mailbox::Mailbox;
@@ -19,7 +20,7 @@ use crate::mailbox::Mailbox;
 /// What `connect()` goes to by default.
 const DEFAULT_DAEMON: &str = "4803@localhost";
 
-/// connect(spread_name="4803@localhost", private_name="", priority=0, membership=1)
+/// connect(spread_name="4803@localhost", private_name="", priority=0, membership=1, *, user=None, password=None)
 /// --
 ///
 /// Connects to a Spread daemon and returns a MailboxType.
@@ -29,11 +30,18 @@ const DEFAULT_DAEMON: &str = "4803@localhost";
 /// priority is 0 or 1 and has no effect. membership tells whether membership messages are
 /// received. The keywords daemon and name are other names of the first two arguments.
 ///
-/// Raises SpreadError; after 10 seconds without an answer of the daemon, too.
+/// user and password authenticate by the daemon's method PWORD. They have at most 31 and 8
+/// bytes, and go over the wire as they are.
+///
+/// Raises SpreadError; after 10 seconds without an answer of the daemon, too. Its code is
+/// REJECT_AUTH if the daemon demands a password and none is given, does not know the user
+/// with this password, or permits no passwords, and if one of both is too long.
 #[pyfunction]
 #[pyo3(signature = (
-    spread_name=None, private_name=None, priority=0, membership=1, *, daemon=None, name=None
+    spread_name=None, private_name=None, priority=0, membership=1, *, daemon=None, name=None,
+    user=None, password=None
 ))]
+#[expect(clippy::too_many_arguments, reason = "they are those of the function in Python")]
 fn connect(
     py: Python<'_>,
     spread_name: Option<&Bound<'_, PyAny>>,
@@ -42,6 +50,8 @@ fn connect(
     membership: i32,
     daemon: Option<&Bound<'_, PyAny>>,
     name: Option<&Bound<'_, PyAny>>,
+    user: Option<&Bound<'_, PyAny>>,
+    password: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Mailbox> {
     let address = match one_of("spread_name", spread_name, "daemon", daemon)? {
         Some(address) => arguments::text("spread_name", address)?,
@@ -54,6 +64,15 @@ fn connect(
         if !name.is_empty() {
             builder = builder.private_name(name);
         }
+    }
+    match (user, password) {
+        (None, None) => {}
+        (Some(user), Some(password)) => {
+            let user = arguments::utf8("user", user)?;
+            let password = arguments::utf8("password", password)?;
+            builder = builder.authenticate(UserPassword::new(user, password));
+        }
+        _ => return Err(PyTypeError::new_err("connect() takes user and password together")),
     }
     let connected = py.detach(|| builder.connect());
     Mailbox::new(py, connected.map_err(to_python)?)

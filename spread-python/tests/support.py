@@ -114,11 +114,17 @@ def _system_call(thread_id, process_id=None):
 
 
 class Daemon:
-    """A spreadd at a free port."""
+    """A spreadd at a free port; it demands the passwords of these users, if there are any."""
 
-    def __init__(self):
+    def __init__(self, **passwords):
         self.folder = tempfile.mkdtemp(prefix="spread-python-")
         command = [program(), "--port", "0", "--unix-dir", self.folder]
+        if passwords:
+            users = os.path.join(self.folder, "users")
+            for user, password in passwords.items():
+                set_password = [program(), "passwd", users, user]
+                subprocess.run(set_password, input=password, text=True, check=True)
+            command += ["--passwords", users]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, preexec_fn=end_with_parent
         )

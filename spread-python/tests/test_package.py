@@ -80,6 +80,9 @@ class Package(unittest.TestCase):
                 names.add(node.name)
             elif isinstance(node, ast.FunctionDef):
                 names.add(node.name)
+                stubbed = [argument.arg for argument in node.args.args + node.args.kwonlyargs]
+                real = inspect.signature(getattr(spread, node.name))
+                self.assertEqual(list(real.parameters), stubbed, node.name)
             elif isinstance(node, ast.AnnAssign):
                 names.add(node.target.id)
             elif isinstance(node, ast.Assign) and node.targets[0].id == "__all__":

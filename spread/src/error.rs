@@ -190,13 +190,15 @@ pub enum Error {
     /// The daemon ended the connection, or went away, or the network failed. A client is cut off
     /// also if it leaves more than about a thousand messages unread, or breaks the protocol.
     ///
-    /// Calls after the one that noticed the end, whatever it was, return it without a source.
+    /// Calls after the one that noticed the end, whatever it was, return it without a source; but
+    /// after [`PartlySent`](Error::PartlySent) with one that says so.
     #[error(
         "the connection to the Spread daemon is closed (it also cuts off clients that do not read)"
     )]
     ConnectionClosed {
-        /// The error of the system; `None` if the daemon ended the connection in an orderly
-        /// way, and where the library does not tell.
+        /// The error of the system, or that an earlier send ended in the middle of a message;
+        /// `None` if the daemon ended the connection in an orderly way, and where the library does
+        /// not tell.
         source: Option<io::Error>,
     },
     /// This program has ended the connection, by a `shut_down` or a `disconnect`. For a session
@@ -247,7 +249,13 @@ pub enum Error {
     /// async mailbox that its runtime has ended.
     #[error("system call on the mailbox failed")]
     Io(#[source] io::Error),
-    /// The library returned a code that it does not document for the call.
+    /// The library returned a code that it does not document for the call, or the daemon rejected
+    /// the client with a code that is none of a rejection.
+    ///
+    /// Over `Library::Sys` the result of a connect does not tell whose code it is. So a rejection
+    /// with -1, -2, -13 or -18, which no daemon of Spread sends, is taken for a failure of the
+    /// library: [`UnknownHost`](Error::UnknownHost), [`Unreachable`](Error::Unreachable),
+    /// [`NotSpread`](Error::NotSpread) or [`ClosedInHandshake`](Error::ClosedInHandshake).
     #[error("libspread returned {code} from {call}")]
     Library {
         /// The function of libspread.
@@ -402,6 +410,10 @@ impl From<spread_core::Error> for Error {
             spread_core::Error::ShutDown => Error::ShutDown,
             spread_core::Error::TimedOut => Error::TimedOut,
             spread_core::Error::PartlySent => Error::PartlySent,
+            error @ spread_core::Error::CutShort => {
+                let cause = io::Error::new(io::ErrorKind::TimedOut, error.to_string());
+                Error::ConnectionClosed { source: Some(cause) }
+            }
             _ => Error::closed(),
         }
     }

@@ -56,7 +56,8 @@
 //!   view for all, and with it their sends. A member that ends or leaves does not.
 //! - Several changes may become one view, of which not each is told: views that can no longer be
 //!   installed are skipped.
-//! - At most 64 MiB of messages and views wait until members have flushed a group
+//! - At most 64 MiB of messages and views wait until members have flushed a group, and all groups
+//!   together take at most 256 MiB, some 160 bytes for each member of each group
 //!   ([`Error::Overrun`]).
 //! - A message goes to one group, or to at most 43 members of it; its type is at least
 //!   [`MIN_MESSAGE_TYPE`]. What is added to it takes up to 46 bytes of the

@@ -53,6 +53,11 @@ pub(crate) fn status(socket: &Path) -> Result<Status> {
 
 /// Asks the daemon to end a session; returns its private group.
 pub(crate) fn kick(socket: &Path, client: &str) -> Result<String> {
+    if client.trim().is_empty() {
+        return Err(Failure::new(Code::Usage, "the name of the client is empty")
+            .advise("spreadctl status lists the sessions")
+            .into());
+    }
     if client.contains(char::is_control) {
         return Err(Failure::new(Code::Usage, format!("illegal name {client:?}")).into());
     }
@@ -81,8 +86,13 @@ pub(crate) struct Status {
     pub(crate) uptime_seconds: u64,
     pub(crate) hosts: Option<Hosts>,
     pub(crate) limits: Limits,
+    /// The first sessions, by name: a list may be cut.
     pub(crate) session_list: Vec<Session>,
+    /// The first groups, by name: a list may be cut.
     pub(crate) group_list: Vec<Group>,
+    /// The numbers of all of them; daemons that cut no list may not tell them.
+    #[serde(flatten)]
+    pub(crate) counts: Counts,
     pub(crate) cut_offs: Vec<CutOff>,
     pub(crate) queued_bytes: u64,
     pub(crate) rejected_total: u64,
@@ -92,6 +102,15 @@ pub(crate) struct Status {
     /// Of daemons without `last_second`: over the last seconds.
     pub(crate) received_per_second: f64,
     pub(crate) delivered_per_second: f64,
+}
+
+/// The numbers of what a status lists, also beyond the limits of the lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Counts {
+    pub(crate) sessions: Option<usize>,
+    pub(crate) groups: Option<usize>,
+    pub(crate) queued_messages: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -165,8 +184,20 @@ impl Status {
         })
     }
 
+    /// Returns how many sessions there are, also if not all are listed.
+    pub(crate) fn sessions(&self) -> usize {
+        self.counts.sessions.unwrap_or(self.session_list.len())
+    }
+
+    /// Returns how many groups there are, also if not all are listed.
+    pub(crate) fn groups(&self) -> usize {
+        self.counts.groups.unwrap_or(self.group_list.len())
+    }
+
+    /// Returns how many messages wait for all sessions.
     pub(crate) fn queued(&self) -> u64 {
-        self.session_list.iter().map(|session| session.queued).sum()
+        let listed = || self.session_list.iter().map(|session| session.queued).sum();
+        self.counts.queued_messages.unwrap_or_else(listed)
     }
 }
 
@@ -189,5 +220,15 @@ mod tests {
         assert_eq!(status.rates().received, 4.0);
         assert_eq!(status.session_list[0].group_names, ["g"]);
         assert_eq!(status.cut_offs[0].reason, "boredom");
+    }
+
+    #[test]
+    fn the_numbers_are_those_of_the_daemon_where_its_lists_are_cut() {
+        let cut = r##"{"sessions":12000,"groups":11000,"queued_messages":5,
+            "session_list":[{"private_group":"#a#h","queued":2}],"group_list":[{"name":"g"}]}"##;
+        let status: Status = serde_json::from_str(cut).unwrap();
+        assert_eq!((status.sessions(), status.groups(), status.queued()), (12_000, 11_000, 5));
+        let old: Status = serde_json::from_str(r##"{"session_list":[{},{}]}"##).unwrap();
+        assert_eq!((old.sessions(), old.groups(), old.queued()), (2, 0, 0));
     }
 }

@@ -26,6 +26,21 @@ impl Connection {
         self.daemon.as_deref().filter(|address| !address.trim().is_empty())
     }
 
+    /// Takes from the environment what no option says. If the parser of the options did so, it
+    /// would show the options as required in each usage.
+    pub(crate) fn with_environment(
+        mut self,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Connection {
+        let variable = |name| variable(name).filter(|value| !value.is_empty());
+        let text = |name| variable(name).map(|value| value.to_string_lossy().into_owned());
+        self.daemon = self.daemon.or_else(|| text("SPREAD_DAEMON"));
+        self.user = self.user.or_else(|| text("SPREAD_USER"));
+        let file = || variable("SPREAD_PASSWORD_FILE").map(PathBuf::from);
+        self.password_file = self.password_file.or_else(file);
+        self
+    }
+
     /// Returns a connection that is to be made.
     pub(crate) fn builder(&self) -> Result<Builder> {
         let mut builder = Mailbox::builder(self.address()).timeout(self.timeout);
@@ -107,7 +122,13 @@ fn read_password(file: &Path) -> Result<String> {
         return Err(Failure::new(Code::Usage, text).into());
     }
     let text = fs::read_to_string(file).map_err(unreadable)?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
+    match text.lines().next() {
+        Some(password) if !password.is_empty() => Ok(password.to_owned()),
+        _ => {
+            let text = format!("the first line of {}, the password, is empty", file.display());
+            Err(Failure::new(Code::Usage, text).into())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -125,6 +146,20 @@ mod tests {
             timeout: Duration::from_secs(1),
             unix_dir: "/run/s".into(),
         }
+    }
+
+    #[test]
+    fn an_option_overrides_the_environment() {
+        let variable = |name: &str| match name {
+            "SPREAD_DAEMON" => Some("1@h".into()),
+            "SPREAD_USER" => Some("ann".into()),
+            _ => Some("".into()),
+        };
+        let named = connection("2@h").with_environment(variable);
+        assert_eq!((named.named(), named.user.as_deref()), (Some("2@h"), Some("ann")));
+        assert_eq!(named.password_file, None, "an empty variable is none");
+        let unnamed = Connection { daemon: None, ..connection("") }.with_environment(variable);
+        assert_eq!(unnamed.named(), Some("1@h"));
     }
 
     #[test]

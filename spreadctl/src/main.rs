@@ -23,6 +23,7 @@ mod sub;
 mod text;
 mod top;
 
+use std::env;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> Result {
     let Options { connection, color, command } = options;
+    let connection = connection.with_environment(|name| env::var_os(name));
     let theme = color.theme();
     let stop = Stop::on_signals().map_err(|error| Failure::io("cannot handle signals", &error))?;
     match command {

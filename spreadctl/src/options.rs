@@ -45,17 +45,18 @@ pub(crate) struct Options {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
-    /// The daemon, as PORT, PORT@HOST or the path of a unix socket [default: 4803]
-    #[arg(short, long, global = true, env = "SPREAD_DAEMON", value_name = "ADDRESS")]
+    /// The daemon, as PORT, PORT@HOST or the path of a unix socket [env: SPREAD_DAEMON]
+    /// [default: 4803]
+    #[arg(short, long, global = true, value_name = "ADDRESS")]
     pub(crate) daemon: Option<String>,
     /// The private name to ask for, 1 to 10 bytes; without it the daemon makes one up
     #[arg(short, long, global = true, value_parser = private_name)]
     pub(crate) name: Option<String>,
-    /// The user, for a daemon that demands a password
-    #[arg(short, long, global = true, env = "SPREAD_USER", value_name = "USER")]
+    /// The user, for a daemon that demands a password [env: SPREAD_USER]
+    #[arg(short, long, global = true, value_name = "USER")]
     pub(crate) user: Option<String>,
-    /// The file whose first line is the user's password
-    #[arg(long, global = true, env = "SPREAD_PASSWORD_FILE", value_name = "FILE")]
+    /// The file whose first line is the user's password [env: SPREAD_PASSWORD_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
     /// How long to wait for a session, as in 500ms or 10s
     #[arg(long, global = true, value_name = "TIME", default_value = "10s",
@@ -154,7 +155,8 @@ pub(crate) struct Sub {
     after_help = "\
 The last argument is the message, unless there is only one: then it is read as with -.
   TEXT    this text; @@TEXT is @TEXT
-  -       standard input: each line is a message, without its newline
+  -       standard input: each line is a message, without its newline; at a terminal, ctrl-d
+          ends it
   @FILE   a file: one message
 --whole and --lines change what standard input and files are. It ends when the daemon has
 taken everything, and with code 1 if the daemon refuses a message.

@@ -1,12 +1,13 @@
 //! What is to be sent: a text, the standard input or a file.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::path::PathBuf;
 
 use spread::MAX_BODY_AND_GROUPS;
 
 use crate::failure::{Code, End, Failure, Result};
+use crate::output::say;
 
 /// The source of messages, as an argument says it.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +25,14 @@ impl Source {
             Some(text) if text.starts_with('@') => Source::Text(text.into()),
             Some(file) => Source::File(file.into()),
             None => Source::Text(argument.into()),
+        }
+    }
+
+    /// Tells on the error output that the standard input is read, if that is a terminal: who
+    /// waits there sees nothing else.
+    pub(crate) fn announce(&self, what: &str) {
+        if *self == Source::Stdin && io::stdin().is_terminal() {
+            say(format_args!("reading {what} from the terminal; ctrl-d ends it"));
         }
     }
 

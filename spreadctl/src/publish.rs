@@ -28,8 +28,9 @@ const TURN: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(options: &Publish, connection: &Connection, stop: &Stop) -> Result {
     let (groups, source) = split(&options.arguments)?;
-    let messages = messages(options, source)?;
+    let messages = messages(options, source.clone())?;
     let mailbox = connection.builder()?.membership(false).connect()?;
+    source.announce(if options.whole { "one message" } else { "messages, one a line," });
     let send = SendOptions::new(options.service).message_type(options.message_type);
     let mut publisher = Publisher {
         mailbox,

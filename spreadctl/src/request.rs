@@ -20,7 +20,9 @@ pub(crate) const TURN: Duration = Duration::from_millis(50);
 pub(crate) const LEAVE: Duration = Duration::from_secs(3);
 
 pub(crate) fn run(options: &Request, connection: &Connection, stop: &Stop) -> Result {
-    let question = Source::parse(&options.question).whole()?;
+    let source = Source::parse(&options.question);
+    source.announce("the question");
+    let question = source.whole()?;
     let deadline = Instant::now() + options.within;
     let node = Node::connect(connection.builder()?)?;
     stop.on_wake(|| {});

@@ -42,6 +42,9 @@ pub(crate) fn set_password(file: &Path, user: &str) -> Outcome<()> {
     let password = match io::stdin().is_terminal() {
         true => {
             let password = rpassword::prompt_password(format!("Password of {user}: "))?;
+            if password.is_empty() {
+                return Err("the password is empty; nothing was changed".into());
+            }
             if rpassword::prompt_password("Again: ")? != password {
                 return Err("the two passwords differ".into());
             }
@@ -50,18 +53,37 @@ pub(crate) fn set_password(file: &Path, user: &str) -> Outcome<()> {
         false => {
             let mut line = String::new();
             io::stdin().read_line(&mut line)?;
-            line.trim_end_matches(['\r', '\n']).to_owned()
+            let password = line.trim_end_matches(['\r', '\n']).to_owned();
+            if password.is_empty() {
+                let text = "the first line of the standard input, the password, is empty; nothing \
+                            was changed";
+                return Err(text.into());
+            }
+            password
         }
     };
     passwords.set(user, &password)?;
     Ok(passwords.save(file)?)
 }
 
-/// Takes the users of another file over into a file.
-pub(crate) fn import_passwords(file: &Path, other: &Path) -> Outcome<()> {
+/// Takes the users of another file over into a file; returns a line for those whose passwords
+/// were replaced. Without `force` there must be none.
+pub(crate) fn import_passwords(file: &Path, other: &Path, force: bool) -> Outcome<String> {
     let mut passwords = load(file)?;
-    passwords.import(&Passwords::load(other)?);
-    Ok(passwords.save(file)?)
+    let replaced = passwords.import(&Passwords::load(other)?).join(" ");
+    if !replaced.is_empty() && !force {
+        let file = file.display();
+        return Err(format!(
+            "nothing imported: {file} has other passwords of these users: {replaced} (--force \
+             replaces them)"
+        )
+        .into());
+    }
+    passwords.save(file)?;
+    Ok(match replaced.is_empty() {
+        true => replaced,
+        false => format!("replaced the passwords of these users: {replaced}\n"),
+    })
 }
 
 fn load(file: &Path) -> Outcome<Passwords> {

@@ -44,8 +44,9 @@ fn main() -> ExitCode {
         Some(Command::Passwd { file, user: Some(user), .. }) => {
             (ask::set_password(&file, &user), 1)
         }
-        Some(Command::Passwd { file, user: None, import }) => {
-            (ask::import_passwords(&file, &import.unwrap_or_default()), 1)
+        Some(Command::Passwd { file, user: None, import, force }) => {
+            let import = ask::import_passwords(&file, &import.unwrap_or_default(), force);
+            (import.and_then(print), 1)
         }
         None => run::run(options.run),
     };

@@ -70,6 +70,7 @@ pub(crate) enum Command {
     /// End the session of a client of the daemon that runs on this host
     Kick {
         /// The client: its private group, as #client#localhost, or its private name
+        #[arg(value_parser = client)]
         client: String,
         #[command(flatten)]
         at: At,
@@ -97,7 +98,18 @@ pub(crate) enum Command {
         /// Take over the users of another file, such as Spread's spread.access_pword
         #[arg(long, value_name = "FILE", conflicts_with = "user")]
         import: Option<PathBuf>,
+        /// With --import: also replace the passwords of users that the file has already
+        #[arg(long, requires = "import")]
+        force: bool,
     },
+}
+
+/// Reads the name of a client.
+fn client(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => Err("the name of the client is empty"),
+        name => Ok(name.to_owned()),
+    }
 }
 
 /// Which daemon.
@@ -188,7 +200,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE")]
     pub(crate) passwords: Option<PathBuf>,
 
-    /// Let in only clients from the addresses in this file
+    /// Let in only clients from the addresses in this file, one a line: unix, local for the
+    /// loopback addresses, an address, or ADDRESS/BITS
     #[arg(long, value_name = "FILE")]
     pub(crate) allow: Option<PathBuf>,
 

@@ -108,8 +108,13 @@ fn a_send_that_has_begun_ends_the_connection(transport: Transport) {
     }
     assert!(matches!(error, Error::PartlySent), "{error:?}");
     assert!(error.is_closed());
+    let is_explained = |error: Error| match error {
+        Error::ConnectionClosed { source: Some(cause) } => cause.to_string().contains("middle"),
+        other => panic!("{other:?}"),
+    };
+    assert!(is_explained(alice.join("g").unwrap_err()));
     assert!(alice.receive().unwrap_err().is_closed());
-    assert!(alice.join("g").unwrap_err().is_closed());
+    assert!(is_explained(alice.disconnect().unwrap_err()), "also after the end was received");
     peer.go_on();
     for _ in 0..sent {
         assert_eq!(reported.recv_timeout(PATIENCE).unwrap().len(), 140_000);

@@ -1,8 +1,11 @@
 //! What a disconnect says, which is the same in every form of a connection.
 
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+
 use crate::support::peer::{self, Peer};
 use crate::support::place::{NEVER, News, Place, has_ended, is_not_connected};
-use crate::support::{Transport, block_on, builder, over_each_transport};
+use crate::support::{PATIENCE, Transport, block_on, builder, over_each_transport};
 use spread::{AsyncMailbox, AsyncSession, Error, Service, SessionEvent};
 use spread_daemon::Daemon;
 
@@ -11,6 +14,7 @@ over_each_transport!(
     a_disconnect_at_a_daemon_that_is_there_succeeds_in_every_form,
     a_second_disconnect_and_one_after_a_shut_down_say_so_in_every_form,
     a_disconnect_that_is_shut_down_meanwhile_says_so,
+    a_session_that_is_shut_down_while_it_disconnects_says_so,
     a_session_without_a_connection_says_so,
     what_came_before_a_loss_is_received_before_it,
 );
@@ -77,16 +81,67 @@ fn a_disconnect_at_a_daemon_that_is_there_succeeds_in_every_form(transport: Tran
     }
 }
 
+/// A daemon that says when its client has disconnected, and leaves the connection as it is.
+fn deaf(transport: Transport) -> (Peer, Receiver<()>) {
+    let (report, reported) = mpsc::channel();
+    let peer = Peer::start(transport, move |client| {
+        client.receive_all()?;
+        report.send(()).unwrap();
+        client.wait()
+    });
+    (peer, reported)
+}
+
 fn a_disconnect_that_is_shut_down_meanwhile_says_so(transport: Transport) {
-    let peer = Peer::start(transport, |client| client.wait());
+    let (peer, disconnects) = deaf(transport);
     let (sender, receiver) = builder(peer.address()).connect().unwrap().split();
     sender.multicast(Service::Fifo, "g", b"x").unwrap();
-    let disconnect = std::thread::spawn(move || receiver.disconnect());
-    // The first step of a disconnect is that nothing more is sent.
-    while sender.multicast(Service::Fifo, "g", b"x").is_ok() {}
+    let disconnect = thread::spawn(move || receiver.disconnect());
+    disconnects.recv_timeout(PATIENCE).unwrap();
     sender.shut_down();
     let ended = disconnect.join().unwrap();
     assert!(matches!(ended, Err(Error::ShutDown)), "{ended:?}");
+}
+
+fn a_session_that_is_shut_down_while_it_disconnects_says_so(transport: Transport) {
+    let (peer, disconnects) = deaf(transport);
+    let (sender, receiver) = builder(peer.address()).session(NEVER).unwrap().split();
+    let disconnect = thread::spawn(move || receiver.disconnect());
+    disconnects.recv_timeout(PATIENCE).unwrap();
+    sender.shut_down();
+    assert!(has_ended(disconnect.join().unwrap()));
+
+    let (peer, disconnects) = deaf(transport);
+    let (sender, receiver) = builder(peer.address()).session(NEVER).unwrap().split();
+    drop(receiver);
+    let other = sender.clone();
+    let disconnect = thread::spawn(move || other.disconnect());
+    disconnects.recv_timeout(PATIENCE).unwrap();
+    sender.shut_down();
+    assert!(has_ended(disconnect.join().unwrap()));
+
+    for drops_receiver in [false, true] {
+        let (peer, disconnects) = deaf(transport);
+        let ended = block_on(async {
+            let session = AsyncSession::connect(builder(peer.address()), NEVER).await.unwrap();
+            let (sender, receiver) = session.split();
+            let other = sender.clone();
+            let disconnect = tokio::spawn(async move {
+                match drops_receiver {
+                    false => receiver.disconnect().await,
+                    true => {
+                        drop(receiver);
+                        other.disconnect().await
+                    }
+                }
+            });
+            let told = tokio::task::spawn_blocking(move || disconnects.recv_timeout(PATIENCE));
+            told.await.unwrap().unwrap();
+            sender.shut_down();
+            disconnect.await.unwrap()
+        });
+        assert!(has_ended(ended), "dropped: {drops_receiver}");
+    }
 }
 
 fn a_second_disconnect_and_one_after_a_shut_down_say_so_in_every_form(transport: Transport) {

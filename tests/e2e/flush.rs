@@ -30,6 +30,8 @@ over_each_transport!(
     a_send_that_must_not_wait_sends_whole_messages_in_order,
     an_answer_goes_when_there_is_room,
     too_much_that_waits_for_a_flush_ends_the_connection,
+    ever_more_groups_end_the_connection,
+    answers_that_the_daemon_does_not_take_end_the_connection,
 );
 
 /// A mailbox and what it has received that no test has looked at.
@@ -514,7 +516,11 @@ fn a_send_that_must_not_wait_sends_whole_messages_in_order(transport: Transport)
 
 /// The group `g` and its view of the client and these others, on the wire.
 fn view_with(others: &[Name], group_id: GroupId) -> Vec<u8> {
-    let [group, me] = ["g", CLIENT].map(|text| Name::new(text).unwrap());
+    view_of(Name::new("g").unwrap(), others, group_id)
+}
+
+fn view_of(group: Name, others: &[Name], group_id: GroupId) -> Vec<u8> {
+    let me = Name::new(CLIENT).unwrap();
     let members = [others, &[me]].concat();
     let (members, cause) = (Groups::from(&members[..]), WireCause::Join);
     let body = MembershipBody { group_id, vs_sets: vec![vec![me]], my_vs_set: 0 };
@@ -523,14 +529,17 @@ fn view_with(others: &[Name], group_id: GroupId) -> Vec<u8> {
 
 /// A message of the layer in the group `g`, on the wire.
 fn layer_message(sender: Name, message_type: i16, body: &[u8]) -> Vec<u8> {
-    let group = [Name::new("g").unwrap()];
+    message_in(Name::new("g").unwrap(), sender, message_type, body)
+}
+
+fn message_in(group: Name, sender: Name, message_type: i16, body: &[u8]) -> Vec<u8> {
     peer::frame(&Delivery::Regular(Regular {
         sender,
         service: Service::Fifo,
         self_discard: false,
         message_type,
         sender_order: ByteOrder::NATIVE,
-        groups: Groups::from(&group[..]),
+        groups: Groups::from(&[group][..]),
         body,
     }))
     .to_vec()
@@ -596,4 +605,46 @@ fn too_much_that_waits_for_a_flush_ends_the_connection(transport: Transport) {
     assert!(matches!(error, Error::Overrun) && error.is_closed(), "{error}");
     let after = mailbox.receive();
     assert!(matches!(after, Err(Error::Spread(spread::Error::ShutDown))), "{after:?}");
+}
+
+/// Announces groups, one after the other, with a view and what `then` says, until the client ends
+/// the connection.
+fn announce(client: &mut peer::Client, others: &[Name], then: impl Fn(Name) -> Vec<u8>) {
+    for number in 0_u32.. {
+        let group = Name::new(format!("g{number}")).unwrap();
+        if client.send(&[view_of(group, others, VIEW), then(group)].concat()).is_err() {
+            return;
+        }
+    }
+}
+
+fn ever_more_groups_end_the_connection(transport: Transport) {
+    let peer = Peer::start(transport, |client| {
+        let bob = Name::new("#bob#peer").unwrap();
+        let body = [&[0; 130_002][..], &VIEW.encode(ByteOrder::NATIVE)].concat();
+        // In each group less than may wait there.
+        announce(client, &[bob], |group| message_in(group, bob, IN_VIEW, &body).repeat(20));
+        Ok(())
+    });
+    let mut mailbox = Mailbox::connect(builder(peer.address())).unwrap();
+    let error = mailbox.receive_timeout(PATIENCE).unwrap_err();
+    assert!(matches!(error, Error::Overrun) && error.is_closed(), "{error}");
+    let after = mailbox.receive();
+    assert!(matches!(after, Err(Error::Spread(spread::Error::ShutDown))), "{after:?}");
+}
+
+fn answers_that_the_daemon_does_not_take_end_the_connection(transport: Transport) {
+    let peer = Peer::start(transport, |client| {
+        announce(client, &[], |group| peer::frame(&Delivery::SelfLeave { group }).to_vec());
+        Ok(())
+    });
+    let mut mailbox = Mailbox::connect(builder(peer.address())).unwrap();
+    let error = loop {
+        match mailbox.receive_timeout(PATIENCE) {
+            Ok(Some(Event::SelfLeave { .. })) => {}
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::Overrun) && error.is_closed(), "{error}");
 }

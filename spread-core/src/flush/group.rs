@@ -25,6 +25,12 @@ const MAX_AHEAD_SENDERS: usize = 16_384;
 /// Bytes of messages and views that may wait until members have flushed the group.
 const MAX_WAITING: usize = 64 << 20;
 
+/// Bytes that a group, a sender of such flushes and each of the flushes take at most, with what is
+/// around them.
+const GROUP: usize = 1024;
+const AHEAD_SENDER: usize = 256;
+const AHEAD_ID: usize = 24;
+
 /// How far the receiver is a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Membership {
@@ -85,6 +91,8 @@ struct Ahead {
     order: BTreeMap<u64, Name>,
     /// Flushes so far.
     count: u64,
+    /// Flushes that are kept.
+    kept: usize,
 }
 
 /// Those of one sender, the oldest first.
@@ -103,7 +111,8 @@ impl Ahead {
             && !self.senders.contains_key(&sender)
             && let Some((_, silent)) = self.order.pop_first()
         {
-            self.senders.remove(&silent);
+            let forgotten = self.senders.remove(&silent);
+            self.kept -= forgotten.map_or(0, |of| of.ids.len());
         }
         self.count += 1;
         let of = self.senders.entry(sender).or_default();
@@ -112,10 +121,17 @@ impl Ahead {
         self.order.insert(of.last, sender);
         if !of.ids.contains(&id) {
             of.ids.push_back(id);
+            self.kept += 1;
         }
         if of.ids.len() > MAX_AHEAD {
             of.ids.pop_front();
+            self.kept -= 1;
         }
+    }
+
+    /// Bytes that they take at most.
+    fn len(&self) -> usize {
+        self.senders.len() * AHEAD_SENDER + self.kept * AHEAD_ID
     }
 
     /// Whether a client has flushed for a view; forgets it.
@@ -124,6 +140,7 @@ impl Ahead {
         let before = of.ids.len();
         of.ids.retain(|&other| other != id);
         let is_there = of.ids.len() < before;
+        self.kept -= before - of.ids.len();
         if of.ids.is_empty() {
             self.order.remove(&of.last);
             self.senders.remove(sender);
@@ -132,7 +149,9 @@ impl Ahead {
     }
 }
 
-/// More than 64 MiB of messages and views wait until members have flushed a group.
+/// There is more than the machine keeps: more than 64 MiB of messages and views wait until members
+/// have flushed a group, all groups take more than 256 MiB, or there are more than
+/// [`MAX_REPLIES`](super::MAX_REPLIES) replies to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overrun;
 
@@ -178,6 +197,14 @@ impl Group {
             postponed: Vec::new(),
             postponed_len: 0,
         }
+    }
+
+    /// Bytes that the group takes at most.
+    pub(super) fn len(&self) -> usize {
+        let view = self.view.members.len() + self.view.present.len();
+        let names = view + self.newest.len() + self.confirmed.len();
+        let waiting = self.pending_len + self.postponed_len;
+        GROUP + names * NAME_FIELD + waiting + self.ahead.len()
     }
 
     /// Whether the application is a member that has not begun to leave.

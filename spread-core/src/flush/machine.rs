@@ -7,6 +7,12 @@ use spread_wire::{GroupId, Name, ServiceType};
 use super::group::{Group, Overrun};
 use super::packet::{FLUSH_OK, Message, Packet};
 
+/// Bytes that all groups may take.
+const MAX_GROUPS_LEN: usize = 256 << 20;
+
+/// Replies that may wait to be sent.
+pub const MAX_REPLIES: usize = 1 << 16;
+
 /// A message that Flush Spread sends by itself, or for a flush: FIFO, to the members of a
 /// group, with an id in the byte order of this machine as its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,56 +60,80 @@ pub enum Refusal {
 pub struct Machine {
     own: Name,
     groups: BTreeMap<Name, Group>,
+    /// Bytes that all groups take at most: a daemon may announce ever more of them.
+    groups_len: usize,
     out: Outputs,
 }
 
 impl Machine {
     /// A client in no group; `own` is its private group.
     pub fn new(own: Name) -> Machine {
-        Machine { own, groups: BTreeMap::new(), out: Outputs::default() }
+        Machine { own, groups: BTreeMap::new(), groups_len: 0, out: Outputs::default() }
     }
 
     /// Takes what has come from Spread.
     ///
     /// # Errors
     ///
-    /// [`Overrun`] if too much waits until members have flushed a group.
+    /// [`Overrun`] if there is more than it keeps.
     pub fn input(&mut self, packet: Packet) -> Result<(), Overrun> {
-        let out = &mut self.out;
         match packet {
-            Packet::FlushOk { group, sender, id } => {
-                if let Some(group) = self.groups.get_mut(&group) {
-                    group.flush_ok(sender, id, out);
-                }
+            Packet::FlushOk { group, sender, id } => self.change(&group, |group, out| {
+                group.flush_ok(sender, id, out);
+                Ok(())
+            }),
+            Packet::Confirmed { group, sender, id } => self.change(&group, |group, _| {
+                group.confirm(sender, id);
+                Ok(())
+            }),
+            Packet::Data { group, message, .. }
+                if group == self.own && !self.groups.contains_key(&group) =>
+            {
+                self.out.deliver(message);
+                Ok(())
             }
-            Packet::Confirmed { group, sender, id } => {
-                if let Some(group) = self.groups.get_mut(&group) {
-                    group.confirm(sender, id);
-                }
+            Packet::Data { group, view, message } => {
+                self.change(&group, |group, out| group.data(view, message, out))
             }
-            Packet::Data { group, view, message } => match self.groups.get_mut(&group) {
-                Some(group) => group.data(view, message, out)?,
-                None if group == self.own => out.deliver(message),
-                // From before the receiver joined.
-                None => {}
-            },
             Packet::View { group, view } => {
-                let own = self.own;
-                let entry = self.groups.entry(group);
-                entry.or_insert_with(|| Group::new(group, own)).new_view(view, out)?;
+                let (own, len) = (self.own, &mut self.groups_len);
+                self.groups.entry(group).or_insert_with(|| {
+                    let group = Group::new(group, own);
+                    *len += group.len();
+                    group
+                });
+                self.change(&group, |group, out| group.new_view(view, out))
             }
-            Packet::Signal { group } => {
-                if let Some(group) = self.groups.get_mut(&group) {
-                    group.signal(out);
-                }
-            }
+            Packet::Signal { group } => self.change(&group, |group, out| {
+                group.signal(out);
+                Ok(())
+            }),
             Packet::SelfLeave { group } => {
-                self.groups.remove(&group);
-                out.deliver(Message::about(group, ServiceType::CAUSED_BY_LEAVE));
+                let left = self.groups.remove(&group);
+                self.groups_len -= left.map_or(0, |group| group.len());
+                self.out.deliver(Message::about(group, ServiceType::CAUSED_BY_LEAVE));
+                Ok(())
             }
-            Packet::Other(message) => out.deliver(message),
+            Packet::Other(message) => {
+                self.out.deliver(message);
+                Ok(())
+            }
         }
-        Ok(())
+    }
+
+    /// Lets a group take something, if it is there: otherwise it is from before the receiver
+    /// joined.
+    fn change(
+        &mut self,
+        group: &Name,
+        change: impl FnOnce(&mut Group, &mut Outputs) -> Result<(), Overrun>,
+    ) -> Result<(), Overrun> {
+        let Some(group) = self.groups.get_mut(group) else { return Ok(()) };
+        self.groups_len -= group.len();
+        let changed = change(group, &mut self.out);
+        self.groups_len += group.len();
+        let is_full = self.groups_len > MAX_GROUPS_LEN || self.out.replies.len() > MAX_REPLIES;
+        if is_full { Err(Overrun) } else { changed }
     }
 
     /// The next message for the application.

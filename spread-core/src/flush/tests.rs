@@ -2,7 +2,7 @@
 
 use spread_wire::{ByteOrder, GroupId, Name, ServiceType};
 
-use super::machine::{Machine, Refusal, Reply};
+use super::machine::{MAX_REPLIES, Machine, Refusal, Reply};
 use super::packet::{CONFIRMED, FLUSH_OK, FLUSH_REQUEST, Message, NewView, Packet};
 
 const FIFO: ServiceType = ServiceType::FIFO;
@@ -272,4 +272,66 @@ fn views_that_nobody_flushes_for_are_bounded() {
     // Each time the view without it stays, with 1,001 names in three lists.
     let len = 1024 + (3 * 1001 + 1) * 32;
     assert_eq!(comes_and_goes.count(), ((64 << 20) - 3 * 32) / len);
+}
+
+/// The first view of a group, with a crowd that never flushes it.
+fn announced(number: usize, crowd: &[Name]) -> Packet {
+    let group = Name::new(format!("g{number}")).unwrap();
+    let view = NewView {
+        id: id(1),
+        service_type: ServiceType::REG_MEMB | ServiceType::CAUSED_BY_JOIN,
+        members: crowd.to_vec(),
+        index: 0,
+        set: vec![name("me")],
+    };
+    Packet::View { group, view }
+}
+
+#[test]
+fn what_all_groups_take_is_bounded() {
+    let mut machine = Machine::new(name("me"));
+    let large = vec![0; 1 << 20];
+    // Each group keeps less than it may.
+    let sent = (0..1000).take_while(|number| {
+        let group = Name::new(format!("g{}", number / 50)).unwrap();
+        if number % 50 == 0 {
+            machine.input(announced(number / 50, &[name("me"), name("bob")])).unwrap();
+        }
+        let message = Message { body: large.clone(), ..Message::about(name("bob"), FIFO) };
+        machine.input(Packet::Data { group, view: Some(id(1)), message }).is_ok()
+    });
+    assert_eq!(sent.count(), 255);
+}
+
+#[test]
+fn groups_that_are_left_make_room_for_others() {
+    let mut machine = Machine::new(name("me"));
+    let others = (0..100).map(|member| name(&member.to_string()));
+    let crowd: Vec<_> = [name("me")].into_iter().chain(others).collect();
+    // They would take more than 256 MiB together.
+    for number in 0..20_000 {
+        let group = Name::new(format!("g{number}")).unwrap();
+        machine.input(announced(number, &crowd)).unwrap();
+        // Flushes that come before their view are kept, and counted.
+        for member in 0..3 {
+            let sender = name(&member.to_string());
+            machine.input(Packet::FlushOk { group, sender, id: id(2) }).unwrap();
+        }
+        machine.input(Packet::SelfLeave { group }).unwrap();
+        machine.delivered();
+        machine.replied();
+    }
+}
+
+#[test]
+fn replies_that_nobody_sends_are_bounded() {
+    let mut machine = Machine::new(name("me"));
+    let come_and_go = |number: &usize| {
+        let is_taken = machine.input(announced(*number, &[name("me")])).is_ok();
+        let group = Name::new(format!("g{number}")).unwrap();
+        machine.input(Packet::SelfLeave { group }).unwrap();
+        machine.delivered();
+        is_taken
+    };
+    assert_eq!((0..2 * MAX_REPLIES).take_while(come_and_go).count(), MAX_REPLIES);
 }

@@ -250,7 +250,8 @@ pub struct Totals {
     /// Clients that got a session.
     #[serde(rename = "connected_total")]
     pub connected: u64,
-    /// Clients that were rejected.
+    /// Clients that were rejected, and those that left because they have none of the
+    /// authentication methods.
     #[serde(rename = "rejected_total")]
     pub rejected: u64,
     /// Clients that were disconnected because they did not read.

@@ -371,7 +371,7 @@ impl EventLoop {
         match connection.fill(&mut self.scratch) {
             Fill::Nothing => {}
             Fill::End if connection.severed => {}
-            Fill::End => connections.close_later(key),
+            Fill::End => self.server.end_of_input(key),
             Fill::Some(len) => {
                 connection.caught_up += len;
                 let is_severed = connection.severed;

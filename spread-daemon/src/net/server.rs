@@ -18,7 +18,7 @@ use crate::admin::rate::Growth;
 use crate::cluster::{DaemonId, SessionId, State};
 use crate::session::access::{Access, ClientInfo, Policy};
 use crate::session::authentication::{Authentication, Checking};
-use crate::session::handshake::{Action, Applicant, Handshake};
+use crate::session::handshake::{Action, Applicant, Handshake, shown};
 use crate::session::login::Login;
 use crate::settings::Settings;
 
@@ -220,6 +220,25 @@ impl Server {
         if connection.is_some_and(|c| c.hung_up && matches!(c.phase, Phase::Checking(_))) {
             self.sessions.connections.close_later(key);
         }
+    }
+
+    /// Closes a connection whose client has closed its side. A client that does so when it was
+    /// told the authentication methods has none of them, and counts as rejected.
+    pub(crate) fn end_of_input(&mut self, key: usize) {
+        let connections = &mut self.sessions.connections;
+        if let Some(connection) = connections.get(key)
+            && let Phase::Handshake(handshake) = &connection.phase
+            && handshake.is_undecided()
+            && connection.input.is_empty()
+        {
+            let (address, permitted) = (shown(connection.address), handshake.permitted());
+            tracing::warn!(
+                %address,
+                "rejected a client: it left when told the authentication methods: {permitted}"
+            );
+            connections.totals.rejected += 1;
+        }
+        connections.close_later(key);
     }
 
     /// Goes on with a handshake as far as the bytes that came allow.

@@ -18,6 +18,8 @@ pub(crate) struct Handshake {
     authentication: Arc<Authentication>,
     private_name: Option<PrivateName>,
     membership: bool,
+    /// The client has been sent the methods.
+    is_greeted: bool,
     /// The methods that the client has still to pass, once it has chosen.
     exchange: Option<Exchange>,
     user: Option<String>,
@@ -58,6 +60,7 @@ impl Handshake {
             authentication,
             private_name: None,
             membership: false,
+            is_greeted: false,
             exchange: None,
             user: None,
         }
@@ -73,7 +76,16 @@ impl Handshake {
                 self.membership = request.membership;
                 return Action::Greet(request.private_name);
             }
-            DaemonStep::Reject(code) => return Action::Reject(code),
+            DaemonStep::Reject(code) => {
+                if code == ErrorCode::RejectAuth {
+                    let (address, permitted) = (shown(address), self.permitted());
+                    tracing::warn!(
+                        %address,
+                        "rejected a client: it has no authentication method of these: {permitted}"
+                    );
+                }
+                return Action::Reject(code);
+            }
             DaemonStep::Authenticate(chosen) => chosen,
         };
         let exchange = self.exchange.get_or_insert_with(|| Exchange::new(authentication, &chosen));
@@ -81,7 +93,8 @@ impl Handshake {
             Progress::Receive => Action::Receive,
             Progress::Check(login) => Action::Check(login),
             Progress::WrongAddress => {
-                tracing::warn!(?address, "rejected a client: its address is not in the list");
+                let address = shown(address);
+                tracing::warn!(%address, "rejected a client: its address is not in the list");
                 Action::Reject(ErrorCode::RejectAuth)
             }
             Progress::Passed => Action::Admit(Applicant {
@@ -94,7 +107,22 @@ impl Handshake {
 
     /// Begins the authentication; returns the bytes to send.
     pub(crate) fn greet(&mut self) -> Vec<u8> {
+        self.is_greeted = true;
         self.wire.greet()
+    }
+
+    /// Returns whether the client has been sent the methods and has chosen none. Clients of
+    /// Spread close the connection when they have none of them.
+    pub(crate) fn is_undecided(&self) -> bool {
+        self.is_greeted && self.exchange.is_none()
+    }
+
+    /// Returns the names of the methods that the client may choose.
+    pub(crate) fn permitted(&self) -> String {
+        match self.authentication.names()[..] {
+            [] => "none".to_owned(),
+            ref names => names.join(" "),
+        }
     }
 
     /// Begins to check a password, if that is a method.
@@ -112,6 +140,11 @@ impl Handshake {
     pub(crate) fn accept(&mut self, private_group: PrivateGroup) -> Vec<u8> {
         self.wire.accept(private_group)
     }
+}
+
+/// Returns the address of a client as the log shows it.
+pub(crate) fn shown(address: Option<IpAddr>) -> String {
+    address.map_or("unix".to_owned(), |address| address.to_string())
 }
 
 #[cfg(test)]

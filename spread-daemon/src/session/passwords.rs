@@ -31,8 +31,8 @@ pub enum PasswordError {
     },
     /// A line of the file is not `USER:HASH`.
     #[error(
-        "{}:{line}: not of the form USER:HASH, with a hash of argon2 as `spreadd passwd` writes it, \
-         or of crypt by DES as Spread's files have it",
+        "{}:{line}: a line is USER:HASH; the hash is argon2 (`spreadd passwd` makes it) or the 13 \
+         characters of DES crypt(3) (Spread's `spread.access_pword` has it)",
         path.display()
     )]
     Line {
@@ -161,10 +161,18 @@ impl Passwords {
         Ok(())
     }
 
-    /// Takes over the users of another file, in place of those of the same names.
-    pub fn import(&mut self, others: &Passwords) {
-        let others = others.hashes.iter().map(|(user, hash)| (user.clone(), hash.clone()));
-        Arc::make_mut(&mut self.hashes).extend(others);
+    /// Takes over the users of another file, in place of those of the same names. Returns the
+    /// names of the users whose hash was another one, in alphabetical order.
+    pub fn import(&mut self, others: &Passwords) -> Vec<String> {
+        let mut replaced = Vec::new();
+        let hashes = Arc::make_mut(&mut self.hashes);
+        for (user, hash) in &*others.hashes {
+            let former = hashes.insert(user.clone(), hash.clone());
+            if former.is_some_and(|former| former != *hash) {
+                replaced.push(user.clone());
+            }
+        }
+        replaced
     }
 
     /// Returns what [`Passwords::verify`] does, if that takes microseconds.
@@ -271,12 +279,21 @@ mod tests {
     fn imported_users_stand_beside_the_others() {
         let mut passwords = Passwords::default();
         passwords.set("cid", "secret").unwrap();
-        passwords.import(&load("ann:aZGJuE6EXrjEE\n").unwrap());
+        let imported = load("ann:aZGJuE6EXrjEE\n").unwrap();
+        assert!(passwords.import(&imported).is_empty() && passwords.import(&imported).is_empty());
         assert_eq!(passwords.len(), 2);
         assert_eq!(passwords.verify_quickly("ann", b"test"), Some(true));
         assert_eq!(passwords.verify_quickly("cid", b"secret"), None);
         assert_eq!(passwords.verify_quickly("eve", b"secret"), None, "as long as most");
         assert!(passwords.verify("cid", b"secret") && !passwords.verify("eve", b"test"));
+    }
+
+    #[test]
+    fn an_import_names_the_users_whose_hash_it_replaces() {
+        let mut passwords = load("ann:aZGJuE6EXrjEE\nbob:abcva5N.A6D7I\n").unwrap();
+        let others = load("bob:aZGJuE6EXrjEE\nann:aZGJuE6EXrjEE\neve:aZGJuE6EXrjEE\n").unwrap();
+        assert_eq!(passwords.import(&others), ["bob"]);
+        assert_eq!(passwords.verify_quickly("bob", b"test"), Some(true));
     }
 
     #[test]

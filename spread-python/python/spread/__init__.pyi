@@ -75,6 +75,8 @@ def connect(
     *,
     daemon: Optional[_Name] = None,
     name: Optional[_Name] = None,
+    user: Optional[_Name] = None,
+    password: Optional[_Name] = None,
 ) -> MailboxType: ...
 def version() -> Tuple[int, int, int]: ...
 @final

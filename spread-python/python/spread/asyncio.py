@@ -35,9 +35,14 @@ async def connect(
     private_name: Optional[_Name] = None,
     priority: int = 0,
     membership: int = 1,
+    *,
+    user: Optional[_Name] = None,
+    password: Optional[_Name] = None,
 ) -> "Mailbox":
     """Connects as spread.connect() does, in a thread of the loop's default executor."""
-    call = partial(_connect, spread_name, private_name, priority, membership)
+    call = partial(
+        _connect, spread_name, private_name, priority, membership, user=user, password=password
+    )
     return Mailbox(await asyncio.get_running_loop().run_in_executor(None, call))
 
 

@@ -1,6 +1,6 @@
 //! What a mailbox with view synchrony refuses, and what can go wrong with it.
 
-use spread_core::flush::Refusal;
+use spread_core::flush::{self as layer, Refusal};
 use spread_wire::Name;
 
 /// The error of a [`Mailbox`](super::Mailbox) with view synchrony.
@@ -47,9 +47,14 @@ pub enum Error {
         /// The type given.
         message_type: i16,
     },
-    /// More than 64 MiB of messages and views wait until members have flushed a group; the
-    /// connection has been ended.
-    #[error("more than 64 MiB wait until members have flushed a group")]
+    /// There is more than the mailbox keeps: more than 64 MiB of messages and views wait until
+    /// members have flushed a group, all groups take more than 256 MiB, or the daemon does not
+    /// take the answers of the mailbox. The connection has been ended.
+    #[error(
+        "more than a mailbox keeps: 64 MiB that wait until members have flushed a group, 256 MiB \
+         of all groups, or {} answers that the daemon does not take",
+        layer::MAX_REPLIES
+    )]
     Overrun,
     /// An error of the connection, or of a name or a length.
     #[error(transparent)]

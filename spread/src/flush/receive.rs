@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use spread_core::flush::{Packet, Received};
+use spread_core::flush::{MAX_REPLIES, Packet, Received};
 
 use super::{Error, Event, Mailbox};
 use crate::connection::Wait;
@@ -16,7 +16,7 @@ impl Mailbox {
     ///
     /// # Errors
     ///
-    /// - [`Overrun`](Error::Overrun) if too much waits until members have flushed a group.
+    /// - [`Overrun`](Error::Overrun) if there is more than the mailbox keeps.
     /// - [`Spread`](Error::Spread): those of
     ///   [`spread::Receiver::receive`](crate::Receiver::receive).
     pub fn receive(&mut self) -> Result<Event, Error> {
@@ -67,10 +67,16 @@ impl Mailbox {
                 let is_last = self.machine.deliveries() == 1;
                 let may_wait = !matches!(wait, Wait::No) && !wait.is_over();
                 if matches!(answered, Ok(false)) && is_last && may_wait {
-                    let is_readable = self.receiver.wait_either(wait)?;
-                    // An error is told when everything has been delivered.
-                    if !is_readable || !matches!(self.read(Wait::No), Err(Error::Spread(_))) {
+                    if !self.receiver.wait_either(wait)? {
                         continue;
+                    }
+                    match self.read(Wait::No) {
+                        // It is told when everything has been delivered.
+                        Err(Error::Spread(_)) => {}
+                        read => {
+                            read?;
+                            continue;
+                        }
                     }
                 }
                 if let Some(event) = self.deliver()? {
@@ -137,9 +143,11 @@ impl Mailbox {
         let Some(packet) = Packet::read(&received, self.sender.private_group()) else {
             return Ok(());
         };
-        self.machine.input(packet).map_err(|_| {
+        let taken = self.machine.input(packet);
+        if taken.is_err() || self.answers.len() > MAX_REPLIES {
             self.sender.shut_down();
-            Error::Overrun
-        })
+            return Err(Error::Overrun);
+        }
+        Ok(())
     }
 }

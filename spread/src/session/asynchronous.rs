@@ -82,7 +82,7 @@ impl Shared {
         if !self.common.is_ours() {
             return;
         }
-        if let Some(sender) = self.common.end() {
+        if let Some(sender) = self.common.shut_down() {
             sender.shut_down();
         }
         let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();

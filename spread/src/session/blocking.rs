@@ -86,7 +86,7 @@ impl Shared {
 
     pub(super) fn shut_down(&self) {
         if self.common.is_ours() {
-            if let Some(sender) = self.common.end() {
+            if let Some(sender) = self.common.shut_down() {
                 sender.shut_down();
             }
             // Whoever is woken finds the connection shut down.

@@ -27,6 +27,8 @@ struct Inner<S> {
     state: State,
     /// As long as the state is connected.
     sender: Option<S>,
+    /// While the session disconnects.
+    ending: Option<S>,
     /// What went over the connections before.
     former: Stats,
 }
@@ -72,7 +74,8 @@ pub(super) fn not_connected() -> Error {
 impl<S: Sends> Common<S> {
     pub(super) fn new(builder: Builder, options: SessionOptions) -> Common<S> {
         let state = State::new(options.backoff, Instant::now());
-        let inner = Mutex::new(Inner { state, sender: None, former: Stats::default() });
+        let former = Stats::default();
+        let inner = Mutex::new(Inner { state, sender: None, ending: None, former });
         Common { builder, options, generation: spread_os::generation(), inner }
     }
 
@@ -254,16 +257,26 @@ impl<S: Sends> Common<S> {
         inner.take()
     }
 
-    /// Ends the session to disconnect; returns the sender of its connection. The session has
-    /// ended also if there is none.
-    pub(super) fn end_connected(&self) -> Result<S, Error> {
+    /// Ends the session at once; returns the sender of its connection, if there is one, also if
+    /// the session disconnects.
+    pub(super) fn shut_down(&self) -> Option<S> {
+        let mut inner = self.lock();
+        inner.state.end();
+        inner.take().or_else(|| inner.ending.take())
+    }
+
+    /// Ends the session to disconnect; returns the sender of its connection, and what is to be
+    /// dropped when it has disconnected. The session has ended also if there is no connection.
+    pub(super) fn end_connected(&self) -> Result<(S, Ending<'_, S>), Error> {
         self.usable()?;
         let mut inner = self.lock();
         if inner.state.has_ended() {
             return Err(ended());
         }
         inner.state.end();
-        inner.take().ok_or_else(not_connected)
+        let sender = inner.take().ok_or_else(not_connected)?;
+        inner.ending = Some(sender.clone());
+        Ok((sender, Ending(self)))
     }
 
     /// Ends the session if it has no connection; returns whether it has one.
@@ -279,6 +292,18 @@ impl<S: Sends> Common<S> {
     /// Notes that the receiver has been dropped.
     pub(super) fn receiver_is_gone(&self) {
         self.lock().state.receiver_is_gone();
+    }
+}
+
+/// A session that disconnects: until this is dropped, a shut-down ends the wait.
+#[derive(Debug)]
+pub(super) struct Ending<'a, S: Sends>(&'a Common<S>);
+
+impl<S: Sends> Drop for Ending<'_, S> {
+    fn drop(&mut self) {
+        let ended = self.0.lock().ending.take();
+        // Its drop may be long, and is not for the lock.
+        drop(ended);
     }
 }
 

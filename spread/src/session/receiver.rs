@@ -218,12 +218,14 @@ impl SessionReceiver {
     ///
     /// Those of [`Session::disconnect`](crate::Session::disconnect), where they are listed.
     pub fn disconnect(mut self) -> Result<(), Error> {
-        let connection = self.shared.common.end_connected();
-        if self.shared.common.is_ours() {
-            self.drop_attempt(connection.is_ok());
+        let shared = Arc::clone(&self.shared);
+        let ended = shared.common.end_connected();
+        if shared.common.is_ours() {
+            self.drop_attempt(ended.is_ok());
         }
         drop(self);
-        connection?.disconnect()
+        let (connection, _ending) = ended?;
+        connection.disconnect()
     }
 
     /// See [`SessionSender::shut_down`](crate::SessionSender::shut_down).

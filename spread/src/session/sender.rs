@@ -303,7 +303,8 @@ impl SessionSender {
     pub fn disconnect(self) -> Result<(), Error> {
         self.shared.common.usable()?;
         self.shared.common.check_receiver()?;
-        self.shared.common.end_connected()?.disconnect()
+        let (connection, _ending) = self.shared.common.end_connected()?;
+        connection.disconnect()
     }
 
     /// Gives up the present connection, as if it had been lost: sends that wait fail, and the

@@ -271,8 +271,8 @@ impl Examination<'_> {
             "" => "spreadd".to_owned(),
             version => format!("spreadd {version}"),
         };
-        let sessions = count(status.session_list.len(), "session");
-        let groups = count(status.group_list.len(), "group");
+        let sessions = count(status.sessions(), "session");
+        let groups = count(status.groups(), "group");
         let found = format!(
             "{version} {}, up {} s, {sessions}, {groups}",
             status.daemon, status.uptime_seconds
@@ -288,7 +288,7 @@ impl Examination<'_> {
             self.report.warn("cut off", found, advice);
         }
         let limit = status.limits.sessions;
-        let open = status.session_list.len() as u64;
+        let open = status.sessions() as u64;
         if limit > 0 && open * 10 >= limit * 9 {
             let found = format!("{open} of {limit} sessions are open");
             self.report.warn("sessions", found, "spreadd --max-sessions N allows more");

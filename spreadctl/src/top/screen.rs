@@ -8,6 +8,7 @@ use ratatui::widgets::{Block, Clear, Paragraph, Sparkline, Table, TableState, Wr
 
 use super::rows::{Tab, number, time};
 use super::state::{Mode, Top};
+use crate::admin::Status;
 use crate::text::{count, printable};
 
 const HELP: &str = "\
@@ -83,12 +84,12 @@ fn header<'a>(top: &'a Top, look: &Look) -> Paragraph<'a> {
         first.push(Span::raw(text));
     }
     let sessions = match status.limits.sessions {
-        0 => count(status.session_list.len(), "session"),
-        limit => format!("{} of {limit} sessions", status.session_list.len()),
+        0 => count(status.sessions(), "session"),
+        limit => format!("{} of {limit} sessions", status.sessions()),
     };
     let second = format!(
         "{sessions}, {}; {} queued, {} KiB; {} cut off, {} rejected",
-        count(status.group_list.len(), "group"),
+        count(status.groups(), "group"),
         number(status.queued() as f64),
         status.queued_bytes / 1024,
         status.cut_off_total,
@@ -126,8 +127,12 @@ fn draw_charts(frame: &mut Frame<'_>, top: &Top, look: &Look, area: Rect) {
 }
 
 fn tab_line<'a>(top: &Top, look: &Look) -> Line<'a> {
-    let sizes =
-        [top.status.session_list.len(), top.status.group_list.len(), top.status.cut_offs.len()];
+    let Status { session_list, group_list, cut_offs, .. } = &top.status;
+    let sizes = [
+        size(session_list.len(), top.status.sessions()),
+        size(group_list.len(), top.status.groups()),
+        size(cut_offs.len(), cut_offs.len()),
+    ];
     let mut spans = Vec::new();
     for (tab, size) in Tab::ALL.into_iter().zip(sizes) {
         let style = if tab == top.tab { look.marked() } else { Style::new() };
@@ -140,6 +145,11 @@ fn tab_line<'a>(top: &Top, look: &Look) -> Line<'a> {
         spans.push(Span::styled(filter, look.color(Color::Yellow)));
     }
     Line::from(spans)
+}
+
+/// Returns the number of rows of a table, and of how many where the daemon lists a part.
+fn size(listed: usize, all: usize) -> String {
+    if listed < all { format!("{listed} of {all}") } else { listed.to_string() }
 }
 
 fn draw_table(frame: &mut Frame<'_>, top: &Top, look: &Look, area: Rect) {
@@ -274,6 +284,17 @@ mod tests {
         assert!(line_with(&screen, "QUEUED").contains("SESSION^"));
         let bob = line_with(&screen, "#bob#here");
         assert!(bob.contains("unix") && bob.contains(" 7 ") && bob.contains("1 m 15 s"), "{bob}");
+    }
+
+    #[test]
+    fn the_numbers_are_those_of_all_sessions_also_if_a_part_is_listed() {
+        let mut top = top();
+        let json = r##"{"sessions":12000,"groups":1,"queued_messages":34,
+            "session_list":[{"private_group":"#amy#here"}],"group_list":[{"name":"news"}]}"##;
+        top.update(Ok(serde_json::from_str(json).unwrap()), Duration::from_secs(1));
+        let screen = shown(&top, 120, 20);
+        line_with(&screen, "12000 sessions, 1 group; 34 queued");
+        line_with(&screen, "Sessions 1 of 12000   Groups 1   Cut off 0");
     }
 
     #[test]

@@ -71,4 +71,7 @@ fn a_client_is_kicked_by_its_name() {
     kick("bob").fails(1, &["no session \"bob\"", "spreadctl status lists"]);
     kick("cid").fails(1, &["an older spreadd"]);
     kick("a\nhealth").fails(2, &["illegal name"]);
+    for empty in ["", " "] {
+        kick(empty).fails(2, &["the name of the client is empty", "spreadctl status lists"]);
+    }
 }

@@ -73,6 +73,16 @@ fn what_is_wrong_on_the_command_line_is_told() {
 }
 
 #[test]
+fn a_usage_demands_no_options_that_the_environment_has() {
+    let mut command = command(&["sub"]);
+    let variables = ["SPREAD_DAEMON", "SPREAD_USER", "SPREAD_PASSWORD_FILE"];
+    command.envs(variables.map(|name| (name, "1@h")));
+    let ended = run(command);
+    ended.fails(2, &["Usage: spreadctl sub <GROUPS>..."]);
+    assert!(!ended.err.contains("--daemon"), "{ended:?}");
+}
+
+#[test]
 fn a_message_that_is_too_long_is_told() {
     let place = Place::start();
     let group = unique("g");
@@ -123,6 +133,9 @@ fn a_password_is_asked_for_and_taken_from_a_file() {
     let args = ["bench", "pingpong", "--size=9", "--count=9", "--warm-up=0", "--runs=1"];
     let user = ["--user", "ann", "--password-file", file.to_str().unwrap()];
     assert_eq!(at(&address, &[&args[..], &user].concat()).code, Some(0));
+    for empty in ["", "\nsecret"] {
+        with(empty, 0o600).fails(2, &["the first line of", "/password, the password, is empty"]);
+    }
     with("guess", 0o600).fails(3, &["does not know this user with this password", "hint"]);
 
     let mut command = command(&["members", "g", "--daemon", &address]);

@@ -1,8 +1,11 @@
 //! `pub`.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::pty::{OpenptyResult, openpty};
 use nix::sys::signal::Signal;
 use spread::{Message, Service};
 use spread_daemon::{Access, AccessPolicy, ClientInfo, Daemon, Name, Sending};
@@ -50,6 +53,38 @@ fn a_line_is_sent_before_the_next_one_comes() {
         assert_eq!(payload(&mut member), line.as_bytes());
     }
     publisher.end().succeeds();
+}
+
+/// Returns a command with a terminal as its input, and the side at which one types.
+fn at_terminal(mut command: Command) -> (Command, File) {
+    let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+    command.stdin(slave);
+    (command, master.into())
+}
+
+#[test]
+fn at_a_terminal_it_says_that_it_reads_lines_and_how_to_end() {
+    let place = Place::start();
+    let group = unique("g");
+    let mut member = place.member(&group);
+    for (args, text) in [
+        (&["pub", &group][..], "reading messages, one a line, from the terminal; ctrl-d ends it"),
+        (&["pub", "--whole", &group, "-"], "reading one message from the terminal; ctrl-d ends it"),
+    ] {
+        let (command, mut terminal) = at_terminal(place.command(args));
+        let mut publisher = Program::start(command);
+        publisher.error_with(&[text]);
+        terminal.write_all(b"typed\n\x04").unwrap();
+        assert_eq!(payload(&mut member).trim_ascii_end(), b"typed");
+        publisher.end().succeeds();
+    }
+    // Without a server of the service it fails, but first it asks for the question.
+    let (command, mut terminal) = at_terminal(place.command(&["request", &group, "upper"]));
+    let mut request = Program::start(command);
+    request.error_with(&["reading the question from the terminal; ctrl-d ends it"]);
+    terminal.write_all(b"?\n\x04").unwrap();
+    request.end().fails(4, &["spreadctl serve"]);
+    assert_eq!(run_with(with_input(place.command(&["pub", &group])), b"x").err, "");
 }
 
 #[test]

@@ -65,6 +65,12 @@ fn a_client_is_kicked_by_its_name() {
     let kick = |name: &str| ask(&folder, program.port(), &["kick", name]);
     assert_eq!(said(&mut kick("me")), ("kicked #me#localhost\n".to_owned(), Some(0)));
     client.wait_for_close();
+    for empty in ["", " "] {
+        let ended = kick(empty).output().unwrap();
+        let complaint = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(2));
+        assert!(complaint.contains("the name of the client is empty"), "{complaint}");
+    }
     let again = kick("#me#localhost").output().unwrap();
     let error = String::from_utf8(again.stderr).unwrap();
     assert_eq!((again.status.code(), &again.stdout[..]), (Some(1), &b""[..]));

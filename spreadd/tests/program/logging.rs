@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
+use spread_wire::handshake::Connect;
+
 use crate::client::Client;
 use crate::support::{Folder, PROGRAM, Program, complaint};
 
@@ -109,4 +111,46 @@ fn a_client_that_is_cut_off_is_named() {
     for word in ["#eve#localhost", "127.0.0.1", "it broke the protocol"] {
         assert!(line.contains(word), "{line}");
     }
+}
+
+#[test]
+fn a_client_with_no_way_to_authenticate_is_told_of() {
+    let folder = Folder::new();
+    let users = folder.0.join("users");
+    fs::write(&users, "ann:aZGJuE6EXrjEE\n").unwrap();
+    let mut command = folder.command(0);
+    command.arg("--passwords").arg(&users).stderr(Stdio::piped());
+    let mut program = Program::start(&mut command);
+    let mut log = BufReader::new(program.child.stderr.take().unwrap()).lines();
+    let mut logged = |words: &[&str]| {
+        let line = log.next().unwrap().unwrap();
+        words.iter().for_each(|word| assert!(line.contains(word), "no {word:?} in {line}"));
+    };
+    let connect = || Connect::new(Some("ann".parse().unwrap()));
+    assert!(Client::try_connect(program.address(), connect()).is_err());
+    logged(&["WARN", "it left when told the authentication methods: PWORD", "address=127.0.0.1"]);
+
+    let mut other = Client::bare(program.address());
+    other.send(&connect().encode());
+    other.receive_up_to(7);
+    let mut choice = b"NULL".to_vec();
+    choice.resize(90, 0);
+    other.send(&choice);
+    other.wait_for_close();
+    logged(&["WARN", "no authentication method of these: PWORD", "address=127.0.0.1"]);
+}
+
+#[test]
+fn the_address_of_a_client_that_may_not_connect_is_shown_as_it_is() {
+    let folder = Folder::new();
+    let allowed = folder.0.join("allowed");
+    fs::write(&allowed, "192.0.2.0/24\n").unwrap();
+    let mut command = folder.command(0);
+    command.arg("--allow").arg(&allowed).stderr(Stdio::piped());
+    let mut program = Program::start(&mut command);
+    let connect = Connect::new(Some("ann".parse().unwrap()));
+    assert!(Client::try_connect(program.address(), connect).is_err());
+    let mut line = String::new();
+    BufReader::new(program.child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("its address is not in the list address=127.0.0.1\n"), "{line}");
 }

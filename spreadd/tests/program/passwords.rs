@@ -8,7 +8,7 @@ use std::time::Instant;
 use spread_wire::handshake::Connect;
 
 use crate::client::{self, Client};
-use crate::support::{Folder, PROGRAM, Program};
+use crate::support::{Folder, PROGRAM, Program, file};
 
 #[test]
 fn a_password_is_set_and_then_demanded() {
@@ -25,6 +25,13 @@ fn a_password_is_set_and_then_demanded() {
     assert_eq!(set("ann", "secret").status.code(), Some(0));
     assert_eq!(set("bob", "guess").status.code(), Some(0));
     assert_eq!(set("eve", "much too long").status.code(), Some(1));
+    let empty = set("eve", "");
+    let said = String::from_utf8(empty.stderr).unwrap();
+    assert_eq!(empty.status.code(), Some(1));
+    assert!(
+        said.contains("the first line of the standard input, the password, is empty"),
+        "{said}"
+    );
     let program = Program::start(folder.command(0).arg("--passwords").arg(&users));
     let mut secret = b"ann".to_vec();
     secret.resize(32, 0);
@@ -84,6 +91,10 @@ fn at_a_terminal_a_password_is_asked_for_twice_and_not_shown() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("the two passwords differ"), "{said}");
     assert_eq!((output.status.code(), users.exists()), (Some(1), false));
+    let output = type_passwords(&users, "\n");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("the password is empty; nothing was changed"), "{said}");
+    assert_eq!((output.status.code(), users.exists()), (Some(1), false));
     let output = type_passwords(&users, "secret\nsecret\n");
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!((output.status.code(), said.contains("secret")), (Some(0), false), "{said}");
@@ -105,7 +116,7 @@ fn the_users_of_spread_are_imported() {
     fs::write(&others, "ann:nothing\n").unwrap();
     let failed = import(&others);
     let said = String::from_utf8(failed.stderr).unwrap();
-    assert!(said.contains("spread.access_pword:1: not of the form"), "{said}");
+    assert!(said.contains("spread.access_pword:1: a line is USER:HASH; the hash is"), "{said}");
     let program = Program::start(folder.command(0).arg("--passwords").arg(&users));
     let mut secret = b"ann".to_vec();
     secret.resize(32, 0);
@@ -113,4 +124,31 @@ fn the_users_of_spread_are_imported() {
     let connect = Connect::new(Some("ann".parse().unwrap()));
     let client = Client::try_authenticate(program.address(), connect, &["PWORD"], &secret);
     client.unwrap().join("town");
+}
+
+#[test]
+fn an_import_replaces_the_password_of_a_user_only_by_force() {
+    let folder = Folder::new();
+    let users = file(&folder, "users", "ann:abcva5N.A6D7I\nbob:abcva5N.A6D7I\n");
+    let text = "ann:aZGJuE6EXrjEE\nbob:abcva5N.A6D7I\neve:aZGJuE6EXrjEE\n";
+    let others = file(&folder, "others", text);
+    let import = |force: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.arg("passwd").arg(&users).arg("--import").arg(&others).args(force);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let [said, complained] =
+            [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (output.status.code(), said, complained)
+    };
+    let before = fs::read_to_string(&users).unwrap();
+    let (code, said, complained) = import(&[]);
+    assert_eq!((code, &*said), (Some(1), ""));
+    assert!(complained.contains("of these users: ann (--force replaces them)"), "{complained}");
+    assert_eq!(fs::read_to_string(&users).unwrap(), before, "nobody was imported");
+
+    let (code, said, _) = import(&["--force"]);
+    assert_eq!((code, &*said), (Some(0), "replaced the passwords of these users: ann\n"));
+    assert_eq!(fs::read_to_string(&users).unwrap(), text);
+    // Nothing is replaced when it is done again.
+    assert_eq!(import(&[]), (Some(0), String::new(), String::new()));
 }

@@ -41,7 +41,8 @@ use crate::wait::{Step, Wait, attempt, complete};
 /// - `GROUPS_TOO_SHORT`, `BUFFER_TOO_SHORT`: as for [`SP_receive`](crate::SP_receive); with
 ///   `DROP_RECV` also the first, and the last name that is received is the group.
 /// - `NET_ERROR_ON_SESSION`: more than 64 MiB of messages and views wait until members have
-///   flushed a group; kill the mailbox.
+///   flushed a group, all groups take more than 256 MiB, or the daemon does not take what the
+///   layer sends by itself; kill the mailbox.
 /// - `CONNECTION_CLOSED`: the connection has ended, and the mailbox with it.
 /// - `ILLEGAL_SESSION`: no mailbox of [`FL_connect`](crate::FL_connect).
 /// - `ILLEGAL_MESSAGE`: as for [`SP_receive`](crate::SP_receive).

@@ -163,7 +163,8 @@ fn connect_with_methods(
     Ok((spread_core::Connection::on_socket(fd, private_group), raw))
 }
 
-/// What a code of `SP_connect_timeout` means.
+/// What a code of `SP_connect_timeout` means. A daemon may reject with any code, and the library
+/// hands it on as one of its own: those that the library has for failures are taken for these.
 fn failure(code: Code, is_late: bool) -> ConnectError {
     let told = || io::Error::other(format!("SP_connect_timeout returned {}", code.0));
     match code.known() {

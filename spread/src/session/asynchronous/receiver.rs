@@ -149,9 +149,11 @@ impl AsyncSessionReceiver {
     ///
     /// Those of [`AsyncSession::disconnect`](crate::AsyncSession::disconnect).
     pub async fn disconnect(self) -> Result<(), Error> {
-        let connection = self.shared.common.end_connected();
+        let shared = Arc::clone(&self.shared);
+        let ended = shared.common.end_connected();
         drop(self);
-        connection?.disconnect().await
+        let (connection, _ending) = ended?;
+        connection.disconnect().await
     }
 
     /// See [`AsyncSessionSender::shut_down`](crate::AsyncSessionSender::shut_down).

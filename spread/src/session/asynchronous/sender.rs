@@ -292,7 +292,8 @@ impl AsyncSessionSender {
     pub async fn disconnect(self) -> Result<(), Error> {
         self.shared.common.usable()?;
         self.shared.common.check_receiver()?;
-        let connection = self.shared.common.end_connected()?;
+        let shared = Arc::clone(&self.shared);
+        let (connection, _ending) = shared.common.end_connected()?;
         drop(self);
         connection.disconnect().await
     }
