@@ -9,6 +9,7 @@ use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
+use serde::Serialize;
 use serde_json::json;
 use spread_daemon::{AdminHandle, Status};
 
@@ -77,6 +78,14 @@ impl Route<'_> {
             _ => Route::Kick(path.strip_prefix("/kick/")?),
         })
     }
+}
+
+/// What is told of a daemon as JSON.
+#[derive(Serialize)]
+struct Told {
+    #[serde(flatten)]
+    status: Status,
+    can_kick: bool,
 }
 
 /// Answers requests about a daemon.
@@ -166,10 +175,10 @@ impl Routes {
         };
         let mut status = Arc::unwrap_or_clone(status);
         status.views.retain(|view| view.number > after);
-        // No value of this type fails.
-        let mut status = serde_json::to_value(status).unwrap_or_default();
-        status["can_kick"] = json!(self.has_token());
-        ok(JSON, status.to_string() + "\n")
+        match serde_json::to_string(&Told { status, can_kick: self.has_token() }) {
+            Ok(text) => ok(JSON, text + "\n"),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        }
     }
 
     /// Returns the metrics: as OpenMetrics, unless the client wants another kind of text.
