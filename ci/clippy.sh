@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo clippy --workspace --all-targets -- -D warnings
 cargo clippy -p spread-daemon -- -D warnings
+cargo clippy -p spreadd --no-default-features --all-targets -- -D warnings
 cargo clippy -p libspread --features capi -- -D warnings
 # With the checked-in bindings, so that no Spread needs to be installed.
 DOCS_RS=1 cargo clippy -p spread-toolkit -p spread-sys --features system --all-targets -- -D warnings

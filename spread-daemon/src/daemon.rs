@@ -78,7 +78,7 @@ impl Daemon {
     /// Returns the daemon's status; `None` if the daemon has failed, and inside its own
     /// [`AccessPolicy`](crate::AccessPolicy), where it cannot answer.
     pub fn status(&self) -> Option<Status> {
-        self.control().call(|this| this.server.status()).ok()
+        self.admin_handle().status()
     }
 
     /// Ends the session of a client, named by its private group, or of this daemon by its
@@ -87,8 +87,7 @@ impl Daemon {
     ///
     /// The client may connect again at once.
     pub fn kick(&self, client: &str) -> Option<String> {
-        let client = client.to_owned();
-        self.control().call(move |this| this.server.kick(&client)).ok().flatten()
+        self.admin_handle().kick(client)
     }
 
     /// Waits until the daemon serves clients; returns `false` if it has ended before, which
@@ -105,6 +104,11 @@ impl Daemon {
     /// signal while this one waits in [`Daemon::wait`].
     pub fn stop_handle(&self) -> StopHandle {
         StopHandle(Arc::clone(self.control()))
+    }
+
+    /// Asks for the status of the daemon, and kicks clients, from another thread.
+    pub fn admin_handle(&self) -> AdminHandle {
+        AdminHandle(Arc::clone(self.control()))
     }
 
     /// Changes the settings of the daemon from another thread.
@@ -149,6 +153,51 @@ impl StopHandle {
     /// Ends the daemon and disconnects its clients. Returns at once.
     pub fn stop(&self) {
         self.0.stop();
+    }
+}
+
+/// Asks a [`Daemon`] that is owned elsewhere, and kicks its clients.
+///
+/// Each call waits for the daemon's loop, and returns `None` if the daemon has ended, and inside
+/// its own [`AccessPolicy`](crate::AccessPolicy), where it cannot answer.
+///
+/// ```
+/// # use spread_daemon::Daemon;
+/// let daemon = Daemon::builder().start()?;
+/// let handle = daemon.admin_handle();
+/// assert_eq!(handle.is_ready(), Some(true));
+/// assert_eq!(handle.status().unwrap().counts.sessions, 0);
+/// assert_eq!(handle.kick("#ann#localhost"), None);
+/// daemon.stop();
+/// assert_eq!(handle.is_ready(), None);
+/// # Ok::<(), spread_daemon::StartError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct AdminHandle(Arc<Control<EventLoop>>);
+
+impl AdminHandle {
+    /// Returns the daemon's status.
+    pub fn status(&self) -> Option<Status> {
+        self.0.call(|this| this.server.status()).ok()
+    }
+
+    /// Returns the numbers of the daemon's status: all but its lists of sessions, groups,
+    /// cut-offs and views, and its history.
+    pub fn numbers(&self) -> Option<Status> {
+        self.0.call(|this| this.server.numbers()).ok()
+    }
+
+    /// Returns whether the daemon takes clients: not while it [drains](StopHandle::drain), and,
+    /// as one of several hosts, while it is in no configuration.
+    pub fn is_ready(&self) -> Option<bool> {
+        self.0.call(|this| this.is_ready()).ok()
+    }
+
+    /// Ends the session of a client as [`Daemon::kick`] does; returns its private group, or
+    /// `None` also if there is no such session.
+    pub fn kick(&self, client: &str) -> Option<String> {
+        let client = client.to_owned();
+        self.0.call(move |this| this.server.kick(&client)).ok().flatten()
     }
 }
 

@@ -21,7 +21,8 @@
 //! | authenticate clients by password or address | [`Authentication`] |
 //! | decide what each client may do | [`AccessPolicy`] |
 //! | have daemons on several hosts | `Corosync` (feature `corosync`) |
-//! | see sessions, groups, queues and rates | [`Status`] |
+//! | see sessions, groups, views, queues and rates | [`Status`] |
+//! | ask and kick from other threads | [`AdminHandle`] |
 //! | change settings while it runs | [`ReloadHandle`] |
 //! | choose the slow-consumer policy | [`SlowReceivers`] |
 //!
@@ -54,13 +55,13 @@ mod settings;
 pub mod simulation;
 
 pub use admin::status::{
-    Counts, CutOff, CutOffReason, GroupStatus, HostsStatus, Limits, Rates, SessionStatus, Status,
-    Totals,
+    Counts, CutOff, CutOffReason, GroupStatus, History, HostsStatus, Limits, Rates, SessionStatus,
+    Status, Totals, ViewCause, ViewStatus,
 };
 pub use builder::{Builder, Sockets};
 #[cfg(feature = "corosync")]
 pub use corosync::Corosync;
-pub use daemon::{Daemon, ReloadHandle, StopHandle};
+pub use daemon::{AdminHandle, Daemon, ReloadHandle, StopHandle};
 pub use emulation::{Cluster, ClusterBuilder};
 pub use error::{ClusterError, StartError};
 pub use session::access::{Access, AccessPolicy, ClientInfo, Sending};

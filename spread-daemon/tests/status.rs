@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use spread_daemon::{CutOffReason, Daemon, SlowReceivers, Status};
+use spread_daemon::{CutOffReason, Daemon, SlowReceivers, Status, ViewCause};
 use spread_wire::Cause;
 use support::client::{Client, DEADLINE};
 
@@ -170,4 +170,35 @@ fn a_status_lists_no_more_names_than_it_may_and_counts_all() {
     assert_eq!(status.groups[Status::MAX_NAMES - 1].name, "g09999");
     let names: usize = status.groups.iter().map(|group| group.member_names.len()).sum();
     assert_eq!(names, Status::MAX_NAMES);
+}
+
+#[test]
+fn views_are_told_with_their_cause_and_without_a_member_that_asks() {
+    let daemon = Daemon::builder().start().unwrap();
+    let mut ann = Client::connect(daemon.socket_addr(), "ann");
+    let mut bob = Client::connect(daemon.socket_addr(), "bob");
+    ann.join("town");
+    bob.join("town");
+    bob.request(&spread_wire::Request::Leave(spread_wire::Name::new("town").unwrap()));
+    assert_eq!(ann.receive_view(), ("town".to_owned(), Cause::Join));
+    assert_eq!(ann.receive_view(), ("town".to_owned(), Cause::Leave));
+    drop(ann);
+    let told = status(&daemon, |status| status.totals.views == 4);
+    let views: Vec<_> = told.views.iter().rev().map(|v| (v.number, v.cause, v.members)).collect();
+    let causes = [ViewCause::Join, ViewCause::Join, ViewCause::Leave, ViewCause::Disconnect];
+    let expected = (1..).zip(causes).zip([1, 2, 1, 0]);
+    assert_eq!(views, expected.map(|((number, cause), n)| (number, cause, n)).collect::<Vec<_>>());
+    assert_eq!(told.views[0].member.as_deref(), Some("#ann#localhost"));
+    assert!(told.views.iter().all(|view| view.group == "town"), "{:?}", told.views);
+}
+
+#[test]
+fn its_numbers_are_those_of_the_status_without_the_lists() {
+    let daemon = Daemon::builder().start().unwrap();
+    let _ann = Client::connect(daemon.socket_addr(), "ann");
+    let whole = status(&daemon, |status| status.counts.sessions == 1);
+    let numbers = daemon.admin_handle().numbers().unwrap();
+    assert_eq!((numbers.counts, numbers.totals), (whole.counts, whole.totals));
+    assert_eq!((numbers.started, numbers.limits), (whole.started, whole.limits));
+    assert_eq!((numbers.sessions.len(), whole.sessions.len()), (0, 1));
 }

@@ -5,6 +5,8 @@
 mod ask;
 mod conf;
 mod corosync_conf;
+#[cfg_attr(not(feature = "http"), path = "no_http.rs")]
+mod http;
 mod log;
 mod notify;
 mod options;

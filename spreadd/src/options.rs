@@ -1,5 +1,7 @@
 //! The command line.
 
+#[cfg(feature = "http")]
+use std::net::Ipv4Addr;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -28,6 +30,7 @@ Examples:
   spreadd -c spread.conf            as the daemon of a configuration
   spreadd -c spread.conf --corosync as one of the daemons of several hosts
   spreadd corosync-conf spread.conf a corosync.conf for them
+  spreadd --http 8080               with a page at http://127.0.0.1:8080/
   spreadd status                    who is connected, in which groups
   spreadd kick '#client#localhost'  end the session of a client
 
@@ -35,9 +38,9 @@ It tells on stdout when clients can connect, and to the socket in NOTIFY_SOCKET
 that it is READY; with --corosync when it is in a configuration with the others.
 It logs to stderr; RUST_LOG sets what: error, warn (the default), info or debug.
 
-On SIGHUP it reads the configuration, the passwords and the allowed addresses
-again, and opens its log file anew. Sessions stay, and after an error in one of
-the files everything is as before. On SIGTERM it takes nothing new, waits until
+On SIGHUP it reads the configuration, the passwords, the allowed addresses and
+the token again, and opens its log file anew. Sessions stay, and after an error
+in one of the files everything is as before. On SIGTERM it takes nothing new, waits until
 clients have read what is queued for them, for up to 5 seconds, and ends. On
 SIGINT, or a second SIGTERM, it ends at once.
 
@@ -209,6 +212,18 @@ pub(crate) struct Run {
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
 
+    /// Serve a page for browsers at /, and /status.json, /metrics, /healthz and /readyz, at
+    /// this port of 127.0.0.1, or of another address; 0 is a free port
+    #[cfg(feature = "http")]
+    #[arg(long, value_name = "[IP:]PORT", value_parser = http_address)]
+    pub(crate) http: Option<SocketAddr>,
+
+    /// Let whoever has the token in this file kick clients on the page, and by
+    /// POST /kick/CLIENT with Authorization: Bearer TOKEN
+    #[cfg(feature = "http")]
+    #[arg(long, value_name = "FILE", requires = "http")]
+    pub(crate) http_token_file: Option<PathBuf>,
+
     /// Log to the end of this file instead of stderr; SIGHUP opens it again
     #[arg(long, value_name = "FILE")]
     pub(crate) log_file: Option<PathBuf>,
@@ -216,6 +231,14 @@ pub(crate) struct Run {
     /// How to log; with json each line on stdout and stderr is one JSON object
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
+}
+
+/// Returns an address that may lack its IP, which then is the loopback address.
+#[cfg(feature = "http")]
+fn http_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.parse().map(|port: u16| (Ipv4Addr::LOCALHOST, port).into());
+    let address = port.or_else(|_| text.parse());
+    address.map_err(|_| "it is a port, or an IP address with a port".to_owned())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

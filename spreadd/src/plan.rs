@@ -11,6 +11,7 @@ use spread_daemon::{
 };
 
 use crate::conf::{Conf, ConfDaemon};
+use crate::http::HttpPlan;
 use crate::options::{Run, Slow};
 
 /// The outcome of anything that can fail for many reasons, each told to the user.
@@ -27,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) log_file: Option<PathBuf>,
     /// The level of the log unless RUST_LOG sets another.
     pub(crate) log_level: &'static str,
+    /// What is served by HTTP, if anything is.
+    pub(crate) http: Option<HttpPlan>,
     /// Remarks on parts of the configuration that have no effect.
     pub(crate) warnings: Vec<String>,
 }
@@ -98,6 +101,7 @@ pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
     Ok(Plan {
         name,
         builder,
+        http: HttpPlan::of(run)?,
         log_file: run.log_file.clone().or(conf.event_log_file.as_deref().map(log_file)),
         log_level: conf.event_priority.as_deref().map_or("warn", log_level),
         warnings: conf.warnings.iter().map(|remark| format!("{file}: {remark}")).collect(),

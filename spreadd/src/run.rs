@@ -13,6 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use spread_daemon::{Daemon, ReloadHandle, Sockets};
 
+use crate::http::{HttpPlan, HttpReloader, HttpServer};
 use crate::log::{self, Logging, json_line};
 use crate::notify::notify;
 use crate::options::{LogFormat, Run};
@@ -44,13 +45,14 @@ pub(crate) fn run(run: Run) -> (Outcome<()>, u8) {
 struct Started {
     name: String,
     daemon: Daemon,
+    http: Option<HttpServer>,
     signals: Signals,
     logging: Logging,
 }
 
 /// Starts the daemon, or only checks its configuration.
 fn start(run: &Run) -> Outcome<Option<Started>> {
-    let Plan { name, builder, log_file, log_level, warnings } = plan(run)?;
+    let Plan { name, builder, log_file, log_level, http, warnings } = plan(run)?;
     if run.check {
         builder.check()?;
         let warn = |warning| say(run.log_format, "WARN", &format!("warning: {warning}"));
@@ -68,10 +70,13 @@ fn start(run: &Run) -> Outcome<Option<Started>> {
         // Before anything that a signal would leave behind.
         let signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
         raise_descriptor_limit(run.max_sessions)?;
-        Outcome::Ok((signals, builder.start_with(inherited_sockets()?)?))
+        let http = http.map(HttpPlan::listen).transpose()?;
+        let daemon = builder.start_with(inherited_sockets()?)?;
+        let http = http.map(|http| http.serve(daemon.admin_handle())).transpose()?;
+        Outcome::Ok((signals, daemon, http))
     };
     match started() {
-        Ok((signals, daemon)) => Ok(Some(Started { name, daemon, signals, logging })),
+        Ok((signals, daemon, http)) => Ok(Some(Started { name, daemon, http, signals, logging })),
         Err(error) => {
             logging.finish();
             Err(error)
@@ -100,8 +105,9 @@ fn inherited_sockets() -> Outcome<Sockets> {
 }
 
 /// Tells that the daemon is ready.
-fn announce(format: LogFormat, name: &str, daemon: &Daemon) {
+fn announce(format: LogFormat, name: &str, daemon: &Daemon, http: Option<&HttpServer>) {
     let (address, metrics) = (daemon.address(), daemon.metrics_addr());
+    let page = http.map(|http| format!("http://{}/", http.address()));
     let file = daemon.unix_path().unwrap_or("".as_ref()).display().to_string();
     let text = match format {
         LogFormat::Text => {
@@ -109,15 +115,19 @@ fn announce(format: LogFormat, name: &str, daemon: &Daemon) {
             if let Some(address) = metrics {
                 text += &format!("metrics are at http://{address}/metrics\n");
             }
+            if let Some(page) = page {
+                text += &format!("the page is at {page}\n");
+            }
             text
         }
         LogFormat::Json => {
             let metrics = metrics.map(|address| format!("http://{address}/metrics"));
-            let fields: [(&str, Value); 4] = [
+            let fields: [(&str, Value); 5] = [
                 ("name", name.into()),
                 ("address", address.into()),
                 ("unix_socket", file.into()),
                 ("metrics", metrics.into()),
+                ("http", page.into()),
             ];
             json_line("INFO", "spreadd", "ready", &fields)
         }
@@ -131,7 +141,7 @@ fn announce(format: LogFormat, name: &str, daemon: &Daemon) {
 /// Waits until the daemon has ended: gently on the first SIGTERM, at once on SIGINT or another
 /// SIGTERM. Returns the exit code for an error, too.
 fn serve(run: Run, started: Started) -> (Outcome<()>, u8) {
-    let Started { name, daemon, mut signals, logging } = started;
+    let Started { name, daemon, http, mut signals, logging } = started;
     let format = run.log_format;
     let (stop, handle) = (daemon.stop_handle(), signals.handle());
     let logging = Arc::new(logging);
@@ -139,6 +149,7 @@ fn serve(run: Run, started: Started) -> (Outcome<()>, u8) {
     let reloader = Reloader {
         run,
         handle: daemon.reload_handle(),
+        http: http.as_ref().map(HttpServer::reloader),
         logging: Arc::clone(&logging),
         is_up: Arc::clone(&is_up),
     };
@@ -168,9 +179,10 @@ fn serve(run: Run, started: Started) -> (Outcome<()>, u8) {
     let is_ready = daemon.wait_until_ready();
     if is_ready {
         is_up.store(true, Ordering::Release);
-        announce(format, &name, &daemon);
+        announce(format, &name, &daemon, http.as_ref());
     }
     let ended = daemon.wait();
+    http.into_iter().for_each(HttpServer::stop);
     handle.close();
     // It does not panic, and the error of the daemon matters more.
     let _ = listener.join();
@@ -182,6 +194,7 @@ fn serve(run: Run, started: Started) -> (Outcome<()>, u8) {
 struct Reloader {
     run: Run,
     handle: ReloadHandle,
+    http: Option<HttpReloader>,
     logging: Arc<Logging>,
     is_up: Arc<AtomicBool>,
 }
@@ -198,9 +211,12 @@ impl Reloader {
     }
 
     fn try_reload(&self) -> Outcome<()> {
-        let Plan { builder, log_file, log_level, warnings, .. } = plan(&self.run)?;
+        let Plan { builder, log_file, log_level, http, warnings, .. } = plan(&self.run)?;
         let file = log_file.as_deref().map(log::open).transpose()?;
         let differences = self.handle.reload(&builder)?;
+        if let (Some(reloader), Some(plan)) = (&self.http, http) {
+            reloader.reload(plan);
+        }
         if let Err(error) = self.logging.change(file, log_level) {
             tracing::error!("the log is as before: {}", chain(&*error));
         }

@@ -4,3 +4,4 @@ pub(crate) mod inspection;
 pub(crate) mod rate;
 pub(crate) mod status;
 mod table;
+pub(crate) mod views;

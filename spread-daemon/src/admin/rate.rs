@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::status::{Rates, Totals};
+use super::status::{History, Rates, Totals};
 
 /// Seconds that are remembered: the last minute, and the second that has begun.
 const SECONDS: usize = 61;
@@ -65,15 +65,29 @@ impl Growth {
     /// Returns the mean rates over the last whole seconds, at most 60 of them, as of the
     /// last [`Growth::note`]; 0 in the first second.
     pub(crate) fn rates(&self, seconds: u64) -> Rates {
-        let seconds = seconds.min(self.second).min(SECONDS as u64 - 1);
         let mut sum = Counts::default();
-        for second in self.second - seconds..self.second {
-            let grown = self.seconds[(second % SECONDS as u64) as usize];
-            sum.add_growth(Counts::default(), grown);
-        }
-        let mean = |count: u64| if seconds == 0 { 0.0 } else { count as f64 / seconds as f64 };
+        let last = self.last(seconds);
+        last.iter().for_each(|grown| sum.add_growth(Counts::default(), *grown));
+        let seconds = last.len() as f64;
+        let mean = |count: u64| if last.is_empty() { 0.0 } else { count as f64 / seconds };
         let [received, received_bytes, delivered, delivered_bytes] = sum.0.map(mean);
         Rates { received, received_bytes, delivered, delivered_bytes }
+    }
+
+    /// Returns the growth in each of the last whole seconds, at most 60 of them, as of the
+    /// last [`Growth::note`].
+    pub(crate) fn history(&self) -> History {
+        let last = self.last(SECONDS as u64);
+        let [received, received_bytes, delivered, delivered_bytes] =
+            [0, 1, 2, 3].map(|counter| last.iter().map(|grown| grown.0[counter]).collect());
+        History { received, received_bytes, delivered, delivered_bytes }
+    }
+
+    /// Returns the growth in each of the last whole seconds, the oldest first.
+    fn last(&self, seconds: u64) -> Vec<Counts> {
+        let seconds = seconds.min(self.second).min(SECONDS as u64 - 1);
+        let whole = self.second - seconds..self.second;
+        whole.map(|second| self.seconds[(second % SECONDS as u64) as usize]).collect()
     }
 }
 
@@ -103,6 +117,19 @@ mod tests {
         assert_eq!(growth.rates(1).received, 100.0);
         assert_eq!(growth.rates(60).received, 100.0);
         assert_eq!(growth.rates(60).delivered_bytes, 200.0);
+        let history = growth.history();
+        assert_eq!(history.received, [100; SECONDS - 1]);
+        assert_eq!(history.delivered_bytes, [200; SECONDS - 1]);
+    }
+
+    #[test]
+    fn the_history_has_the_seconds_since_the_start() {
+        let start = Instant::now();
+        let mut growth = Growth::new(start);
+        assert_eq!(growth.history(), History::default());
+        growth.note(start + Duration::from_millis(1_500), &totals(7));
+        growth.note(start + Duration::from_millis(3_000), &totals(7));
+        assert_eq!(growth.history().received, [0, 7, 0]);
     }
 
     #[test]

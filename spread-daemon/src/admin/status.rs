@@ -18,6 +18,9 @@ pub struct Status {
     /// How long it has been running; whole seconds in JSON.
     #[serde(rename = "uptime_seconds", with = "whole_seconds")]
     pub uptime: Duration,
+    /// When it started, as Unix time in seconds.
+    #[serde(rename = "start_time_seconds")]
+    pub started: u64,
     /// The daemons of several hosts, if it is one of them.
     pub hosts: Option<HostsStatus>,
     /// Its limits for clients.
@@ -33,6 +36,8 @@ pub struct Status {
     pub counts: Counts,
     /// The last [`Status::MAX_CUT_OFFS`] sessions that the daemon ended, the last first.
     pub cut_offs: Vec<CutOff>,
+    /// The last [`Status::MAX_VIEWS`] views of all groups, the last first.
+    pub views: Vec<ViewStatus>,
     /// Bytes of the messages that wait for clients; one that waits for several
     /// counts once.
     pub queued_bytes: usize,
@@ -43,6 +48,8 @@ pub struct Status {
     pub last_second: Rates,
     /// Mean rates over the last 60 whole seconds, or since the start of the daemon.
     pub last_minute: Rates,
+    /// What came and went in each of the last seconds.
+    pub history: History,
 }
 
 /// The numbers of what a status lists.
@@ -59,6 +66,9 @@ pub struct Counts {
     /// Messages that wait for some client to read them.
     #[serde(rename = "queued_messages")]
     pub queued: usize,
+    /// Those that wait for the client for which most do.
+    #[serde(rename = "longest_queue_messages")]
+    pub longest_queue: usize,
 }
 
 /// The daemons of several hosts, as one of them sees them.
@@ -211,6 +221,61 @@ pub enum CutOffReason {
     Unknown,
 }
 
+/// A view of a group: the change of its members that it tells of, as this daemon sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ViewStatus {
+    /// Its number among the views of all groups since the daemon started; the first is 1.
+    pub number: u64,
+    /// The group.
+    pub group: String,
+    /// The cause of the change.
+    pub cause: ViewCause,
+    /// The private group of the member that came or went; `None` if the cause is the network.
+    pub member: Option<String>,
+    /// How many members the group has then.
+    pub members: usize,
+    /// How long ago it was; whole seconds in JSON.
+    #[serde(rename = "seconds_ago", with = "whole_seconds")]
+    pub ago: Duration,
+}
+
+/// The cause of a view; in JSON as `join`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ViewCause {
+    /// A member joined.
+    Join,
+    /// A member left.
+    Leave,
+    /// The connection of a member ended.
+    Disconnect,
+    /// Daemons of several hosts parted or came together.
+    Network,
+    /// A cause that is not known to this version.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+/// What came and went in each of the last 60 whole seconds, or since the start of the daemon,
+/// the oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct History {
+    /// Messages, joins, leaves and disconnects that came from clients.
+    pub received: Vec<u64>,
+    /// Bytes of them.
+    pub received_bytes: Vec<u64>,
+    /// Messages and views that went to clients.
+    pub delivered: Vec<u64>,
+    /// Bytes of them.
+    pub delivered_bytes: Vec<u64>,
+}
+
 /// Rates per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -269,11 +334,17 @@ pub struct Totals {
     /// How often a sender had to wait for a receiver.
     #[serde(rename = "throttled_total")]
     pub throttled: u64,
+    /// Views of all groups.
+    #[serde(rename = "views_total")]
+    pub views: u64,
 }
 
 impl Status {
     /// The cut-offs that a daemon remembers: 32.
     pub const MAX_CUT_OFFS: usize = 32;
+
+    /// The views that a daemon remembers: 100.
+    pub const MAX_VIEWS: usize = 100;
 
     /// The sessions and the groups that a status lists, and the memberships whose names it
     /// lists in each of these two lists: 10,000. It is made by the thread that serves clients,
@@ -291,15 +362,30 @@ impl Status {
     }
 
     /// Returns the numbers of the metrics.
-    fn numbers(&self) -> [Number; 17] {
-        let Status { totals: t, counts, .. } = self;
+    fn numbers(&self) -> [Number; 23] {
+        let Status { totals: t, counts, limits, .. } = self;
         [
+            ("start_time_seconds", "Unix time of the daemon's start", self.started, false),
             ("uptime_seconds", "Time since the daemon started", self.uptime.as_secs(), false),
             ("sessions", "Clients that are connected", counts.sessions as u64, false),
+            ("max_sessions", "Clients that may be connected", limits.sessions as u64, false),
             ("groups", "Groups with a member", counts.groups as u64, false),
             ("members", "Members of all groups", counts.members as u64, false),
             ("queued_messages", "Messages not read yet", counts.queued as u64, false),
             ("queued_bytes", "Bytes of them", self.queued_bytes as u64, false),
+            ("max_queued_bytes", "Bytes that may wait", limits.queued_bytes as u64, false),
+            (
+                "longest_queue_messages",
+                "Messages that wait for the client for which most do",
+                counts.longest_queue as u64,
+                false,
+            ),
+            (
+                "max_queue_messages",
+                "Messages that may wait for a client",
+                limits.session_messages as u64,
+                false,
+            ),
             ("received_total", "Requests that came from clients", t.received, true),
             ("received_bytes_total", "Bytes of those", t.received_bytes, true),
             ("delivered_total", "Messages that went to clients", t.delivered, true),
@@ -311,6 +397,7 @@ impl Status {
             ("kicked_total", "Clients that were kicked", t.kicked, true),
             ("refused_total", "Requests that the policy refused", t.refused, true),
             ("throttled_total", "Waits of a sender for a receiver", t.throttled, true),
+            ("views_total", "Views of all groups", t.views, true),
         ]
     }
 
@@ -320,14 +407,43 @@ impl Status {
         serde_json::to_value(self).unwrap_or_default().to_string()
     }
 
-    /// Returns the status in the text format of Prometheus.
+    /// Returns the status in the text format of Prometheus, version 0.0.4.
     pub fn to_prometheus(&self) -> String {
+        self.metrics(false)
+    }
+
+    /// Returns the status in the text format of OpenMetrics 1.0.
+    ///
+    /// ```
+    /// let daemon = spread_daemon::Daemon::builder().start()?;
+    /// let text = daemon.status().unwrap().to_openmetrics();
+    /// assert!(text.contains("# TYPE spread_received counter\n"));
+    /// assert!(text.contains("\nspread_received_total 0\n") && text.ends_with("# EOF\n"));
+    /// # Ok::<(), spread_daemon::StartError>(())
+    /// ```
+    pub fn to_openmetrics(&self) -> String {
+        self.metrics(true) + "# EOF\n"
+    }
+
+    /// Returns the metrics. In OpenMetrics the family of a counter lacks the `_total` of its
+    /// sample, there is a type for information, and units are declared.
+    fn metrics(&self, is_open: bool) -> String {
         let mut out = String::new();
+        let kind = if is_open { "info" } else { "gauge" };
+        let family = if is_open { "spread_build" } else { "spread_build_info" };
+        let version = self.version.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let _ = writeln!(out, "# HELP {family} Version of the daemon.\n# TYPE {family} {kind}");
+        let _ = writeln!(out, "spread_build_info{{version=\"{version}\"}} 1");
         let mut write = |prefix: &str, (name, meaning, value, grows): Number| {
             let kind = if grows { "counter" } else { "gauge" };
-            let name = format!("{prefix}{name}");
-            let _ = writeln!(out, "# HELP {name} {meaning}.\n# TYPE {name} {kind}");
-            let _ = writeln!(out, "{name} {value}");
+            let family = if is_open { name.strip_suffix("_total").unwrap_or(name) } else { name };
+            let _ = writeln!(out, "# HELP {prefix}{family} {meaning}.");
+            let _ = writeln!(out, "# TYPE {prefix}{family} {kind}");
+            let unit = ["bytes", "seconds"].into_iter().find(|unit| family.ends_with(unit));
+            if let Some(unit) = unit.filter(|_| is_open) {
+                let _ = writeln!(out, "# UNIT {prefix}{family} {unit}");
+            }
+            let _ = writeln!(out, "{prefix}{name} {value}");
         };
         self.numbers().into_iter().for_each(|number| write("spread_", number));
         let hosts = self.hosts.iter().flat_map(HostsStatus::numbers);
@@ -390,12 +506,19 @@ mod tests {
                 members: 1,
                 member_names: vec!["#a#here".to_owned()],
             }],
-            counts: Counts { sessions: 1, groups: 1, members: 1, queued: 3 },
+            counts: Counts { sessions: 1, groups: 1, members: 1, queued: 3, longest_queue: 3 },
             cut_offs: vec![CutOff {
                 reason: CutOffReason::QueueFull,
                 ago: Duration::from_secs(9),
                 ..CutOff::default()
             }],
+            views: vec![ViewStatus {
+                number: 4,
+                cause: ViewCause::Join,
+                member: Some("#a#here".to_owned()),
+                ..ViewStatus::default()
+            }],
+            history: History { received: vec![6], ..History::default() },
             queued_bytes: 300,
             totals: Totals { received: 5, delivered: 9, ..Totals::default() },
             last_second: Rates { received: 2.5, ..Rates::default() },
@@ -416,6 +539,12 @@ mod tests {
         assert_eq!(json["last_second"]["received_per_second"], 2.5);
         assert_eq!(json["cut_offs"][0]["reason"], "queue_full");
         assert_eq!(json["cut_offs"][0]["seconds_ago"], 9);
+        let view = &json["views"][0];
+        assert_eq!((&view["number"], &view["cause"]), (&4.into(), &"join".into()));
+        assert_eq!(
+            (&view["member"], &json["history"]["received"][0]),
+            (&"#a#here".into(), &6.into())
+        );
         assert_eq!(json["hosts"]["absent"][0], "d3");
         let keys = ["configuration", "outbox_bytes", "safe_lag", "configurations_total"];
         assert_eq!(keys.map(|key| json["hosts"][key].as_u64()), [42, 11, 12, 13].map(Some));
@@ -429,9 +558,11 @@ mod tests {
     fn its_json_is_read_back_also_that_of_another_version() {
         let read: Status = serde_json::from_str(&status().to_json()).unwrap();
         assert_eq!(read, status());
-        let newer = r#"{"daemon": "d", "news": 1, "cut_offs": [{"reason": "bored"}]}"#;
+        let newer = r#"{"daemon": "d", "news": 1, "cut_offs": [{"reason": "bored"}],
+            "views": [{"cause": "moon"}]}"#;
         let read: Status = serde_json::from_str(newer).unwrap();
         assert_eq!((&*read.daemon, read.cut_offs[0].reason), ("d", CutOffReason::Unknown));
+        assert_eq!(read.views[0].cause, ViewCause::Unknown);
     }
 
     #[test]
@@ -449,7 +580,7 @@ mod tests {
         assert!(text.contains("# TYPE spread_sessions gauge\nspread_sessions 1\n"), "{text}");
         assert!(text.contains("# TYPE spread_delivered_total counter\nspread_delivered_total 9\n"));
         let hosts = HostsStatus::default().numbers().len();
-        assert_eq!(text.lines().count(), 3 * (status().numbers().len() + hosts));
+        assert_eq!(text.lines().count(), 3 * (1 + status().numbers().len() + hosts));
         for line in [
             "spread_hosts_present 2",
             "spread_hosts_absent 1",
@@ -459,7 +590,67 @@ mod tests {
         ] {
             assert!(text.contains(&format!("{line}\n")), "{line}: {text}");
         }
+        assert!(text.contains("spread_build_info{version=\"\"} 1\n"), "{text}");
         let alone = Status { hosts: None, ..status() }.to_prometheus();
         assert!(!alone.contains("spread_hosts"), "{alone}");
+    }
+
+    /// Holds a text against the grammar of OpenMetrics 1.0, as far as it uses it, and returns
+    /// its samples.
+    fn samples(text: &str) -> Vec<(&str, u64)> {
+        let body = text.strip_suffix("# EOF\n").expect("it ends with EOF");
+        let mut samples = Vec::new();
+        let (mut family, mut kind, mut families) = ("", "", Vec::new());
+        for line in body.lines() {
+            let words: Vec<&str> = line.splitn(4, ' ').collect();
+            match words[..] {
+                ["#", word, name, rest] => {
+                    if name != family {
+                        assert!(!families.contains(&name), "{name} is there twice");
+                        assert!(!name.ends_with("_total") && !name.ends_with("_info"), "{line}");
+                        families.push(name);
+                        (family, kind) = (name, "");
+                    }
+                    match word {
+                        "TYPE" => {
+                            assert!(["counter", "gauge", "info"].contains(&rest), "{line}");
+                            kind = rest;
+                        }
+                        "UNIT" => assert!(name.ends_with(&format!("_{rest}")), "{line}"),
+                        "HELP" => assert!(!rest.contains(['"', '\\'])),
+                        _ => panic!("{line}"),
+                    }
+                }
+                [sample, value] => {
+                    let suffix = match kind {
+                        "counter" => "_total",
+                        "info" => "_info",
+                        _ => "",
+                    };
+                    let (name, labels) = sample.split_once('{').unwrap_or((sample, "}"));
+                    assert_eq!(name, format!("{family}{suffix}"), "{line}");
+                    assert!(labels.ends_with('}') && !kind.is_empty(), "{line}");
+                    samples.push((name, value.parse().unwrap()));
+                }
+                _ => panic!("{line}"),
+            }
+        }
+        assert_eq!(samples.len(), families.len());
+        samples
+    }
+
+    #[test]
+    fn its_open_metrics_are_grammatical_and_the_same_numbers() {
+        let text = Status { version: "1\"\\".to_owned(), ..status() }.to_openmetrics();
+        assert!(text.contains("spread_build_info{version=\"1\\\"\\\\\"} 1\n"), "{text}");
+        let samples = samples(&text);
+        assert_eq!(
+            samples.len(),
+            1 + status().numbers().len() + HostsStatus::default().numbers().len()
+        );
+        for sample in [("spread_delivered_total", 9), ("spread_queued_bytes", 300)] {
+            assert!(samples.contains(&sample), "{text}");
+        }
+        assert!(text.contains("# UNIT spread_received_bytes bytes\n"), "{text}");
     }
 }

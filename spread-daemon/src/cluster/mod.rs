@@ -28,8 +28,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use spread_wire::limits::{MAX_GROUPS, NAME_FIELD};
 use spread_wire::{
-    ByteOrder, FrameRef, Header, Multicast, Name, NameError, PrivateGroup, PrivateName, Request,
-    RequestError, ServiceType,
+    ByteOrder, Cause, FrameRef, Header, Multicast, Name, NameError, PrivateGroup, PrivateName,
+    Request, RequestError, ServiceType,
 };
 
 use component::{Component, Event, Held, Message, What};
@@ -45,6 +45,20 @@ pub(crate) struct SessionId(pub(crate) usize);
 pub(crate) trait Deliver {
     /// Hands one whole frame to some sessions, each of them once.
     fn deliver(&mut self, to: impl IntoIterator<Item = SessionId>, frame: &[u8]);
+
+    /// Notes that the members of a group have changed, whoever is told of it.
+    fn changed(&mut self, _change: Change) {}
+}
+
+/// A change of the members of a group, as one daemon sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) group: Name,
+    pub(crate) cause: Cause,
+    /// The member that came or went, unless it was the network.
+    pub(crate) member: Option<Name>,
+    /// How many members the group has then.
+    pub(crate) members: usize,
 }
 
 /// Why a session ends with a frame that its client sent.

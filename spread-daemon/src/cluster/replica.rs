@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use spread_wire::{ByteOrder, Cause, Delivery, GroupId, Groups, MembershipBody, Name};
 
 use super::component::{Event, What};
-use super::{DaemonId, DaemonSet, Deliver, SessionId};
+use super::{Change, DaemonId, DaemonSet, Deliver, SessionId};
 
 /// The common part of the ids of the views of one configuration of daemons.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -202,6 +202,12 @@ impl Replica {
         }
         joined.id.index = joined.id.index.wrapping_add(1);
         self.joined.entry(joiner.name).or_default().insert(group);
+        out.changed(Change {
+            group,
+            cause: Cause::Join,
+            member: Some(joiner.name),
+            members: joined.members.len(),
+        });
         joined.tell_change(group, Cause::Join, joiner.name, self.gone, out);
     }
 
@@ -255,6 +261,7 @@ impl Replica {
             out.deliver([session], &encode(&Delivery::SelfLeave { group }));
         }
         left.id.index = left.id.index.wrapping_add(1);
+        out.changed(Change { group, cause, member: Some(name), members: left.members.len() });
         if left.members.is_empty() {
             self.groups.remove(&group);
         } else {
@@ -319,6 +326,10 @@ impl Replica {
             let parts: Vec<&Group> = parts.into_iter().filter_map(|(_, part)| part).collect();
             let known = known.get(&name).map_or(&[][..], |group| &group.members);
             let group = merged(known, configuration, &parts);
+            if group.changed {
+                let (cause, members) = (Cause::Network, group.members.len());
+                out.changed(Change { group: name, cause, member: None, members });
+            }
             for member in &group.members {
                 self.joined.entry(member.name).or_default().insert(name);
             }
@@ -327,6 +338,12 @@ impl Replica {
                 group.tell_view(name, Cause::Network, vs_sets, own, out);
             }
             self.groups.insert(name, Group { changed: false, ..group });
+        }
+        let mut ended: Vec<Name> =
+            known.into_keys().filter(|name| !self.groups.contains_key(name)).collect();
+        ended.sort_unstable();
+        for group in ended {
+            out.changed(Change { group, cause: Cause::Network, member: None, members: 0 });
         }
     }
 }

@@ -11,7 +11,8 @@ use super::connection::{Connection, ConnectionId};
 use super::gate::Gate;
 use super::memory::Memory;
 use crate::admin::status::{CutOff, CutOffReason, Status, Totals};
-use crate::cluster::{Deliver, SessionId};
+use crate::admin::views::Views;
+use crate::cluster::{Change, Deliver, SessionId};
 use crate::session::flow_control::{FlowControl, Verdict};
 use crate::settings::Settings;
 
@@ -32,6 +33,8 @@ pub(crate) struct Connections {
     behind: Option<(usize, Option<Instant>)>,
     /// The last sessions that the daemon ended, the last one first.
     cut_offs: VecDeque<(Instant, CutOff)>,
+    /// The last views of all groups.
+    pub(crate) views: Views,
     /// Connections that may have more to read, though no event will say so.
     to_read: VecDeque<usize>,
     /// Connections that got messages since they were flushed last.
@@ -52,6 +55,7 @@ impl Connections {
             memory: Memory::default(),
             behind: None,
             cut_offs: VecDeque::new(),
+            views: Views::default(),
             to_read: VecDeque::new(),
             to_flush: Vec::new(),
             to_close: VecDeque::new(),
@@ -367,6 +371,10 @@ impl Deliver for Connections {
         if self.batch.is_full() || self.queued_bytes() > self.max_bytes {
             self.flush();
         }
+    }
+
+    fn changed(&mut self, change: Change) {
+        self.views.note(Instant::now(), change);
     }
 }
 

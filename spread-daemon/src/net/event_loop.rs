@@ -157,13 +157,23 @@ impl EventLoop {
         if self.awaiting.is_empty() {
             return;
         }
-        let Server { sessions, hosts, .. } = &self.server;
-        if hosts.is_none() || sessions.cluster.presence().configuration != 0 {
+        if self.has_configuration() {
             for done in self.awaiting.drain(..) {
                 // Who asked may have given up.
                 let _ = done.try_send(());
             }
         }
+    }
+
+    /// Returns whether this daemon takes clients.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.drains && self.has_configuration()
+    }
+
+    /// Returns whether this daemon is in a configuration, or alone.
+    fn has_configuration(&self) -> bool {
+        let Server { sessions, hosts, .. } = &self.server;
+        hosts.is_none() || sessions.cluster.presence().configuration != 0
     }
 
     /// Handles the events, the input and the deadlines that are due.

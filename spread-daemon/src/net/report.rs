@@ -8,7 +8,9 @@ use super::connection::{Connection, Phase};
 use super::server::Server;
 use super::sessions::Sessions;
 use crate::admin::inspection::{self, Question};
-use crate::admin::status::{Counts, CutOffReason, GroupStatus, Limits, SessionStatus, Status};
+use crate::admin::status::{
+    Counts, CutOffReason, GroupStatus, Limits, SessionStatus, Status, Totals,
+};
 use crate::cluster::SessionId;
 
 impl Server {
@@ -73,27 +75,32 @@ impl Server {
                 })
                 .collect(),
             cut_offs: connections.cut_offs(now),
+            views: connections.views.list(now),
+            history: self.growth.history(),
             ..numbers
         }
     }
 
     /// Returns the status of the daemon without its lists.
-    fn numbers(&mut self) -> Status {
+    pub(crate) fn numbers(&mut self) -> Status {
         let now = Instant::now();
         self.note_rates(now);
         let Sessions { cluster, connections, .. } = &self.sessions;
         let (groups, members) = cluster.count_groups();
         let sessions = connections.iter().filter(|(_, connection)| connection.has_session());
-        let queued = sessions.map(|(_, connection)| connection.queued()).sum();
+        let (queued, longest_queue) = sessions
+            .map(|(_, connection)| connection.queued())
+            .fold((0, 0), |(sum, longest), queued| (sum + queued, longest.max(queued)));
         Status {
             daemon: cluster.own_names().join(" "),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             hosts: self.hosts.as_ref().map(|hosts| hosts.status(cluster)),
             uptime: now - self.started,
+            started: self.started_at,
             limits: self.limits(),
-            counts: Counts { sessions: self.open, groups, members, queued },
+            counts: Counts { sessions: self.open, groups, members, queued, longest_queue },
             queued_bytes: connections.queued_bytes(),
-            totals: connections.totals,
+            totals: Totals { views: connections.views.count(), ..connections.totals },
             last_second: self.growth.rates(1),
             last_minute: self.growth.rates(60),
             ..Status::default()

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::mem;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use spread_wire::ErrorCode;
 
@@ -45,6 +45,8 @@ pub(crate) struct Server {
     /// or were closed; each with its time, if a clock can show it.
     pending: VecDeque<(Option<Instant>, ConnectionId)>,
     pub(super) started: Instant,
+    /// The same as Unix time in seconds.
+    pub(super) started_at: u64,
     pub(super) growth: Growth,
 }
 
@@ -67,6 +69,8 @@ impl Server {
             patience: settings.handshake,
             pending: VecDeque::new(),
             started: now,
+            // Before 1970 there were no clocks of this kind.
+            started_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()),
             growth: Growth::new(now),
         }
     }

@@ -17,7 +17,7 @@ use client::{Client, DEADLINE};
 use spread_wire::{Cause, Delivery, Request, Service};
 
 use super::*;
-use crate::{Builder, Daemon, StartError};
+use crate::{Builder, Daemon, StartError, ViewCause, ViewStatus};
 
 /// The group communication: one order, and whether something is wrong with it.
 #[derive(Debug, Default)]
@@ -216,10 +216,16 @@ fn clients_of_two_hosts_are_in_one_group() {
     heard.iter_mut().for_each(|bodies| bodies.sort());
     assert!(heard.iter().all(|bodies| *bodies == [b"agreed".to_vec(), b"safe".to_vec()]));
     assert_eq!((status(&d1).safe_lag, status(&d1).outbox_bytes), (0, 0));
+    bert.join("alone");
     d2.stop();
     wait_for_all(&[&d1], 1);
     receive_signal(&mut anna);
     assert!(matches!(anna.receive_view(), (_, Cause::Network)));
+    let views = d1.status().unwrap().views;
+    let told = |view: &ViewStatus| (view.group.clone(), view.cause, view.members);
+    let network = |group: &str, members| (group.to_owned(), ViewCause::Network, members);
+    assert_eq!(told(&views[1]), network("g", 1));
+    assert_eq!(told(&views[0]), network("alone", 0));
 }
 
 #[test]
@@ -290,8 +296,10 @@ fn when_the_group_ends_clients_are_disconnected_until_it_is_back() {
     // As if nobody listened.
     let mut early = Client::bare(d1.socket_addr());
     assert!(early.receive_up_to(1).is_empty());
+    assert_eq!(d1.admin_handle().is_ready(), Some(false));
     shared.net().is_down = false;
     wait_for_all(&[&d1, &d2], 2);
+    assert_eq!(d1.admin_handle().is_ready(), Some(true));
     assert_eq!((status(&d1).rejoined, status(&d2).rejoined), (1, 1));
     assert!(status(&d1).configurations > formed);
     let mut anna = Client::connect(d1.socket_addr(), "anna");

@@ -1,0 +1,250 @@
+//! Requests and their answers.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+use serde_json::json;
+use spread_daemon::{AdminHandle, Status};
+
+use super::guard;
+use super::latest::{Latest, blocking};
+use super::token::Token;
+
+pub(super) type Body = Full<Bytes>;
+
+/// After this long the daemon does not answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// For this long an answer of the daemon stands for the next ones.
+const FRESH: Duration = Duration::from_millis(200);
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JS: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What a browser may do with any of the answers: load files from here and nothing else, run no
+/// script that stands in a page, show nothing in a frame, keep nothing.
+const HEADERS: [(HeaderName, &str); 5] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CACHE_CONTROL, "no-store"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route<'a> {
+    File {
+        content_type: &'static str,
+        text: &'static str,
+    },
+    Status,
+    Metrics,
+    Health,
+    Readiness,
+    /// The name is still as it stands in the path.
+    Kick(&'a str),
+}
+
+impl Route<'_> {
+    fn of(path: &str) -> Option<Route<'_>> {
+        let file = |content_type, text| Route::File { content_type, text };
+        Some(match path {
+            "/" => file(HTML, include_str!("page.html")),
+            "/page.css" => file(CSS, include_str!("page.css")),
+            "/page.js" => file(JS, include_str!("page.js")),
+            "/icon.svg" => file(SVG, include_str!("icon.svg")),
+            "/status.json" => Route::Status,
+            "/metrics" => Route::Metrics,
+            "/healthz" => Route::Health,
+            "/readyz" => Route::Readiness,
+            _ => Route::Kick(path.strip_prefix("/kick/")?),
+        })
+    }
+}
+
+/// What is told of a daemon as JSON.
+#[derive(Serialize)]
+struct Told {
+    #[serde(flatten)]
+    status: Status,
+    can_kick: bool,
+}
+
+/// Answers requests about a daemon.
+pub(super) struct Routes {
+    daemon: AdminHandle,
+    /// Only loopback addresses reach the server, so that it has only the names of these.
+    is_local: bool,
+    token: RwLock<Option<Token>>,
+    status: Latest<Arc<Status>>,
+    numbers: Latest<Arc<Status>>,
+    readiness: Latest<bool>,
+}
+
+impl Routes {
+    pub(super) fn new(daemon: AdminHandle, address: SocketAddr, token: Option<Token>) -> Routes {
+        Routes {
+            daemon,
+            is_local: address.ip().is_loopback(),
+            token: RwLock::new(token),
+            status: Latest::new(FRESH),
+            numbers: Latest::new(FRESH),
+            readiness: Latest::new(FRESH),
+        }
+    }
+
+    pub(super) fn set_token(&self, token: Option<Token>) {
+        *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
+    }
+
+    /// Returns the answer to a request.
+    pub(super) async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
+        let answered = tokio::time::timeout(PATIENCE, self.answer_in_time(request)).await;
+        let mut response = answered.unwrap_or_else(|_| silent());
+        for (name, value) in HEADERS {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+
+    async fn answer_in_time<B>(&self, request: &Request<B>) -> Response<Body> {
+        if self.is_local && !guard::names_this_host(request.headers()) {
+            let reason = "This server is asked as localhost or by a loopback address.\n";
+            return text(StatusCode::MISDIRECTED_REQUEST, reason);
+        }
+        let Some(route) = Route::of(request.uri().path()) else {
+            let reason = "Here are /, /status.json, /metrics, /healthz and /readyz.\n";
+            return text(StatusCode::NOT_FOUND, reason);
+        };
+        let is_kick = matches!(route, Route::Kick(_));
+        match *request.method() {
+            Method::POST if is_kick => {}
+            Method::GET | Method::HEAD if !is_kick => {}
+            _ => {
+                let allowed = if is_kick { "POST" } else { "GET, HEAD" };
+                let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Not by this method.\n");
+                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+                return response;
+            }
+        }
+        match route {
+            Route::File { content_type, text } => ok(content_type, text),
+            Route::Status => self.status(request.uri().query()).await,
+            Route::Metrics => self.metrics(request.headers()).await,
+            Route::Health => match self.is_ready().await {
+                Some(_) => ok(TEXT, "healthy\n"),
+                None => silent(),
+            },
+            Route::Readiness => match self.is_ready().await {
+                Some(true) => ok(TEXT, "ready\n"),
+                Some(false) => text(StatusCode::SERVICE_UNAVAILABLE, "It takes no clients.\n"),
+                None => silent(),
+            },
+            Route::Kick(name) => self.kick(name, request.headers()).await,
+        }
+    }
+
+    /// Returns the status as JSON, with the views after the number that the query has.
+    async fn status(&self, query: Option<&str>) -> Response<Body> {
+        let mut parameters = query.into_iter().flat_map(|query| query.split('&'));
+        let after = parameters.find_map(|parameter| parameter.strip_prefix("after="));
+        let Ok(after) = after.map_or(Ok(0), str::parse::<u64>) else {
+            return text(StatusCode::BAD_REQUEST, "after is the number of a view.\n");
+        };
+        let daemon = self.daemon.clone();
+        let Some(status) = self.status.get(move || daemon.status().map(Arc::new)).await else {
+            return silent();
+        };
+        let mut status = Arc::unwrap_or_clone(status);
+        status.views.retain(|view| view.number > after);
+        match serde_json::to_string(&Told { status, can_kick: self.has_token() }) {
+            Ok(text) => ok(JSON, text + "\n"),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        }
+    }
+
+    /// Returns the metrics: as OpenMetrics, unless the client wants another kind of text.
+    async fn metrics(&self, headers: &HeaderMap) -> Response<Body> {
+        let daemon = self.daemon.clone();
+        let Some(status) = self.numbers.get(move || daemon.numbers().map(Arc::new)).await else {
+            return silent();
+        };
+        let accepted =
+            headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let accepted: String = accepted.collect::<Vec<_>>().join(",");
+        let is_text = accepted.contains("text/") && !accepted.contains("openmetrics-text");
+        match is_text {
+            true => ok(PROMETHEUS, status.to_prometheus()),
+            false => ok(OPENMETRICS, status.to_openmetrics()),
+        }
+    }
+
+    /// Returns whether the daemon takes clients; `None` if it does not answer.
+    async fn is_ready(&self) -> Option<bool> {
+        let daemon = self.daemon.clone();
+        self.readiness.get(move || daemon.is_ready()).await
+    }
+
+    /// Ends the session of a client, if the request presents the token.
+    async fn kick(&self, name: &str, headers: &HeaderMap) -> Response<Body> {
+        match &*self.token.read().unwrap_or_else(PoisonError::into_inner) {
+            None => return text(StatusCode::FORBIDDEN, "Nobody may kick: there is no token.\n"),
+            Some(token) if guard::presents(headers, token) => {}
+            Some(_) => {
+                let mut response =
+                    text(StatusCode::UNAUTHORIZED, "The token is missing or wrong.\n");
+                let bearer = HeaderValue::from_static("Bearer");
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+                return response;
+            }
+        }
+        let Ok(name) = percent_decode_str(name).decode_utf8() else {
+            return text(StatusCode::BAD_REQUEST, "This is no name.\n");
+        };
+        let (daemon, client) = (self.daemon.clone(), name.clone().into_owned());
+        let kicked = blocking(move || daemon.kick(&client)).await;
+        self.status.forget().await;
+        match kicked {
+            Some(client) => ok(JSON, json!({ "kicked": client }).to_string() + "\n"),
+            None => text(StatusCode::NOT_FOUND, format!("No session {name:?}.\n")),
+        }
+    }
+
+    fn has_token(&self) -> bool {
+        self.token.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
+
+fn ok(content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(body.into()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = ok(TEXT, body);
+    *response.status_mut() = status;
+    response
+}
+
+fn silent() -> Response<Body> {
+    text(StatusCode::SERVICE_UNAVAILABLE, "The daemon does not answer.\n")
+}
