@@ -23,6 +23,7 @@
 //! | have daemons on several hosts | `Corosync` (feature `corosync`) |
 //! | see sessions, groups, queues and rates | [`Status`] |
 //! | change settings while it runs | [`ReloadHandle`] |
+//! | accept clients over a transport of the program's own | [`AdmitHandle`] |
 //! | choose the slow-consumer policy | [`SlowReceivers`] |
 //!
 //! # Features
@@ -60,9 +61,10 @@ pub use admin::status::{
 pub use builder::{Builder, Sockets};
 #[cfg(feature = "corosync")]
 pub use corosync::Corosync;
-pub use daemon::{Daemon, ReloadHandle, StopHandle};
+pub use daemon::{AdmitHandle, Daemon, ReloadHandle, StopHandle};
 pub use emulation::{Cluster, ClusterBuilder};
 pub use error::{ClusterError, StartError};
+pub use net::incoming::Incoming;
 pub use session::access::{Access, AccessPolicy, ClientInfo, Sending};
 pub use session::addresses::{AddressList, AddressListError};
 pub use session::authentication::{Authentication, Method};
