@@ -17,6 +17,7 @@ pub(crate) mod tls;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -96,7 +97,7 @@ pub(crate) struct TestDaemon {
     address: String,
     embedded: Option<Daemon>,
     #[cfg(feature = "tls")]
-    over_tls: Option<tls::TlsDaemon>,
+    over_tls: Option<Mutex<tls::TlsDaemon>>,
 }
 
 impl TestDaemon {
@@ -114,7 +115,7 @@ impl TestDaemon {
         {
             let daemon = tls::shared();
             let address = daemon.address.clone();
-            return TestDaemon { address, embedded: None, over_tls: Some(daemon) };
+            return TestDaemon { address, embedded: None, over_tls: Some(Mutex::new(daemon)) };
         }
         TestDaemon::embedded(transport)
     }

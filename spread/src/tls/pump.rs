@@ -1,7 +1,8 @@
 //! The thread that moves the bytes of all connections over TLS.
 
-use std::future::{Future, pending};
+use std::future::pending;
 use std::io;
+use std::net::TcpStream as StdTcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::pin;
@@ -62,13 +63,7 @@ fn runtime() -> io::Result<Handle> {
 /// after an error has been noted.
 async fn run(ends: Ends) {
     let Ends { tcp, plain, config, name, failure, mut ended } = ends;
-    let streams = || {
-        plain.set_nonblocking(true)?;
-        let tcp = std::net::TcpStream::from(tcp);
-        tcp.set_nonblocking(true)?;
-        Ok((TcpStream::from_std(tcp)?, UnixStream::from_std(plain)?))
-    };
-    let (tcp, plain) = match streams() {
+    let (tcp, plain) = match streams(tcp, plain) {
         Ok(streams) => streams,
         Err(error) => return failure.note(error, true),
     };
@@ -89,6 +84,13 @@ async fn run(ends: Ends) {
     if !is_well {
         reset(tls.get_ref().0);
     }
+}
+
+fn streams(tcp: OwnedFd, plain: StdUnixStream) -> io::Result<(TcpStream, UnixStream)> {
+    plain.set_nonblocking(true)?;
+    let tcp = StdTcpStream::from(tcp);
+    tcp.set_nonblocking(true)?;
+    Ok((TcpStream::from_std(tcp)?, UnixStream::from_std(plain)?))
 }
 
 /// Moves bytes both ways until both have come to their end, or until the time is over; returns

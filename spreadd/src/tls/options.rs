@@ -28,14 +28,14 @@ pub(crate) struct Options {
     pub(crate) client_ca: Option<PathBuf>,
 
     /// Demand a password of clients with a certificate, too; the user is then that of the password
-    #[arg(long = "tls-passwords", requires = "tls-client-ca")]
+    #[arg(long = "tls-passwords", id = "tls-passwords", requires = "tls-client-ca")]
     pub(crate) passwords: bool,
 
     /// TCP port for TLS; 0 is a free one [default: 4804]
-    #[arg(long = "tls-port", value_name = "PORT", requires = "tls-cert")]
+    #[arg(long = "tls-port", id = "tls-port", value_name = "PORT", requires = "tls-cert")]
     pub(crate) port: Option<u16>,
 
     /// Address to listen at for TLS; can be given several times [default: those without TLS]
-    #[arg(long = "tls-bind", value_name = "IP", requires = "tls-cert")]
+    #[arg(long = "tls-bind", id = "tls-bind", value_name = "IP", requires = "tls-cert")]
     pub(crate) bind: Vec<IpAddr>,
 }

@@ -1,14 +1,11 @@
 //! The bytes of a client, between TLS and the daemon.
 
-use std::future::Future;
-use std::os::fd::AsFd;
-use std::pin::pin;
-
-use socket2::SockRef;
 use std::io;
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
@@ -33,7 +30,7 @@ pub(super) async fn exchange(
     let is_well = {
         let requests = async {
             tokio::select! {
-                done = forward(&mut from_client, &mut to_daemon) => is_well("from a client", done),
+                done = forward(&mut from_client, &mut to_daemon) => note("from a client", done),
                 // There is nobody to be told any more.
                 () = closed(daemon.clone()) => true,
             }
@@ -44,7 +41,7 @@ pub(super) async fn exchange(
                 tokio::time::sleep(LINGER).await;
             };
             let is_well = tokio::select! {
-                done = forward(&mut from_daemon, &mut to_client) => is_well("to a client", done),
+                done = forward(&mut from_daemon, &mut to_client) => note("to a client", done),
                 () = late => false,
             };
             if !is_well {
@@ -70,7 +67,8 @@ async fn closed(mut daemon: watch::Receiver<()>) {
     while daemon.changed().await.is_ok() {}
 }
 
-fn is_well(way: &str, done: io::Result<()>) -> bool {
+/// Logs an error; returns whether there is none.
+fn note(way: &str, done: io::Result<()>) -> bool {
     if let Err(error) = &done {
         tracing::debug!(%error, "a TLS connection failed {way}");
     }
