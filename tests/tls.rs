@@ -383,8 +383,11 @@ fn a_client_that_is_killed_or_half_closed_leaves_its_groups() {
 }
 
 #[test]
-fn an_end_without_close_notify_is_told() {
+fn an_end_without_close_notify_is_told_and_is_an_end_for_the_daemon() {
     let (daemon, config) = trusted();
+    let mut watcher = Mailbox::connect(&daemon.plain).unwrap();
+    watcher.join("g").unwrap();
+    watcher.view_of("g", 1);
     // A proxy that ends the TCP connections in an orderly way, and TLS not at all.
     let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("{}@127.0.0.1", proxy.local_addr().unwrap().port());
@@ -398,9 +401,14 @@ fn an_end_without_close_notify_is_told() {
         std::thread::spawn(move || std::io::copy(&mut from, &mut to))
     };
     copy(accepted.try_clone().unwrap(), server.try_clone().unwrap());
-    copy(server, accepted.try_clone().unwrap());
+    copy(server.try_clone().unwrap(), accepted.try_clone().unwrap());
     let mut mailbox = client.join().unwrap();
+    mailbox.join("g").unwrap();
+    mailbox.view_of("g", 2);
+    watcher.view_of("g", 2);
     accepted.shutdown(Shutdown::Both).unwrap();
+    server.shutdown(Shutdown::Both).unwrap();
+    watcher.view_of("g", 1);
     let error = mailbox.receive_timeout(PATIENCE).unwrap_err();
     assert!(matches!(error, Error::ConnectionClosed { source: Some(_) }), "{error:?}");
     assert!(chain(&error).contains("close_notify"), "{}", chain(&error));

@@ -29,11 +29,16 @@ pub(super) async fn exchange(
     let (mut from_daemon, mut to_daemon) = plain.into_split();
     let is_well = {
         let requests = async {
-            tokio::select! {
+            let is_well = tokio::select! {
                 done = forward(&mut from_client, &mut to_daemon) => note("from a client", done),
                 // There is nobody to be told any more.
-                () = closed(daemon.clone()) => true,
+                () = closed(daemon.clone()) => return true,
+            };
+            if !is_well {
+                // To the daemon it is an end as every other.
+                let _ = to_daemon.shutdown().await;
             }
+            is_well
         };
         let answers = async {
             let late = async {
