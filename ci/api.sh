@@ -23,7 +23,7 @@ check() { # package, library, options
 
 mode=${1-}
 mkdir -p "$target/api"
-check spread-toolkit spread --features mio,tokio,serde,tracing
+check spread-toolkit spread --features mio,tokio,serde,tls,tracing
 # What spread re-exports is listed here.
 check spread-wire spread_wire
 check spread-daemon spread_daemon --features passwords

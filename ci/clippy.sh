@@ -5,6 +5,9 @@ cd "$(dirname "$0")/.."
 cargo clippy --workspace --all-targets -- -D warnings
 cargo clippy -p spread-daemon -- -D warnings
 cargo clippy -p spreadd --no-default-features --all-targets -- -D warnings
+# TLS, which is off by default, with its tests.
+cargo clippy --features tls --test tls -- -D warnings
+cargo clippy -p spreadd -p spreadctl --features spreadd/tls,spreadctl/tls -- -D warnings
 cargo clippy -p libspread --features capi -- -D warnings
 # With the checked-in bindings, so that no Spread needs to be installed.
 DOCS_RS=1 cargo clippy -p spread-toolkit -p spread-sys --features system --all-targets -- -D warnings
@@ -12,7 +15,9 @@ DOCS_RS=1 cargo clippy -p spread-toolkit -p spread-sys --features system --all-t
 for chosen in '' json dividere; do
     cargo clippy -p spread-groups --no-default-features --features "$chosen" -- -D warnings
 done
-# The client with each combination of its features.
+cargo clippy -p spread-toolkit --no-default-features --features tls -- -D warnings
+cargo clippy -p spread-toolkit --features tls,tokio,tracing --tests -- -D warnings
+# The client with each combination of its other features.
 features=(sys mio tokio serde tracing)
 for ((set = 0; set < 1 << ${#features[@]}; set++)); do
     chosen=

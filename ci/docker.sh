@@ -16,7 +16,7 @@ build() {
     local context target=x86_64-unknown-linux-gnu folder=${CARGO_TARGET_DIR:-target}
     [ "$(uname -m)" = aarch64 ] && target=aarch64-unknown-linux-gnu
     RUSTFLAGS=-Ctarget-feature=+crt-static \
-        cargo build --release --target "$target" -p spreadd
+        cargo build --release --target "$target" -p spreadd --features tls
     context=$(mktemp -d)
     mkdir -p "$context/root/tmp"
     chmod 1777 "$context/root/tmp"

@@ -3,8 +3,9 @@
 mod handshake;
 mod opening;
 
+use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use spread_wire::handshake::Connect as Request;
@@ -12,6 +13,7 @@ use spread_wire::handshake::Connect as Request;
 use crate::error::is_resource;
 use crate::poll::{Ready, wait_slice};
 use crate::resolve::{Lookup, literal};
+use crate::stream::Stream;
 use crate::{Address, ConnectError, Connection, Keepalive};
 use handshake::{Handshake, Talk};
 use opening::{Opening, Target};
@@ -27,7 +29,17 @@ pub struct Connect {
     request: Option<(Request, Vec<Method>)>,
     deadline: Option<Instant>,
     keepalive: Keepalive,
+    tunnel: Option<Tunnel>,
     phase: Phase,
+}
+
+/// What a connected socket is exchanged through.
+struct Tunnel(Box<dyn FnOnce(OwnedFd) -> io::Result<OwnedFd> + Send>);
+
+impl fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tunnel")
+    }
 }
 
 #[derive(Debug)]
@@ -56,7 +68,8 @@ impl Connect {
     pub fn new(address: Address, request: Request) -> Connect {
         let request = Some((request, vec![Method::null()]));
         let keepalive = Keepalive::System;
-        Connect { request, deadline: None, keepalive, phase: Phase::Start(address) }
+        let phase = Phase::Start(address);
+        Connect { request, deadline: None, keepalive, tunnel: None, phase }
     }
 
     /// Sets when the connect fails, with [`ConnectError::TimedOut`].
@@ -68,6 +81,18 @@ impl Connect {
     /// [`Keepalive::System`].
     pub fn keepalive(self, keepalive: Keepalive) -> Connect {
         Connect { keepalive, ..self }
+    }
+
+    /// Sets a function that gets the socket when it is connected, and returns the stream socket
+    /// of this host over which the handshake and the session go: one end of a socket pair, for
+    /// example, between whose other end and the connected socket a thread encrypts.
+    ///
+    /// The function is not to wait. Its error is [`ConnectError::Local`].
+    pub fn tunnel(
+        self,
+        tunnel: impl FnOnce(OwnedFd) -> io::Result<OwnedFd> + Send + 'static,
+    ) -> Connect {
+        Connect { tunnel: Some(Tunnel(Box::new(tunnel))), ..self }
     }
 
     /// Authenticates with these methods, all of which the connect goes through, one after the other. The
@@ -187,6 +212,14 @@ impl Connect {
                 Phase::Open(opening) => match opening.step(now)? {
                     None => return Ok(Progress::Wait),
                     Some(stream) => {
+                        let stream = match self.tunnel.take() {
+                            None => stream,
+                            Some(Tunnel(enter)) => {
+                                let inside =
+                                    enter(stream.into_fd()).map_err(ConnectError::Local)?;
+                                Stream::new(inside, true)
+                            }
+                        };
                         let (request, methods) =
                             self.request.take().expect("only this phase takes it");
                         Phase::ShakeHands(Handshake::new(stream, request, methods))

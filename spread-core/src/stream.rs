@@ -44,6 +44,11 @@ impl Stream {
         Stream { fd: Arc::new(fd), piece: if is_unix { UNIX_PIECE } else { usize::MAX } }
     }
 
+    /// The socket of a stream that has not been shared.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        Arc::into_inner(self.fd).expect("the stream has not been shared")
+    }
+
     pub(crate) fn fd(&self) -> &Arc<OwnedFd> {
         &self.fd
     }

@@ -350,7 +350,7 @@ impl Builder {
         let hosts = hosts.map_err(|source| StartError::Group { source })?;
         let running = EventLoop::start(listeners, cluster, hosts, &self.settings)
             .map_err(|e| StartError::io("start the daemon", e))?;
-        Ok(Daemon::new(address, unix_path, metrics_addr, running, builder))
+        Ok(Daemon::new(address, unix_path, metrics_addr, running, door, builder))
     }
 
     /// Returns the listeners at TCP, and the first one's address.

@@ -11,6 +11,8 @@ use crate::builder::Builder;
 use crate::error::StartError;
 use crate::net::control::{Control, Running};
 use crate::net::event_loop::EventLoop;
+use crate::net::incoming::Incoming;
+use crate::net::listener::Door;
 
 /// A daemon that runs in a thread of this process, until it is stopped or
 /// dropped. Any number of them can run side by side.
@@ -28,6 +30,8 @@ pub struct Daemon {
     unix_path: Option<PathBuf>,
     metrics_addr: Option<SocketAddr>,
     running: Running<EventLoop>,
+    /// Where its clients come in.
+    door: Door,
     /// The settings with which it was started.
     builder: Builder,
 }
@@ -38,9 +42,10 @@ impl Daemon {
         unix_path: Option<PathBuf>,
         metrics_addr: Option<SocketAddr>,
         running: Running<EventLoop>,
+        door: Door,
         builder: Builder,
     ) -> Daemon {
-        Daemon { socket_addr, unix_path, metrics_addr, running, builder }
+        Daemon { socket_addr, unix_path, metrics_addr, running, door, builder }
     }
 
     /// Returns the daemon's TCP address as clients name it: `PORT@HOST`. If it listens
@@ -114,6 +119,11 @@ impl Daemon {
     /// Changes the settings of the daemon from another thread.
     pub fn reload_handle(&self) -> ReloadHandle {
         ReloadHandle { control: Arc::clone(self.control()), builder: self.builder.clone() }
+    }
+
+    /// Gives the daemon connections that the program has accepted itself, from another thread.
+    pub fn admit_handle(&self) -> AdmitHandle {
+        AdmitHandle { control: Arc::clone(self.control()), door: self.door }
     }
 
     pub(crate) fn control(&self) -> &Arc<Control<EventLoop>> {
@@ -241,5 +251,39 @@ impl ReloadHandle {
         let reloaded = self.control.call(move |this| this.server.reload(&settings));
         reloaded.map_err(|_| StartError::Stopped)?;
         Ok(self.builder.fixed_differences(builder))
+    }
+}
+
+/// Gives connections to a [`Daemon`] that is owned elsewhere.
+#[derive(Clone, Debug)]
+pub struct AdmitHandle {
+    control: Arc<Control<EventLoop>>,
+    door: Door,
+}
+
+impl AdmitHandle {
+    /// Gives the daemon a connection, and returns at once. From here on it is as one that the daemon
+    /// has accepted itself, with the same limits, time for the handshake, authentication and access
+    /// policy. It is closed if the daemon has ended or takes nothing new.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// # use spread_daemon::{Daemon, Incoming};
+    /// let daemon = Daemon::builder().start()?;
+    /// let (daemons, mut ours) = UnixStream::pair()?;
+    /// let incoming = Incoming::new(daemons).address([192, 0, 2, 7]).user("ann");
+    /// daemon.admit_handle().admit(incoming);
+    /// // What a client says first: its version, what it wants, the length of its name, its name.
+    /// ours.write_all(&[5, 0, 1, 1, 3, b'a', b'n', b'n'])?;
+    /// let mut methods = [0; 6];
+    /// ours.read_exact(&mut methods)?;
+    /// assert_eq!(&methods, b"\x05NULL ");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn admit(&self, incoming: Incoming) {
+        let door = self.door;
+        self.control.post(move |this| this.adopt(incoming, door));
     }
 }

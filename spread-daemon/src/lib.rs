@@ -24,6 +24,7 @@
 //! | see sessions, groups, views, queues and rates | [`Status`] |
 //! | ask and kick from other threads | [`AdminHandle`] |
 //! | change settings while it runs | [`ReloadHandle`] |
+//! | accept clients over a transport of the program's own | [`AdmitHandle`] |
 //! | choose the slow-consumer policy | [`SlowReceivers`] |
 //!
 //! # Features
@@ -61,9 +62,10 @@ pub use admin::status::{
 pub use builder::{Builder, Sockets};
 #[cfg(feature = "corosync")]
 pub use corosync::Corosync;
-pub use daemon::{AdminHandle, Daemon, ReloadHandle, StopHandle};
+pub use daemon::{AdminHandle, AdmitHandle, Daemon, ReloadHandle, StopHandle};
 pub use emulation::{Cluster, ClusterBuilder};
 pub use error::{ClusterError, StartError};
+pub use net::incoming::Incoming;
 pub use session::access::{Access, AccessPolicy, ClientInfo, Sending};
 pub use session::addresses::{AddressList, AddressListError};
 pub use session::authentication::{Authentication, Method};

@@ -11,8 +11,11 @@ use spread_wire::handshake::ClientError;
 use crate::backend::Backend;
 use crate::connection::Connection;
 use crate::failures::Tried;
+use crate::tls::Link;
 use crate::trace::{self, Event};
 use crate::{Authenticator, Error, Library, Mailbox, multicast};
+#[cfg(feature = "tls")]
+use crate::{TlsConfig, TlsError};
 
 /// How long a connect takes at most, unless another time is set.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,6 +26,9 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Methods of authentication of one connect, and bytes of the name of one.
 const MAX_METHODS: usize = 3;
 const MAX_METHOD: usize = 29;
+
+/// How a server for TLS begins its answer to what is not TLS: by an alert.
+const TLS_ALERT: [u8; 2] = [0x15, 3];
 
 const INVALID: io::ErrorKind = io::ErrorKind::InvalidInput;
 
@@ -41,7 +47,12 @@ pub struct Builder {
     keepalive: Option<Duration>,
     library: Library,
     authenticators: Vec<Arc<dyn Authenticator>>,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsConfig>,
 }
+
+/// A connect that has begun, and its side of TLS.
+pub(crate) type Begun = (Connect, Option<Link>);
 
 impl Builder {
     pub(crate) fn new(address: String) -> Builder {
@@ -55,6 +66,8 @@ impl Builder {
             keepalive: Some(KEEPALIVE),
             library: Library::default(),
             authenticators: Vec::new(),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 
@@ -141,6 +154,29 @@ impl Builder {
         self
     }
 
+    /// Connects over TLS 1.3 to the port that the daemon has for it, such as that of
+    /// `spreadd --tls-port`. All addresses are then `PORT@HOST`, and the library is
+    /// [`Library::Native`].
+    ///
+    /// TLS keeps messages and passwords secret on the way between this client and its daemon, lets
+    /// nobody change them there, and shows that the daemon is the one that is meant. The daemon
+    /// itself reads all messages, as do its other clients in the groups, and what it sends to
+    /// daemons of other hosts does not go over TLS.
+    ///
+    /// The handshake counts against the [`timeout`](Builder::timeout). A session connects again
+    /// over TLS, too.
+    ///
+    /// The bytes of all connections over TLS are moved by one thread of the process, over a socket
+    /// pair for each, so everything about a mailbox is as it is without TLS: its descriptor is an
+    /// end of the pair, which can be polled. The child of a fork inherits the TCP connections of
+    /// its parent; they end for the daemon when the parent disconnects, but if the parent is killed
+    /// only when the child has ended, too, or calls exec.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: TlsConfig) -> Builder {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Names a further daemon, to be tried if those named before cannot be
     /// reached.
     pub fn or_address(mut self, address: impl Into<String>) -> Builder {
@@ -180,6 +216,9 @@ impl Builder {
     /// - [`IncompatibleVersion`](Error::IncompatibleVersion): the daemon does not serve clients
     ///   of this version.
     /// - [`NotAuthorized`](Error::NotAuthorized): the daemon does not accept the authentication.
+    /// - `Tls`, with the feature `tls`: TLS failed. A certificate of the daemon that is not
+    ///   accepted moves on to the next daemon; that the daemon does not accept this client's does
+    ///   not.
     /// - [`Authentication`](Error::Authentication): an authenticator gave up, or there are too
     ///   many of them, or one has no legal name.
     /// - [`Resource`](Error::Resource): this process or this host lacks descriptors, memory or
@@ -211,7 +250,28 @@ impl Builder {
             Address::parse(text)
                 .map_err(|reason| Error::IllegalAddress { address: text.clone(), reason })
         };
-        self.addresses.iter().map(|text| Ok((text.as_str(), parse(text)?))).collect()
+        let parsed = self.addresses.iter().map(|text| Ok((text.as_str(), parse(text)?)));
+        let parsed: Vec<_> = parsed.collect::<Result<_, Error>>()?;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            for (text, address) in &parsed {
+                self.check_tls(tls, address)
+                    .map_err(|source| Error::Tls { address: (*text).to_owned(), source })?;
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// Fails for what cannot be connected to over TLS.
+    #[cfg(feature = "tls")]
+    fn check_tls(&self, tls: &TlsConfig, address: &Address) -> Result<(), TlsError> {
+        if self.library != Library::Native {
+            return Err(TlsError::Library);
+        }
+        match address {
+            Address::Tcp { host, .. } => tls.name_for(host).map(drop).map_err(TlsError::Name),
+            Address::Unix(_) => Err(TlsError::NoHost),
+        }
     }
 
     /// What the builder says of the keepalive.
@@ -243,8 +303,9 @@ impl Builder {
     pub(crate) fn open_at(&self, text: &str, address: Address) -> Result<Connection, Error> {
         match self.library {
             Library::Native => {
-                let connected = self.begin(address)?.wait();
-                self.connected(text, connected.map(|core| (core, Backend::Native)))
+                let (connect, link) = self.begin(address)?;
+                let connected = connect.wait();
+                self.connected(text, connected.map(|core| (core, Backend::Native)), link)
             }
             #[cfg(feature = "sys")]
             Library::Sys => {
@@ -261,7 +322,7 @@ impl Builder {
                     keepalive.set_on(&core).map_err(ConnectError::Closed)?;
                     Ok((core, raw))
                 });
-                self.connected(text, connected.map(|(core, raw)| (core, Backend::Sys(raw))))
+                self.connected(text, connected.map(|(core, raw)| (core, Backend::Sys(raw))), None)
             }
         }
     }
@@ -272,15 +333,37 @@ impl Builder {
     }
 
     /// Begins to connect to one daemon by the core.
-    pub(crate) fn begin(&self, address: Address) -> Result<Connect, Error> {
-        let connect = Connect::new(address, self.request()?)
+    pub(crate) fn begin(&self, address: Address) -> Result<Begun, Error> {
+        #[cfg(feature = "tls")]
+        let (link, enter) = self.tunnel(&address)?.unzip();
+        let mut connect = Connect::new(address, self.request()?)
             .deadline(self.deadline())
             .keepalive(self.checked_keepalive()?);
-        if self.authenticators.is_empty() {
-            return Ok(connect);
+        if !self.authenticators.is_empty() {
+            let methods = self.authenticators.iter().map(|a| Method::new(a.method(), a.begin()));
+            connect = connect.authenticate(methods.collect());
         }
-        let methods = self.authenticators.iter().map(|a| Method::new(a.method(), a.begin()));
-        Ok(connect.authenticate(methods.collect()))
+        #[cfg(feature = "tls")]
+        if let Some(enter) = enter {
+            connect = connect.tunnel(enter);
+        }
+        #[cfg(not(feature = "tls"))]
+        let link = None;
+        Ok((connect, link))
+    }
+
+    /// Returns the side of TLS of a connect, and how its socket goes over to it.
+    #[cfg(feature = "tls")]
+    fn tunnel(&self, address: &Address) -> Result<Option<(Link, crate::tls::Enter)>, Error> {
+        let Some(tls) = &self.tls else {
+            return Ok(None);
+        };
+        let name = match address {
+            Address::Tcp { host, .. } => tls.name_for(host).map_err(TlsError::Name),
+            Address::Unix(_) => Err(TlsError::NoHost),
+        };
+        let failed = |source| Error::Tls { address: address.to_string(), source };
+        Ok(Some(Link::new(tls, name.map_err(failed)?)))
     }
 
     fn request(&self) -> Result<Request, Error> {
@@ -307,6 +390,7 @@ impl Builder {
         &self,
         address: &str,
         result: Result<(spread_core::Connection, Backend), ConnectError>,
+        link: Option<Link>,
     ) -> Result<Connection, Error> {
         let address = || address.to_owned();
         let name = || self.private_name.clone().unwrap_or_default();
@@ -348,15 +432,31 @@ impl Builder {
                 code => Error::Library { call: "SP_connect_timeout", code: code.code() },
             },
             ConnectError::Handshake(ClientError::Protocol(reason)) => not_spread(reason.to_owned()),
+            ConnectError::Handshake(ClientError::OtherProtocol { begin })
+                if begin.starts_with(&TLS_ALERT) =>
+            {
+                not_spread(
+                    "it speaks TLS (is this its port for TLS, and Builder::tls not set?)"
+                        .to_owned(),
+                )
+            }
             ConnectError::Handshake(ClientError::OtherProtocol { begin }) => not_spread(format!(
                 "it speaks another protocol, its answer begins with \"{}\"",
                 begin.escape_ascii()
             )),
             _ => not_spread("it gives an illegal private group".to_owned()),
         });
+        #[cfg(feature = "tls")]
+        let connected = connected.map_err(|error| match (error, &link) {
+            (error @ Error::ClosedInHandshake { .. }, Some(link)) => match link.connect_failed() {
+                Some(source) => Error::Tls { address: address(), source },
+                None => error,
+            },
+            (error, _) => error,
+        });
         let (core, backend) =
             connected.inspect_err(|error| trace::connect_failed(&address(), error))?;
-        let connection = Connection::new(core, backend, self.coalesce);
+        let connection = Connection::new(core, backend, self.coalesce).over(link);
         connection.tell(Event::Connected { address: &address(), library: connection.library() });
         Ok(connection)
     }

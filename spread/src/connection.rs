@@ -14,6 +14,7 @@ use spread_wire::{Name, PrivateGroup, ServiceType};
 use crate::backend::{Backend, Inbox, Library, Mode};
 use crate::interrupt::Wake;
 use crate::multicast::GroupList;
+use crate::tls::Link;
 use crate::trace::{self, Event};
 use crate::{Error, ProtocolError, SendOptions, Stats, closing};
 
@@ -39,6 +40,8 @@ pub(crate) struct Connection {
     wake: OnceLock<Arc<Wake>>,
     /// See [`Builder::coalesce`](crate::Builder::coalesce).
     coalesce: Duration,
+    /// What it goes over, if that is TLS.
+    link: Option<Link>,
 }
 
 /// How far a receiver has come.
@@ -130,7 +133,14 @@ impl Connection {
             received: Traffic::default(),
             wake: OnceLock::new(),
             coalesce,
+            link: None,
         }
+    }
+
+    /// Goes over TLS, if there is a link.
+    pub(crate) fn over(mut self, link: Option<Link>) -> Connection {
+        self.link = link;
+        self
     }
 
     /// Lets the interrupters of `wake` end its receives, too.
@@ -259,11 +269,30 @@ impl Connection {
     /// times perhaps.
     #[cold]
     pub(crate) fn send_failed(&self, error: impl Into<Error>) -> Error {
-        let error = error.into();
+        let error = self.explain(error.into());
         if !matches!(error, Error::Resource(_)) {
             self.tell(Event::Failed { what: "send", error: &error });
         }
         error
+    }
+
+    /// Adds what TLS says of the end of a connection, if it was not an orderly one.
+    #[cold]
+    fn explain(&self, error: Error) -> Error {
+        match (error, self.link.as_ref().and_then(Link::failure)) {
+            (Error::ConnectionClosed { .. }, Some(failure)) => {
+                Error::ConnectionClosed { source: Some(failure) }
+            }
+            (error, _) => error,
+        }
+    }
+
+    /// Returns what an end means that the socket says was an orderly one.
+    pub(crate) fn ended(&self) -> Result<(), Error> {
+        match self.link.as_ref().and_then(Link::failure) {
+            None => Ok(()),
+            Some(failure) => Err(Error::ConnectionClosed { source: Some(failure) }),
+        }
     }
 
     /// Tells a subscriber of `tracing` of an event.
@@ -302,6 +331,7 @@ impl Connection {
                 }
             }
         }
+        .map_err(|error| self.explain(error))
         .inspect_err(|error| self.tell(Event::Failed { what: "receive", error }))?;
         if self.coalesce > Duration::ZERO
             && let Some(message) = &received
@@ -462,7 +492,7 @@ impl Connection {
         }
         loop {
             let (ready, until) = match self.core.try_close() {
-                Ok(Closing::Done) => return Ok(()),
+                Ok(Closing::Done) => return self.ended(),
                 Ok(Closing::ShutDown) => return Err(Error::ShutDown),
                 Ok(Closing::Again) => (Ready::ToRead, Instant::now()),
                 Ok(Closing::Wait(ready)) => (ready, deadline),

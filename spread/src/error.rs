@@ -94,6 +94,15 @@ pub enum Error {
         /// where the library does not tell.
         source: Option<io::Error>,
     },
+    /// TLS with what listens at the address failed, or what TLS needs is not there.
+    #[cfg(feature = "tls")]
+    #[error("no connection over TLS to the Spread daemon at {}", Place(address))]
+    Tls {
+        /// The address given.
+        address: String,
+        /// The reason.
+        source: crate::TlsError,
+    },
     /// Several daemons were named, and none of them accepts a connection: each has an error of
     /// its own. A rejection is no such error, and is returned itself.
     #[error(transparent)]
@@ -317,6 +326,8 @@ impl Error {
                 ErrorCode::ConnectionClosed
             }
             Error::NotSpread { .. } | Error::Protocol(_) => ErrorCode::IllegalMessage,
+            #[cfg(feature = "tls")]
+            Error::Tls { .. } => ErrorCode::CouldNotConnect,
             Error::Io(_) | Error::Resource(_) | Error::PartlySent => ErrorCode::NetErrorOnSession,
             Error::Forked | Error::ShutDown => ErrorCode::IllegalSession,
             Error::Interrupted
@@ -358,10 +369,15 @@ impl Error {
     /// [`TooManySessions`](Error::TooManySessions), [`NoDaemon`](Error::NoDaemon),
     /// [`ConnectionClosed`](Error::ConnectionClosed), [`PartlySent`](Error::PartlySent),
     /// [`TimedOut`](Error::TimedOut), [`Resource`](Error::Resource) and
-    /// [`Interrupted`](Error::Interrupted). Not for [`NameInUse`](Error::NameInUse), because
+    /// [`Interrupted`](Error::Interrupted). With the feature `tls` also for `Tls`, if the reason is
+    /// the daemon's certificate or its answer. Not for [`NameInUse`](Error::NameInUse), because
     /// the client that has the name may stay; sessions do retry it, see
     /// [`SessionOptions::retries_by_default`](crate::SessionOptions::retries_by_default).
     pub fn is_retryable(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if let Error::Tls { source, .. } = self {
+            return source.is_retryable();
+        }
         matches!(
             self,
             Error::UnknownHost { .. }
@@ -382,6 +398,10 @@ impl Error {
 
     /// Returns whether the text of the error has the address of the daemon.
     pub(crate) fn names_daemon(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if let Error::Tls { .. } = self {
+            return true;
+        }
         matches!(
             self,
             Error::UnknownHost { .. }

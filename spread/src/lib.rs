@@ -263,6 +263,7 @@
 //! - `system`: `Library::Sys` is the libspread that is installed; see `spread-sys`. It changes
 //!   nothing for mailboxes that did not choose `Library::Sys`.
 //! - `mio`, `tokio`: see [ways to receive](#ways-to-receive).
+//! - `tls`: `Builder::tls`, connections over TLS 1.3 to a daemon that offers it, such as `spreadd`.
 //! - `serde`: `Serialize` and `Deserialize` for names, views, their causes and ids.
 //! - `tracing`: events of the crate `tracing`, at the level `debug`: the beginning and the end of
 //!   a connection, and connects, sends and receives that fail. A send that lacks memory is no
@@ -303,6 +304,8 @@ mod send;
 mod session;
 mod stats;
 mod texts;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+mod tls;
 mod trace;
 mod views;
 
@@ -338,6 +341,8 @@ pub use spread_wire::{
     PrivateName, Service, ServiceType,
 };
 pub use stats::Stats;
+#[cfg(feature = "tls")]
+pub use tls::{TlsConfig, TlsConfigError, TlsError};
 pub use views::Views;
 
 /// Returns the version of Spread that this client implements, `(major, minor, patch)`:

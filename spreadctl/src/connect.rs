@@ -9,7 +9,7 @@ use spread::{Builder, DEFAULT_SPREAD_PORT, Mailbox, UserPassword};
 use spread_core::Address;
 
 use crate::failure::{Code, Failure, Result};
-use crate::options::Connection;
+use crate::options::{Connection, Tls};
 use crate::output::say;
 
 /// Bytes of a file that can be one with a password.
@@ -47,6 +47,7 @@ impl Connection {
         if let Some(name) = &self.name {
             builder = builder.private_name(name);
         }
+        let builder = self.tls.apply(builder)?;
         Ok(match self.password()? {
             Some(password) => builder.authenticate(password),
             None => builder,
@@ -67,12 +68,12 @@ impl Connection {
         }
     }
 
-    /// Returns the variables that tell another process of this program the user and the file of
-    /// the password.
+    /// Returns the variables that tell another process of this program the user, the file of the
+    /// password and those of TLS.
     pub(crate) fn environment(&self) -> Vec<(&'static str, OsString)> {
         let user = self.user.as_ref().map(|user| ("SPREAD_USER", user.into()));
         let file = self.password_file.as_ref().map(|file| ("SPREAD_PASSWORD_FILE", file.into()));
-        user.into_iter().chain(file).collect()
+        user.into_iter().chain(file).chain(self.tls.environment()).collect()
     }
 
     /// Returns the status socket of the daemon, which is on the daemon's host.
@@ -102,6 +103,67 @@ impl Connection {
             .advise(format!("run spreadctl on {host}"))
             .into()),
         }
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Tls {
+    /// Connects over TLS, if that is asked for.
+    fn apply(&self, builder: Builder) -> Result<Builder> {
+        let wrong = |error: spread::TlsConfigError| {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            Failure::new(Code::Usage, format!("{error}{}", cause.unwrap_or_default()))
+        };
+        let Some(ca) = &self.ca else {
+            if self.cert.is_some() || self.key.is_some() || self.name.is_some() {
+                let text = "--tls-cert, --tls-key and --tls-name without --tls-ca";
+                return Err(Failure::new(Code::Usage, text)
+                    .advise("--tls-ca FILE: the authority of the daemon's certificate")
+                    .into());
+            }
+            return Ok(builder);
+        };
+        let mut tls = spread::TlsConfig::from_file(ca).map_err(wrong)?;
+        tls = match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => tls.certificate_files(cert, key).map_err(wrong)?,
+            (None, None) => tls,
+            _ => {
+                let text = "--tls-cert and --tls-key belong together";
+                return Err(Failure::new(Code::Usage, text).into());
+            }
+        };
+        if let Some(name) = &self.name {
+            tls = tls.server_name(name).map_err(wrong)?;
+        }
+        Ok(builder.tls(tls))
+    }
+
+    fn environment(&self) -> impl Iterator<Item = (&'static str, OsString)> {
+        let Tls { ca, cert, key, name } = self;
+        let files = [("SPREAD_TLS_CA", ca), ("SPREAD_TLS_CERT", cert), ("SPREAD_TLS_KEY", key)];
+        let files = files.map(|(variable, file)| Some((variable, file.as_ref()?.into())));
+        let name = name.as_ref().map(|name| ("SPREAD_TLS_NAME", name.into()));
+        files.into_iter().flatten().chain(name)
+    }
+
+    /// Returns whether connections go over TLS.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.ca.is_some()
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+impl Tls {
+    fn apply(&self, builder: Builder) -> Result<Builder> {
+        Ok(builder)
+    }
+
+    fn environment(&self) -> impl Iterator<Item = (&'static str, OsString)> + use<> {
+        std::iter::empty()
+    }
+
+    pub(crate) fn is_asked_for(&self) -> bool {
+        false
     }
 }
 
@@ -145,6 +207,7 @@ mod tests {
             password_file: None,
             timeout: Duration::from_secs(1),
             unix_dir: "/run/s".into(),
+            tls: Tls::default(),
         }
     }
 

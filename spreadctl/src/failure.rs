@@ -139,6 +139,8 @@ fn code(error: &spread::Error) -> Code {
         | IncompatibleVersion
         | NotAuthorized { .. }
         | Authentication { .. } => Code::NoDaemon,
+        #[cfg(feature = "tls")]
+        Tls { .. } => Code::NoDaemon,
         _ => Code::Failed,
     }
 }
@@ -161,6 +163,8 @@ fn advice(error: &spread::Error) -> Option<String> {
         NotSpread { .. } => {
             fixed("check the port: Spread's is 4803 unless its file says otherwise")
         }
+        #[cfg(feature = "tls")]
+        Tls { source, .. } => tls_advice(source).map(str::to_owned),
         NameInUse { .. } => fixed("choose another with --name, or leave --name out"),
         TooManySessions => fixed("spreadd --max-sessions N allows more"),
         NotAuthorized { offered: Some(offered), .. } if offered.iter().any(|m| m == "PWORD") => {
@@ -186,6 +190,23 @@ fn advice(error: &spread::Error) -> Option<String> {
         Resource(_) => fixed("this process or host is short of descriptors or memory: see ulimit"),
         _ => None,
     }
+}
+
+#[cfg(feature = "tls")]
+fn tls_advice(error: &spread::TlsError) -> Option<&'static str> {
+    use spread::TlsError::*;
+    Some(match error {
+        Untrusted(_) => "--tls-ca FILE: the authority that has signed the daemon's certificate",
+        WrongName(_) => "name the host as the certificate does, or give its name by --tls-name",
+        Expired(_) => "the daemon needs another certificate, and a SIGHUP; or a clock is wrong",
+        CertificateRequired => "--tls-cert FILE --tls-key FILE: a certificate of yours",
+        CertificateRefused(_) => "the daemon trusts the authorities of its --tls-client-ca only",
+        NotTls(_) | Closed(_) => {
+            "check the port: that of TLS is 4804 unless --tls-port says otherwise"
+        }
+        NoHost => "--daemon 4804@host",
+        _ => return None,
+    })
 }
 
 /// Returns an error with its causes, in one line.

@@ -65,6 +65,53 @@ pub(crate) struct Connection {
     /// The directory of the daemon's status socket, for status, health, kick, top and doctor
     #[arg(long, global = true, value_name = "DIR", default_value = "/tmp")]
     pub(crate) unix_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) tls: Tls,
+}
+
+/// Whether and how to connect over TLS.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Tls {
+    /// Connect over TLS to a daemon with a certificate of an authority in this PEM file
+    #[cfg(feature = "tls")]
+    #[arg(
+        long = "tls-ca",
+        id = "tls-ca",
+        global = true,
+        env = "SPREAD_TLS_CA",
+        value_name = "FILE"
+    )]
+    pub(crate) ca: Option<PathBuf>,
+    /// The certificate to show the daemon, in a PEM file
+    #[cfg(feature = "tls")]
+    #[arg(
+        long = "tls-cert",
+        id = "tls-cert",
+        global = true,
+        env = "SPREAD_TLS_CERT",
+        value_name = "FILE"
+    )]
+    pub(crate) cert: Option<PathBuf>,
+    /// The private key of --tls-cert, in a PEM file
+    #[cfg(feature = "tls")]
+    #[arg(
+        long = "tls-key",
+        id = "tls-key",
+        global = true,
+        env = "SPREAD_TLS_KEY",
+        value_name = "FILE"
+    )]
+    pub(crate) key: Option<PathBuf>,
+    /// The name that the daemon's certificate is for [default: the host of --daemon]
+    #[cfg(feature = "tls")]
+    #[arg(
+        long = "tls-name",
+        id = "tls-name",
+        global = true,
+        env = "SPREAD_TLS_NAME",
+        value_name = "NAME"
+    )]
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

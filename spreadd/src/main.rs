@@ -12,6 +12,8 @@ mod notify;
 mod options;
 mod plan;
 mod run;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+mod tls;
 
 use std::env;
 use std::error::Error;

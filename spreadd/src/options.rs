@@ -9,6 +9,8 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use spread_daemon::Builder;
 
+use crate::tls;
+
 const MAX_BUSY_POLL: u64 = Builder::MAX_BUSY_POLL.as_micros() as u64;
 
 /// A Spread daemon for a single host, or over Corosync for several.
@@ -38,9 +40,9 @@ It tells on stdout when clients can connect, and to the socket in NOTIFY_SOCKET
 that it is READY; with --corosync when it is in a configuration with the others.
 It logs to stderr; RUST_LOG sets what: error, warn (the default), info or debug.
 
-On SIGHUP it reads the configuration, the passwords, the allowed addresses and
-the token again, and opens its log file anew. Sessions stay, and after an error
-in one of the files everything is as before. On SIGTERM it takes nothing new, waits until
+On SIGHUP it reads the configuration, the passwords, the allowed addresses, the
+token and the certificates again, and opens its log file anew. Sessions stay, and after an
+error in one of the files everything is as before. On SIGTERM it takes nothing new, waits until
 clients have read what is queued for them, for up to 5 seconds, and ends. On
 SIGINT, or a second SIGTERM, it ends at once.
 
@@ -207,6 +209,9 @@ pub(crate) struct Run {
     /// loopback addresses, an address, or ADDRESS/BITS
     #[arg(long, value_name = "FILE")]
     pub(crate) allow: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) tls: tls::Options,
 
     /// Answer GET /metrics, for Prometheus
     #[arg(long, value_name = "IP:PORT")]

@@ -13,6 +13,7 @@ use spread_daemon::{
 use crate::conf::{Conf, ConfDaemon};
 use crate::http::HttpPlan;
 use crate::options::{Run, Slow};
+use crate::tls;
 
 /// The outcome of anything that can fail for many reasons, each told to the user.
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -24,6 +25,8 @@ pub(crate) const DEFAULT_SESSIONS: usize = 1000;
 pub(crate) struct Plan {
     pub(crate) name: String,
     pub(crate) builder: Builder,
+    /// What is offered over TLS.
+    pub(crate) tls: tls::Plan,
     /// The file to log to instead of stderr.
     pub(crate) log_file: Option<PathBuf>,
     /// The level of the log unless RUST_LOG sets another.
@@ -72,6 +75,7 @@ pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
         Some(daemon) => addresses(daemon).map_err(|e| format!("{file}: {e}"))?,
         None => vec![Ipv4Addr::LOCALHOST.into()],
     };
+    let authentication = authentication(run, &conf)?;
     let mut builder = Daemon::builder()
         .name(&name)
         .port(port)
@@ -84,7 +88,9 @@ pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
             Slow::Backpressure => SlowReceivers::Backpressure,
         })
         .busy_poll(Duration::from_micros(run.busy_poll))
-        .authentication(authentication(run, &conf)?);
+        .authentication(authentication.clone());
+    let tls = tls::Plan::new(&run.tls, &addresses)?;
+    let tls_warning = tls::Plan::warning(&run.tls, &tls, &authentication);
     for (number, address) in addresses.into_iter().enumerate() {
         builder = if number == 0 { builder.bind(address) } else { builder.bind_also(address) };
     }
@@ -102,9 +108,15 @@ pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
         name,
         builder,
         http: HttpPlan::of(run)?,
+        tls,
         log_file: run.log_file.clone().or(conf.event_log_file.as_deref().map(log_file)),
         log_level: conf.event_priority.as_deref().map_or("warn", log_level),
-        warnings: conf.warnings.iter().map(|remark| format!("{file}: {remark}")).collect(),
+        warnings: conf
+            .warnings
+            .iter()
+            .map(|remark| format!("{file}: {remark}"))
+            .chain(tls_warning)
+            .collect(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! A run of the daemon: its start, its signals and its end.
 
 use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -18,7 +19,7 @@ use crate::log::{self, Logging, json_line};
 use crate::notify::notify;
 use crate::options::{LogFormat, Run};
 use crate::plan::{DEFAULT_SESSIONS, Outcome, Plan, plan, with_config};
-use crate::{chain, print, say};
+use crate::{chain, print, say, tls};
 
 /// How long clients may take to read what is queued for them at the end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -46,13 +47,14 @@ struct Started {
     name: String,
     daemon: Daemon,
     http: Option<HttpServer>,
+    tls: tls::Running,
     signals: Signals,
     logging: Logging,
 }
 
 /// Starts the daemon, or only checks its configuration.
 fn start(run: &Run) -> Outcome<Option<Started>> {
-    let Plan { name, builder, log_file, log_level, http, warnings } = plan(run)?;
+    let Plan { name, builder, tls, log_file, log_level, http, warnings } = plan(run)?;
     if run.check {
         builder.check()?;
         let warn = |warning| say(run.log_format, "WARN", &format!("warning: {warning}"));
@@ -69,14 +71,19 @@ fn start(run: &Run) -> Outcome<Option<Started>> {
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         // Before anything that a signal would leave behind.
         let signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
-        raise_descriptor_limit(run.max_sessions)?;
+        raise_descriptor_limit(run.max_sessions, &tls)?;
         let http = http.map(HttpPlan::listen).transpose()?;
+        let tls = tls.bind()?;
         let daemon = builder.start_with(inherited_sockets()?)?;
         let http = http.map(|http| http.serve(daemon.admin_handle())).transpose()?;
-        Outcome::Ok((signals, daemon, http))
+        let sessions = run.max_sessions.unwrap_or(DEFAULT_SESSIONS);
+        let tls = tls.start(sessions, daemon.admit_handle())?;
+        Outcome::Ok((signals, daemon, http, tls))
     };
     match started() {
-        Ok((signals, daemon, http)) => Ok(Some(Started { name, daemon, http, signals, logging })),
+        Ok((signals, daemon, http, tls)) => {
+            Ok(Some(Started { name, daemon, http, tls, signals, logging }))
+        }
         Err(error) => {
             logging.finish();
             Err(error)
@@ -105,13 +112,22 @@ fn inherited_sockets() -> Outcome<Sockets> {
 }
 
 /// Tells that the daemon is ready.
-fn announce(format: LogFormat, name: &str, daemon: &Daemon, http: Option<&HttpServer>) {
+fn announce(
+    format: LogFormat,
+    name: &str,
+    daemon: &Daemon,
+    http: Option<&HttpServer>,
+    tls: Option<SocketAddr>,
+) {
     let (address, metrics) = (daemon.address(), daemon.metrics_addr());
     let page = http.map(|http| format!("http://{}/", http.address()));
     let file = daemon.unix_path().unwrap_or("".as_ref()).display().to_string();
     let text = match format {
         LogFormat::Text => {
             let mut text = format!("{name} is ready at {address} and {file}\n");
+            if let Some(address) = tls {
+                text += &format!("TLS is at {}\n", at_host(address));
+            }
             if let Some(address) = metrics {
                 text += &format!("metrics are at http://{address}/metrics\n");
             }
@@ -122,13 +138,14 @@ fn announce(format: LogFormat, name: &str, daemon: &Daemon, http: Option<&HttpSe
         }
         LogFormat::Json => {
             let metrics = metrics.map(|address| format!("http://{address}/metrics"));
-            let fields: [(&str, Value); 5] = [
+            let mut fields: Vec<(&str, Value)> = vec![
                 ("name", name.into()),
                 ("address", address.into()),
                 ("unix_socket", file.into()),
                 ("metrics", metrics.into()),
                 ("http", page.into()),
             ];
+            fields.extend(tls.map(|address| ("tls", at_host(address).into())));
             json_line("INFO", "spreadd", "ready", &fields)
         }
     };
@@ -138,10 +155,20 @@ fn announce(format: LogFormat, name: &str, daemon: &Daemon, http: Option<&HttpSe
     notify("READY=1");
 }
 
+/// Returns an address as clients name it; the loopback address stands for all of a host.
+fn at_host(address: SocketAddr) -> String {
+    let host = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("{}@{host}", address.port())
+}
+
 /// Waits until the daemon has ended: gently on the first SIGTERM, at once on SIGINT or another
 /// SIGTERM. Returns the exit code for an error, too.
 fn serve(run: Run, started: Started) -> (Outcome<()>, u8) {
-    let Started { name, daemon, http, mut signals, logging } = started;
+    let Started { name, daemon, http, tls, mut signals, logging } = started;
     let format = run.log_format;
     let (stop, handle) = (daemon.stop_handle(), signals.handle());
     let logging = Arc::new(logging);
@@ -150,6 +177,7 @@ fn serve(run: Run, started: Started) -> (Outcome<()>, u8) {
         run,
         handle: daemon.reload_handle(),
         http: http.as_ref().map(HttpServer::reloader),
+        tls: tls.reload(),
         logging: Arc::clone(&logging),
         is_up: Arc::clone(&is_up),
     };
@@ -179,10 +207,11 @@ fn serve(run: Run, started: Started) -> (Outcome<()>, u8) {
     let is_ready = daemon.wait_until_ready();
     if is_ready {
         is_up.store(true, Ordering::Release);
-        announce(format, &name, &daemon, http.as_ref());
+        announce(format, &name, &daemon, http.as_ref(), tls.address());
     }
     let ended = daemon.wait();
     http.into_iter().for_each(HttpServer::stop);
+    tls.finish();
     handle.close();
     // It does not panic, and the error of the daemon matters more.
     let _ = listener.join();
@@ -195,6 +224,7 @@ struct Reloader {
     run: Run,
     handle: ReloadHandle,
     http: Option<HttpReloader>,
+    tls: tls::Reload,
     logging: Arc<Logging>,
     is_up: Arc<AtomicBool>,
 }
@@ -211,12 +241,13 @@ impl Reloader {
     }
 
     fn try_reload(&self) -> Outcome<()> {
-        let Plan { builder, log_file, log_level, http, warnings, .. } = plan(&self.run)?;
+        let Plan { builder, tls, log_file, log_level, http, warnings, .. } = plan(&self.run)?;
         let file = log_file.as_deref().map(log::open).transpose()?;
         let differences = self.handle.reload(&builder)?;
         if let (Some(reloader), Some(plan)) = (&self.http, http) {
             reloader.reload(plan);
         }
+        self.tls.take(tls);
         if let Err(error) = self.logging.change(file, log_level) {
             tracing::error!("the log is as before: {}", chain(&*error));
         }
@@ -242,11 +273,13 @@ impl Reloader {
 /// # Errors
 ///
 /// The number of sessions that was asked for is beyond the limit.
-fn raise_descriptor_limit(asked: Option<usize>) -> Outcome<()> {
+fn raise_descriptor_limit(asked: Option<usize>, tls: &tls::Plan) -> Outcome<()> {
     let sessions = asked.unwrap_or(DEFAULT_SESSIONS);
     let sessions = u64::try_from(sessions).unwrap_or(u64::MAX);
+    let (for_each, others) = tls.descriptors();
+    let all = sessions.saturating_mul(1 + for_each);
     let (wanted, least) =
-        (sessions.saturating_add(OTHER_DESCRIPTORS), sessions.saturating_add(LEAST_DESCRIPTORS));
+        (all.saturating_add(OTHER_DESCRIPTORS + others), all.saturating_add(LEAST_DESCRIPTORS));
     match rlimit::increase_nofile_limit(wanted) {
         Ok(limit) if limit < least && asked.is_some() => Err(format!(
             "--max-sessions {sessions} takes {least} file descriptors, and the limit is {limit}: \

@@ -2,16 +2,22 @@
 //! that fail instead of hanging.
 //!
 //! Each test starts a daemon of its own in the process. With `SPREAD_DAEMON`
-//! set, as in `SPREAD_DAEMON=4803@localhost`, all of them use that one.
+//! set, as in `SPREAD_DAEMON=4803@localhost`, all of them use that one. With the feature `tls` and
+//! `SPREAD_TRANSPORT=tls`, TCP is TLS, to a `spreadd` for each test; see `ci/tls.sh`.
 
 #![allow(dead_code, unused_imports, unused_macros, reason = "each test program uses some of it")]
 
 pub(crate) mod peer;
 pub(crate) mod place;
+#[cfg(feature = "tls")]
+pub(crate) mod program;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -38,6 +44,11 @@ pub(crate) fn is_installed_library() -> bool {
 
 /// Begins a connection over that library.
 pub(crate) fn builder(address: impl Into<String>) -> Builder {
+    let address = address.into();
+    #[cfg(feature = "tls")]
+    if let Some(config) = tls::trusted_at(&address) {
+        return Mailbox::builder(address).library(library()).tls(config);
+    }
     Mailbox::builder(address).library(library())
 }
 
@@ -45,7 +56,7 @@ pub(crate) fn builder(address: impl Into<String>) -> Builder {
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How clients reach the daemon.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     Tcp,
     Unix,
@@ -85,12 +96,26 @@ pub(crate) use over_each_transport;
 pub(crate) struct TestDaemon {
     address: String,
     embedded: Option<Daemon>,
+    #[cfg(feature = "tls")]
+    over_tls: Option<Mutex<tls::TlsDaemon>>,
 }
 
 impl TestDaemon {
     pub(crate) fn start(transport: Transport) -> TestDaemon {
         if let Ok(address) = std::env::var("SPREAD_DAEMON") {
-            return TestDaemon { address, embedded: None };
+            return TestDaemon {
+                address,
+                embedded: None,
+                #[cfg(feature = "tls")]
+                over_tls: None,
+            };
+        }
+        #[cfg(feature = "tls")]
+        if transport == Transport::Tcp && std::env::var("SPREAD_TRANSPORT").as_deref() == Ok("tls")
+        {
+            let daemon = tls::shared();
+            let address = daemon.address.clone();
+            return TestDaemon { address, embedded: None, over_tls: Some(Mutex::new(daemon)) };
         }
         TestDaemon::embedded(transport)
     }
@@ -103,7 +128,12 @@ impl TestDaemon {
             Transport::Tcp => daemon.address(),
             Transport::Unix => daemon.unix_address().expect("a unix socket"),
         };
-        TestDaemon { address, embedded: Some(daemon) }
+        TestDaemon {
+            address,
+            embedded: Some(daemon),
+            #[cfg(feature = "tls")]
+            over_tls: None,
+        }
     }
 
     pub(crate) fn address(&self) -> &str {

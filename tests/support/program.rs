@@ -3,6 +3,7 @@
 
 use std::fmt::Debug;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
@@ -30,9 +31,14 @@ impl Program {
     pub(crate) fn example(name: &str, args: &[&str]) -> Program {
         let test = std::env::current_exe().expect("the path of the test");
         let folder = test.ancestors().nth(2).expect("the folder of the build");
-        let path = folder.join("examples").join(name);
-        let mut child = Command::new(&path)
+        Program::start(&folder.join("examples").join(name), args, &[])
+    }
+
+    /// Starts a program with variables of the environment.
+    pub(crate) fn start(path: &Path, args: &[&str], variables: &[(&str, &str)]) -> Program {
+        let mut child = Command::new(path)
             .args(args)
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -45,7 +51,8 @@ impl Program {
         let stdout = child.stdout.take().map(|stdout| read(stdout, sender.clone()));
         let stderr = child.stderr.take().map(|stderr| read(stderr, sender));
         let readers = stdout.into_iter().chain(stderr).collect();
-        Program { name: name.to_owned(), child, stdin, lines, readers, seen: Vec::new() }
+        let name = path.file_name().unwrap_or_default().display().to_string();
+        Program { name, child, stdin, lines, readers, seen: Vec::new() }
     }
 
     /// Types a line.
@@ -56,8 +63,13 @@ impl Program {
 
     /// Does what ctrl-c does.
     pub(crate) fn interrupt(&self) {
+        self.signal(Signal::SIGINT);
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
         let process = Pid::from_raw(self.child.id().try_into().expect("the id of a process"));
-        kill(process, Signal::SIGINT).expect("the process is there");
+        kill(process, signal).expect("the process is there");
     }
 
     /// Ends the program's input.

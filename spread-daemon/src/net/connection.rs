@@ -8,6 +8,7 @@ use bytes::BytesMut;
 
 use super::batch::{Batch, Run};
 use super::gate::Gate;
+use super::incoming::{Guard, Origin};
 use super::listener::Door;
 use super::memory::Memory;
 use super::queue::Queue;
@@ -100,12 +101,20 @@ pub(crate) struct Connection {
     pub(crate) to_flush: bool,
     /// It is in the list of those to be closed.
     pub(crate) to_close: bool,
+    /// Tells the program of the end, if that has accepted the connection.
+    _guard: Option<Guard>,
 }
 
 impl Connection {
-    pub(crate) fn new(stream: Stream, phase: Phase, door: Door, serial: u64) -> Connection {
+    pub(crate) fn new(
+        stream: Stream,
+        phase: Phase,
+        door: Door,
+        origin: Origin,
+        serial: u64,
+    ) -> Connection {
         Connection {
-            address: stream.peer(),
+            address: origin.address,
             stream,
             phase,
             door,
@@ -129,6 +138,7 @@ impl Connection {
             to_read: false,
             to_flush: false,
             to_close: false,
+            _guard: origin.guard,
         }
     }
 

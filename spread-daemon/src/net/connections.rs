@@ -387,6 +387,7 @@ mod tests {
     use super::*;
     use crate::cluster::DaemonId;
     use crate::net::connection::Phase;
+    use crate::net::incoming::Origin;
     use crate::net::listener::Door;
     use crate::net::stream::Stream;
 
@@ -399,7 +400,7 @@ mod tests {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         while ours.write(&[0; 1024]).is_ok() {}
         let door = Door::Clients(DaemonId::FIRST);
-        let connection = Connection::new(Stream::Unix(ours), phase, door, 0);
+        let connection = Connection::new(Stream::Unix(ours), phase, door, Origin::default(), 0);
         (connections.insert(connection).key, theirs)
     }
 

@@ -49,10 +49,13 @@ impl<L> Control<L> {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// Gives the loop a task, and does not wait for it.
+    /// Gives the loop a task, and does not wait for it. A loop that has ended drops it.
     pub(crate) fn post(&self, task: impl FnOnce(&mut L) + Send + 'static) {
         self.tasks().push(Box::new(task));
         self.wake();
+        if self.is_stopped() {
+            drop(self.take());
+        }
     }
 
     /// Gives the loop a task, and waits for its result.
@@ -68,10 +71,6 @@ impl<L> Control<L> {
             // Who asked may have given up.
             let _ = answer.send(task(this));
         });
-        // A loop that has ended takes no tasks any more.
-        if self.is_stopped() {
-            self.tasks().clear();
-        }
         result.recv().map_err(|_| CallError::Stopped)
     }
 
@@ -168,6 +167,6 @@ struct Ended<L>(Arc<Control<L>>);
 impl<L> Drop for Ended<L> {
     fn drop(&mut self) {
         self.0.stopped.store(true, Ordering::Release);
-        self.0.tasks().clear();
+        drop(self.0.take());
     }
 }

@@ -8,15 +8,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
+use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::connection::{Connection, Fill};
 use super::control::{Control, Running};
 use super::hosts::{Channel, GroupError, Hosts, Join, Parted, Refused};
+use super::incoming::{Incoming, Origin};
 use super::listener::{Door, Listener};
 use super::listeners::{Accepted, Listeners};
 use super::server::Server;
+use super::stream::Stream;
 use super::verifier::Verifier;
 use super::wait::Wait;
 use crate::admin::status::CutOffReason;
@@ -340,14 +343,32 @@ impl EventLoop {
     }
 
     fn admit(&mut self, accepted: Accepted) {
-        let Accepted { mut stream, door, is_last } = accepted;
+        let Accepted { stream, door, is_last } = accepted;
         if is_last && !self.server.close_oldest_pending() {
             return self.server.refuse(stream);
         }
+        let address = stream.peer();
+        self.serve(stream, door, Origin { address, ..Origin::default() });
+    }
+
+    /// Serves a connection that the program has accepted.
+    pub(crate) fn adopt(&mut self, incoming: Incoming, door: Door) {
+        let Incoming { stream, origin } = incoming;
+        if self.drains {
+            return;
+        }
+        match stream.set_nonblocking(true) {
+            Ok(()) => self.serve(Stream::Unix(UnixStream::from_std(stream)), door, origin),
+            Err(error) => tracing::error!(%error, "cannot serve a connection"),
+        }
+        self.close();
+    }
+
+    fn serve(&mut self, mut stream: Stream, door: Door, origin: Origin) {
         let token = self.token(self.server.sessions.connections.vacant_key());
         let interest = Interest::READABLE | Interest::WRITABLE;
         match self.poll.registry().register(&mut stream, token, interest) {
-            Ok(()) => self.server.admit(stream, door),
+            Ok(()) => self.server.admit(stream, door, origin),
             Err(error) => tracing::error!(%error, "cannot serve a connection"),
         }
     }

@@ -11,7 +11,7 @@
 //! | [`connections`] | all connections, and how messages get into their queues |
 //! | [`connection`], [`listeners`] | one connection; the listeners |
 //! | [`hosts`] | the daemons of other hosts |
-//! | [`queue`], [`gate`], [`batch`], [`memory`], [`stream`], [`listener`], [`peers`] | their parts |
+//! | [`queue`], [`gate`], [`batch`], [`memory`], [`stream`], [`incoming`], [`listener`], [`peers`] | their parts |
 //!
 //! [`control`] reaches the loop from other threads, [`verifier`] checks passwords in
 //! one of them, and [`wait`] chooses between sleeping and busy polling.
@@ -24,6 +24,7 @@ pub(crate) mod event_loop;
 pub(crate) mod gate;
 pub(crate) mod hosts;
 pub(crate) mod identity;
+pub(crate) mod incoming;
 pub(crate) mod listener;
 pub(crate) mod listeners;
 pub(crate) mod memory;

@@ -10,6 +10,7 @@ use spread_wire::ErrorCode;
 
 use super::connection::{Connection, ConnectionId, Phase};
 use super::hosts::Hosts;
+use super::incoming::Origin;
 use super::listener::Door;
 use super::sessions::Sessions;
 use super::stream::Stream;
@@ -93,7 +94,7 @@ impl Server {
 
     /// Adds a connection for a stream. The connection that has been without a session
     /// for longest is closed if there are too many of them.
-    pub(crate) fn admit(&mut self, stream: Stream, door: Door) {
+    pub(crate) fn admit(&mut self, stream: Stream, door: Door, origin: Origin) {
         if let Door::Clients(daemon) = door
             && !self.sessions.cluster.is_up(daemon)
         {
@@ -109,13 +110,17 @@ impl Server {
         }
         let phase = match door {
             Door::Clients(_) => {
-                Phase::Handshake(Box::new(Handshake::new(Arc::clone(&self.authentication))))
+                let authentication = Arc::clone(&self.authentication);
+                Phase::Handshake(Box::new(match &origin.user {
+                    None => Handshake::new(authentication),
+                    Some(user) => Handshake::of_user(&authentication, user.clone()),
+                }))
             }
             Door::Inspection(inspection) => Phase::Inspection(inspection),
         };
         let connections = &mut self.sessions.connections;
         let serial = connections.next_serial();
-        let id = connections.insert(Connection::new(stream, phase, door, serial));
+        let id = connections.insert(Connection::new(stream, phase, door, origin, serial));
         self.pending.push_back((Instant::now().checked_add(self.patience), id));
         if matches!(door, Door::Clients(_)) && self.open >= self.max_sessions {
             self.reject_full(id.key);

@@ -27,7 +27,8 @@ pub enum Access {
 pub struct ClientInfo {
     /// Its private group, which tells its name and its daemon.
     pub private_group: PrivateGroup,
-    /// The user whose password it knew, if it was asked for one.
+    /// The user whose password it knew, if it was asked for one, or that the program has
+    /// authenticated ([`Incoming::user`](crate::Incoming::user)).
     pub user: Option<String>,
     /// Its address; `None` for the unix socket.
     pub address: Option<IpAddr>,

@@ -11,6 +11,10 @@ use super::login::Login;
 #[cfg(feature = "passwords")]
 use super::passwords::Passwords;
 
+/// The name of [`Method::Password`].
+#[cfg(feature = "passwords")]
+const AUTH_PASSWORD: &str = "PWORD";
+
 /// A way for a client to show that it may connect.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -53,7 +57,7 @@ impl Method {
             Method::Anyone => AUTH_NULL,
             Method::Address(_) => AUTH_IP,
             #[cfg(feature = "passwords")]
-            Method::Password(_) => "PWORD",
+            Method::Password(_) => AUTH_PASSWORD,
         }
     }
 
@@ -110,6 +114,18 @@ impl Authentication {
     pub fn admits_anyone(&self) -> bool {
         self.required.iter().all(|name| *name == AUTH_NULL)
             && self.methods.iter().any(|method| matches!(method, Method::Anyone))
+    }
+
+    /// Returns the authentication of clients who have shown otherwise which users they are.
+    pub(crate) fn without_passwords(&self) -> Authentication {
+        #[cfg(feature = "passwords")]
+        if self.methods.iter().any(|method| matches!(method, Method::Password(_))) {
+            let mut without = self.clone().allow(Method::Anyone);
+            without.methods.retain(|method| !matches!(method, Method::Password(_)));
+            without.required.retain(|name| *name != AUTH_PASSWORD);
+            return without;
+        }
+        self.clone()
     }
 
     /// Returns the names of the methods that clients may choose.

@@ -49,7 +49,7 @@ pub(crate) struct Applicant {
     pub(crate) private_name: Option<PrivateName>,
     /// Whether it wants membership messages.
     pub(crate) membership: bool,
-    /// The user whose password it gave.
+    /// The user whose password it gave, or that its transport has authenticated.
     pub(crate) user: Option<String>,
 }
 
@@ -64,6 +64,12 @@ impl Handshake {
             exchange: None,
             user: None,
         }
+    }
+
+    /// For a client that has shown otherwise which user it is.
+    pub(crate) fn of_user(authentication: &Authentication, user: String) -> Handshake {
+        let authentication = Arc::new(authentication.without_passwords());
+        Handshake { user: Some(user), ..Handshake::new(authentication) }
     }
 
     /// Goes on as far as the bytes that came allow, and takes those that it needs.
@@ -178,6 +184,32 @@ mod tests {
         assert!(advance(&mut handshake, &choice("NULL")) == Action::Admit(applicant));
         let group = PrivateGroup::of(name, "here").unwrap();
         assert_eq!(handshake.accept(group), b"\x01\x05\x00\x01\x09#ann#here");
+    }
+
+    #[test]
+    #[cfg(feature = "passwords")]
+    fn a_known_user_needs_no_password_and_the_right_address() {
+        use crate::session::passwords::Passwords;
+
+        let list = "10.0.0.0/8".parse().unwrap();
+        let authentication = Authentication::deny_all()
+            .require(Method::Password(Passwords::default()))
+            .require(Method::Address(list));
+        for (address, is_in) in [([10, 1, 1, 1], true), ([11, 1, 1, 1], false)] {
+            let mut handshake = Handshake::of_user(&authentication, "ann".to_owned());
+            let mut input = BytesMut::from(&Connect::new(None).encode()[..]);
+            let address = Some(IpAddr::from(address));
+            assert!(handshake.advance(&mut input, address) == Action::Greet(None));
+            assert_eq!(handshake.greet(), b"\x08NULL IP ");
+            input.extend_from_slice(&choice("NULL"));
+            let user = Some("ann".to_owned());
+            let applicant = Applicant { private_name: None, membership: true, user };
+            let expected = match is_in {
+                true => Action::Admit(applicant),
+                false => Action::Reject(ErrorCode::RejectAuth),
+            };
+            assert!(handshake.advance(&mut input, address) == expected);
+        }
     }
 
     #[test]

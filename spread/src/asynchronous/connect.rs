@@ -34,8 +34,9 @@ pub(super) async fn open(builder: &Builder) -> Result<Connection, Error> {
 async fn open_at(builder: &Builder, text: &str, address: Address) -> Result<Connection, Error> {
     match builder.uses() {
         Library::Native => {
-            let connected = go_through(builder.begin(address)?).await;
-            builder.connected(text, connected.map(|core| (core, Backend::Native)))
+            let (connect, link) = builder.begin(address)?;
+            let connected = go_through(connect).await;
+            builder.connected(text, connected.map(|core| (core, Backend::Native)), link)
         }
         #[cfg(feature = "sys")]
         Library::Sys => in_thread(builder.clone(), text.to_owned(), address).await,

@@ -245,7 +245,7 @@ impl Shared {
     async fn close(&self) -> Result<(), Error> {
         loop {
             let ready = match self.connection.core().try_close() {
-                Ok(Closing::Done) => return Ok(()),
+                Ok(Closing::Done) => return self.connection.ended(),
                 Ok(Closing::ShutDown) => return Err(Error::ShutDown),
                 Err(error) => return Err(not_closed(error)),
                 Ok(Closing::Again) => {

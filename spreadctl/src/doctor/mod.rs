@@ -110,7 +110,9 @@ impl Examination<'_> {
             Ok(reached) => {
                 let found = format!("{} in {}", reached.at, millis(reached.after));
                 self.report.ok("connect", found);
-                Some(Step::Greet(reached))
+                // What a client is not told is looked at without TLS only.
+                let is_plain = !self.connection.tls.is_asked_for();
+                Some(if is_plain { Step::Greet(reached) } else { Step::Session })
             }
             Err(error) => {
                 self.report.fail(

@@ -1,0 +1,91 @@
+//! The TLS side of one connection, as its mailbox knows it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::pki_types::ServerName;
+use tokio::sync::oneshot;
+
+use super::pump;
+use super::{TlsConfig, TlsError};
+
+/// The TLS side of a connection. When it is dropped, a handshake under way ends at once, and a
+/// connection after a while in which the rest goes out.
+#[derive(Debug)]
+pub(crate) struct Link {
+    failure: Arc<Failure>,
+    /// `None` only during the drop.
+    end: Option<oneshot::Sender<()>>,
+    /// Of the process that connected it.
+    generation: u32,
+}
+
+/// How a connected socket becomes the mailbox's end of a [`Link`].
+pub(crate) type Enter = Box<dyn FnOnce(OwnedFd) -> io::Result<OwnedFd> + Send>;
+
+/// What ended the connection, if that was an error.
+#[derive(Debug, Default)]
+pub(super) struct Failure(Mutex<Option<Failed>>);
+
+#[derive(Debug)]
+struct Failed {
+    error: io::Error,
+    in_handshake: bool,
+}
+
+impl Failure {
+    /// Notes an error. What TLS says is more than what the socket says.
+    pub(super) fn note(&self, error: io::Error, in_handshake: bool) {
+        let mut failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_of_tls = |e: &io::Error| e.get_ref().is_some_and(|e| e.is::<rustls::Error>());
+        if failed.is_none() || is_of_tls(&error) {
+            *failed = Some(Failed { error, in_handshake });
+        }
+    }
+
+    fn take(&self) -> Option<Failed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Link {
+    /// Makes a link to the daemon of a name, and the function by which a connected socket becomes
+    /// the mailbox's end of it.
+    pub(crate) fn new(config: &TlsConfig, name: ServerName<'static>) -> (Link, Enter) {
+        let (end, ended) = oneshot::channel();
+        let failure = Arc::<Failure>::default();
+        let generation = spread_os::generation();
+        let link = Link { failure: Arc::clone(&failure), end: Some(end), generation };
+        let config = Arc::clone(config.client());
+        let enter = Box::new(move |tcp| {
+            let (ours, pumps) = UnixStream::pair()?;
+            pump::start(pump::Ends { tcp, plain: pumps, config, name, failure, ended })?;
+            Ok(ours.into())
+        });
+        (link, enter)
+    }
+
+    /// Returns what TLS says of a connect that failed; `None` if it says nothing.
+    pub(crate) fn connect_failed(&self) -> Option<TlsError> {
+        let Failed { error, in_handshake } = self.failure.take()?;
+        TlsError::of(error, in_handshake)
+    }
+
+    /// Returns the error that ended the connection, once.
+    pub(crate) fn failure(&self) -> Option<io::Error> {
+        self.failure.take().map(|failed| failed.error)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let end = self.end.take();
+        // In the child of a fork the thread that waits for it is not there, and its locks may be
+        // held for ever.
+        if spread_os::generation() != self.generation {
+            std::mem::forget(end);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What stands for TLS without the feature `tls`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use clap::Args;
+use spread_daemon::{AdmitHandle, Authentication};
+
+use crate::plan::Outcome;
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {}
+
+pub(crate) struct Plan;
+
+impl Plan {
+    pub(crate) fn new(_: &Options, _: &[IpAddr]) -> Outcome<Plan> {
+        Ok(Plan)
+    }
+
+    pub(crate) fn warning(_: &Options, _: &Plan, _: &Authentication) -> Option<String> {
+        None
+    }
+
+    pub(crate) fn descriptors(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
+    pub(crate) fn bind(self) -> Outcome<Bound> {
+        Ok(Bound)
+    }
+}
+
+pub(crate) struct Bound;
+
+impl Bound {
+    pub(crate) fn start(self, _: usize, _: AdmitHandle) -> Outcome<Running> {
+        Ok(Running)
+    }
+}
+
+pub(crate) struct Running;
+
+impl Running {
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    pub(crate) fn reload(&self) -> Reload {
+        Reload
+    }
+
+    pub(crate) fn finish(self) {}
+}
+
+pub(crate) struct Reload;
+
+impl Reload {
+    pub(crate) fn take(&self, _: Plan) {}
+}

@@ -1,0 +1,132 @@
+//! TLS for clients, at a port of its own.
+//!
+//! TLS is between two sockets: the TCP connection of a client, and one end of a socket pair whose
+//! other end the daemon has admitted as a connection. One thread moves the bytes of all of them,
+//! so the daemon knows nothing of TLS, and its loop does none of its work.
+
+mod files;
+mod options;
+mod pump;
+mod server;
+mod user;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use spread_daemon::{AdmitHandle, Authentication};
+
+use crate::plan::Outcome;
+pub(crate) use options::Options;
+use server::{BESIDE_SESSIONS, Certificates, Limits, Listeners, Server};
+
+/// The port unless an option says otherwise.
+const PORT: u16 = 4804;
+
+/// What is offered over TLS; nothing without a certificate.
+pub(crate) struct Plan(Option<Offer>);
+
+struct Offer {
+    config: Arc<ServerConfig>,
+    addresses: Vec<IpAddr>,
+    port: u16,
+    asks_passwords: bool,
+}
+
+impl Plan {
+    /// Reads the files. It is offered at the addresses without TLS, unless there are others.
+    ///
+    /// # Errors
+    ///
+    /// A text that names the file and what is wrong with it.
+    pub(crate) fn new(options: &Options, plain: &[IpAddr]) -> Outcome<Plan> {
+        let addresses = if options.bind.is_empty() { plain } else { &options.bind };
+        let offer = |config| Offer {
+            config,
+            addresses: addresses.to_vec(),
+            port: options.port.unwrap_or(PORT),
+            asks_passwords: options.passwords,
+        };
+        Ok(Plan(files::load(options)?.map(offer)))
+    }
+
+    /// Returns a remark on clients that anyone may be.
+    pub(crate) fn warning(
+        options: &Options,
+        plan: &Plan,
+        clients: &Authentication,
+    ) -> Option<String> {
+        let is_reachable = plan.0.as_ref()?.addresses.iter().any(|ip| !ip.is_loopback());
+        let admits_anyone = options.client_ca.is_none() && clients.admits_anyone();
+        (is_reachable && admits_anyone).then(|| {
+            "other hosts can connect over TLS, and neither a certificate nor a password is asked for"
+                .to_owned()
+        })
+    }
+
+    /// Returns how many file descriptors it takes: so many for each session beside the daemon's
+    /// own, and so many in any case.
+    pub(crate) fn descriptors(&self) -> (u64, u64) {
+        // The client's connection, and the other end of the pair.
+        let beside = u64::try_from(BESIDE_SESSIONS).unwrap_or(u64::MAX);
+        if self.0.is_some() { (2, 2 * beside) } else { (0, 0) }
+    }
+
+    /// Listens.
+    pub(crate) fn bind(self) -> Outcome<Bound> {
+        let bind = |offer: Offer| {
+            let listeners = Listeners::bind(&offer.addresses, offer.port)?;
+            Outcome::Ok((listeners, offer))
+        };
+        Ok(Bound(self.0.map(bind).transpose()?))
+    }
+}
+
+/// Sockets that listen.
+pub(crate) struct Bound(Option<(Listeners, Offer)>);
+
+impl Bound {
+    /// Serves the clients of a daemon.
+    pub(crate) fn start(self, sessions: usize, daemon: AdmitHandle) -> Outcome<Running> {
+        let start = |(listeners, offer): (Listeners, Offer)| {
+            let limits = Limits { sessions, asks_passwords: offer.asks_passwords };
+            let address = listeners.address;
+            Outcome::Ok((address, Server::start(listeners, offer.config, limits, daemon)?))
+        };
+        Ok(Running(self.0.map(start).transpose()?))
+    }
+}
+
+/// TLS that is served, if it is.
+pub(crate) struct Running(Option<(SocketAddr, Server)>);
+
+impl Running {
+    /// Returns the address at which it is served.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.0.as_ref().map(|(address, _)| *address)
+    }
+
+    /// Returns what changes the certificates.
+    pub(crate) fn reload(&self) -> Reload {
+        Reload(self.0.as_ref().map(|(_, server)| server.certificates()))
+    }
+
+    /// Ends it, when the daemon has ended.
+    pub(crate) fn finish(self) {
+        if let Some((_, server)) = self.0 {
+            server.finish();
+        }
+    }
+}
+
+/// Changes the certificates.
+pub(crate) struct Reload(Option<Certificates>);
+
+impl Reload {
+    /// Takes over the certificates of a plan for new connections.
+    pub(crate) fn take(&self, plan: Plan) {
+        if let (Some(certificates), Some(offer)) = (&self.0, plan.0) {
+            certificates.set(offer.config);
+        }
+    }
+}

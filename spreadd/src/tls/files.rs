@@ -1,0 +1,86 @@
+//! The files of certificates and keys.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+
+use super::Options;
+use crate::plan::Outcome;
+
+/// Reads the files; `None` without a certificate, which is without TLS.
+///
+/// # Errors
+///
+/// A text that names the file and what is wrong with it.
+pub(super) fn load(options: &Options) -> Outcome<Option<Arc<ServerConfig>>> {
+    let (Some(certificate), Some(key)) = (&options.cert, &options.key) else {
+        return Ok(None);
+    };
+    let chain = certificates(certificate)?;
+    let private_key = private_key(key)?;
+    let provider = Arc::new(default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])?;
+    let builder = match &options.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(file) => {
+            let mut roots = RootCertStore::empty();
+            for authority in certificates(file)? {
+                let added = roots.add(authority);
+                added.map_err(|e| format!("a certificate in {}: {e}", file.display()))?;
+            }
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(
+                verifier.map_err(|e| format!("{}: {e}", file.display()))?,
+            )
+        }
+    };
+    let config = builder.with_single_cert(chain, private_key);
+    let mut config = config.map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => format!(
+            "the key in {} does not belong to the certificate in {}",
+            key.display(),
+            certificate.display()
+        ),
+        error => format!("{} and {}: {error}", certificate.display(), key.display()),
+    })?;
+    // Each connect shows its certificate, which may have expired, or its authority have gone.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Some(Arc::new(config)))
+}
+
+/// Returns the certificates in a file, at least one.
+fn certificates(file: &Path) -> Outcome<Vec<CertificateDer<'static>>> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(file)?).collect();
+    let found = found.map_err(|e| not_pem(file, &e))?;
+    if found.is_empty() {
+        return Err(format!("there is no certificate in {}", file.display()).into());
+    }
+    Ok(found)
+}
+
+fn private_key(file: &Path) -> Outcome<PrivateKeyDer<'static>> {
+    let key = PrivateKeyDer::from_pem_slice(&read(file)?);
+    Ok(key.map_err(|error| match error {
+        pem::Error::NoItemsFound => {
+            format!("there is no private key in {}, or it is encrypted", file.display())
+        }
+        error => not_pem(file, &error),
+    })?)
+}
+
+fn read(file: &Path) -> Outcome<Vec<u8>> {
+    Ok(fs::read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?)
+}
+
+fn not_pem(file: &Path, error: &pem::Error) -> String {
+    format!("{} is not PEM: {error}", file.display())
+}
