@@ -410,12 +410,14 @@ fn failover(address: &str, args: &Args) -> Result {
     for round in 0..=args.rounds {
         let name = format!("failover{round}");
         let mut leader = Leader::start(address, &name)?;
-        let join = |voter: &str| {
+        let join = |voter: &str| -> Result<(Node, VotedGroup)> {
             let node = Node::connect(Mailbox::builder(address))?;
             let group = node.group(&name)?.voters(["leader"]).votes_as(voter).join()?;
             group.ready().wait()?;
-            let votes = group.set_voter(voter, group.incarnation(), 1).wait()?;
-            votes.then_some((node, group)).ok_or_else(|| "no voter".into())
+            match group.set_voter(voter, group.incarnation(), 1).wait()? {
+                true => Ok((node, group)),
+                false => Err("no voter".into()),
+            }
         };
         let [(_one, next), (_other, _)] = [join("one")?, join("other")?];
         let (term, lock) = (next.leadership().term(), next.mutex("lock").lock());
@@ -474,8 +476,8 @@ fn memory(address: &str, args: &Args) -> Result {
     for part in 0..=10 {
         println!("memory after {} messages: {} KiB", part * (args.messages / 10), resident()?);
         if part < 10 {
-            let args =
-                Args { count: args.messages / 10, parts: Vec::new(), size: Vec::new(), ..*args };
+            let (parts, size, be_leader) = (Vec::new(), Vec::new(), Vec::new());
+            let args = Args { count: args.messages / 10, parts, size, be_leader, ..*args };
             publish(&topic, &mut subscription, &args, 64)?;
         }
     }

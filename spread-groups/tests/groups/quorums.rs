@@ -227,7 +227,7 @@ fn the_ghost_of_a_voter_keeps_no_primary_beside_the_new_one() {
     let again = voter(&cluster, "d3", "bob");
     again.group.ready().wait().unwrap();
     assert!(ann.group.set_voter("bob", again.group.incarnation(), 1).wait().unwrap());
-    assert_eq!(ann.group.members().len(), 4, "the ghost is a member");
+    assert_eq!(ann.group.status().wait().unwrap().silent.len(), 1, "the ghost is in the view");
     cluster.partition(&[&["d1", "d2"], &["d3"]]).unwrap();
     is_primary(&again);
     assert_eq!(add(&cid, "word").unwrap(), "1");
@@ -247,7 +247,7 @@ fn cascades_of_three_components_leave_one_primary_of_each_number() {
         &[&["d1"], &["d2", "d3"]],
         &[&["d2"], &["d1", "d3"]],
     ];
-    for round in 0..12 {
+    for round in 0..6 {
         for turn in 0..4 {
             // The fourth of them stays for a while now and then.
             cluster.partition(cascade[(turn * 3 + round) % 4]).unwrap();
