@@ -45,6 +45,8 @@ pub(crate) mod ballot;
 mod commit;
 
 use super::history::History;
+#[cfg(test)]
+use super::roster::Incarnation;
 use super::{Core, Holdings};
 use log::{Acknowledged, Tail};
 use voters::{Chain, Configured};
@@ -73,6 +75,9 @@ pub(crate) struct Voting {
     proposed: Option<u64>,
     /// Whether an operator wants a Form of those who are there, in this exchange.
     pub(crate) force: bool,
+    /// The number that the log takes without a majority.
+    #[cfg(test)]
+    early_number: Option<u64>,
 }
 
 impl Voting {
@@ -89,6 +94,8 @@ impl Voting {
             stood: false,
             proposed: None,
             force: false,
+            #[cfg(test)]
+            early_number: None,
         }
     }
 
@@ -98,6 +105,10 @@ impl Voting {
         self.acknowledged.clear();
         (self.own, self.under_way, self.committed) = (0, false, 0);
         (self.stood, self.proposed) = (true, None);
+        #[cfg(test)]
+        {
+            self.early_number = None;
+        }
     }
 }
 
@@ -118,5 +129,17 @@ impl Core {
             Holdings::Kept { voters, .. } => Some(voters),
             Holdings::Nothing => None,
         }
+    }
+
+    /// Returns the label of the log that this member has, and the voters by it.
+    #[cfg(test)]
+    pub(crate) fn held_log(&self) -> Option<((u64, u64), &Chain)> {
+        Some((self.held_history()?.label(), self.held_chain()?))
+    }
+
+    /// Returns whether this member is an incarnation.
+    #[cfg(test)]
+    pub(crate) fn is(&self, incarnation: Incarnation) -> bool {
+        self.config.incarnation == incarnation
     }
 }
