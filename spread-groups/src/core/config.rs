@@ -99,9 +99,11 @@ pub(crate) enum Broken {
     ExecutesAgain,
     /// With voters: a Form takes no majority.
     FormsInMinorities,
-    /// With voters: a Form stands where it is delivered, so a log has a number that no
-    /// majority has accepted.
+    /// With voters: a Form stands where it is delivered.
     StandsAtTheForm,
+    /// With voters: a log that is the base has the number of a Form from where its voter has
+    /// accepted the Form, and not from where a majority has.
+    TakesTheNumberAtTheForm,
     /// With voters: a Form's number is above that of its base, and not above what those that
     /// said Hello have accepted.
     NumbersAboveTheBase,

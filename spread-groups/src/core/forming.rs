@@ -70,6 +70,8 @@ impl Core {
     /// Begins an exchange in the present view.
     fn exchange(&mut self, now: Duration, attempt: u32) {
         self.void();
+        #[cfg(test)]
+        self.number_early();
         self.counters.exchanges += 1;
         let id = ExchangeId { view: self.view.id, attempt };
         let by_label = self.voting.is_some();

@@ -78,6 +78,12 @@ impl History {
         }
     }
 
+    /// Sets the number of the last Form.
+    #[cfg(test)]
+    pub(crate) fn renumber(&mut self, epoch: u64) {
+        self.epoch = epoch;
+    }
+
     /// Returns whether this is `other` or a prefix of it.
     pub(crate) fn is_prefix_of(&self, other: &History) -> bool {
         if self.place == other.place {

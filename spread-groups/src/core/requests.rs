@@ -49,6 +49,13 @@ struct Request {
     patient: bool,
 }
 
+impl Request {
+    /// Returns whether the application is told of what becomes of it.
+    fn is_known(&self) -> bool {
+        self.channel != VOID && self.id != UNASKED
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Answered {
     id: OperationId,
@@ -213,7 +220,7 @@ impl Requests {
         self.whole = self.whole.filter(|whole| *whole != sequence);
         let ended = match request.awaited {
             true => Ended::For(request.id),
-            false if executed || request.channel == VOID => Ended::Again,
+            false if executed || !request.is_known() => Ended::Again,
             false => Ended::Lost(request.id),
         };
         self.keep(request, index, executed);
@@ -267,7 +274,7 @@ impl Requests {
         self.send_again();
         let waiting = given_up.iter().filter(|request| request.awaited);
         let waiting = waiting.map(|request| request.id).collect();
-        let silent = given_up.iter().filter(|r| !r.awaited && r.channel != VOID);
+        let silent = given_up.iter().filter(|request| !request.awaited && request.is_known());
         let silent = silent.map(|request| request.id).collect();
         given_up.into_iter().for_each(|request| self.keep(request, index, false));
         (waiting, silent)
@@ -308,7 +315,7 @@ mod tests {
 
     fn submitted(payloads: &[&'static [u8]]) -> Requests {
         let mut requests = Requests::default();
-        for (id, payload) in (0..).zip(payloads) {
+        for (id, payload) in (1..).zip(payloads) {
             requests.submit(OperationId(id), CHANNEL, Bytes::from_static(payload));
         }
         requests
@@ -327,7 +334,7 @@ mod tests {
         let mut requests = submitted(&[b"a", b"b", b"c"]);
         assert_eq!(sent(&mut requests), [(1, 0), (2, 0), (3, 0)]);
         assert_eq!(sent(&mut requests), []);
-        assert_eq!(requests.answer(1, 10, true), Ended::For(OperationId(0)));
+        assert_eq!(requests.answer(1, 10, true), Ended::For(OperationId(1)));
         requests.send_again();
         let again = requests.next(SENT, 0, 2).unwrap();
         assert_eq!((again.sequence, again.acknowledged), (2, 2));
@@ -350,7 +357,7 @@ mod tests {
         sent(&mut requests);
         requests.answer(1, 10, true);
         requests.answer(2, 11, true);
-        let rewound = Rewound { operations: vec![OperationId(1)], complete: true };
+        let rewound = Rewound { operations: vec![OperationId(2)], complete: true };
         assert_eq!(requests.rewind(10), rewound);
         requests.send_again();
         assert_eq!(sent(&mut requests), [(2, 0), (3, 0)]);
@@ -364,12 +371,12 @@ mod tests {
         sent(&mut requests);
         requests.answer(1, 10, true);
         requests.answer(2, 11, false);
-        assert_eq!(requests.rewind(0).operations, [OperationId(0)], "a refusal is not taken back");
+        assert_eq!(requests.rewind(0).operations, [OperationId(1)], "a refusal is not taken back");
         requests.send_again();
         let again: Vec<_> = std::iter::from_fn(|| requests.next(SENT, 0, 2)).collect();
         let again: Vec<_> = again.iter().map(|op| (op.sequence, op.channel)).collect();
         assert_eq!(again, [(1, CHANNEL), (2, VOID), (3, CHANNEL)], "the sequence has no gap");
-        assert_eq!(requests.answer(1, 12, false), Ended::Lost(OperationId(0)));
+        assert_eq!(requests.answer(1, 12, false), Ended::Lost(OperationId(1)));
         assert_eq!(requests.answer(2, 13, false), Ended::Again);
     }
 
@@ -392,7 +399,7 @@ mod tests {
         sent(&mut requests);
         requests.submit_patiently(OperationId(7), CHANNEL, Bytes::new());
         requests.submit(OperationId(8), CHANNEL, Bytes::new());
-        assert_eq!(requests.lose_patience(), [(OperationId(0), true), (OperationId(8), false)]);
+        assert_eq!(requests.lose_patience(), [(OperationId(1), true), (OperationId(8), false)]);
         assert_eq!(sent(&mut requests), [(1, 0), (2, 0), (3, 0)]);
         assert_eq!(requests.answer(1, 1, false), Ended::Again);
         assert_eq!(requests.answer(2, 2, true), Ended::For(OperationId(7)));
@@ -401,11 +408,20 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_asked_for_is_not_told_as_lost() {
+        let mut requests = Requests::default();
+        (0..2).for_each(|_| requests.submit_unasked(CHANNEL, Bytes::new()));
+        sent(&mut requests);
+        assert_eq!(requests.answer(1, 3, false), Ended::Again);
+        assert_eq!(requests.expire(5), (vec![], vec![]));
+    }
+
+    #[test]
     fn an_expired_session_gives_up_what_was_sent() {
         let mut requests = submitted(&[b"a"]);
         sent(&mut requests);
         requests.submit(OperationId(7), CHANNEL, Bytes::new());
-        assert_eq!(requests.expire(5), (vec![OperationId(0)], vec![]));
+        assert_eq!(requests.expire(5), (vec![OperationId(1)], vec![]));
         assert_eq!(sent(&mut requests), [(2, 0)]);
         assert!(requests.rewind(4).operations.is_empty(), "it is not submitted again");
         requests.send_again();

@@ -9,7 +9,8 @@ use bytes::{Bytes, BytesMut};
 use spread::{Name, Service};
 use spread_wire::{ByteOrder, Cause, Delivery, Frame, Limits, Request};
 
-use super::objects::{self, Objects};
+use super::objects::Objects;
+use super::objects_machine;
 use super::tally::{CHANNEL, Tally};
 use crate::core::config::PROTOCOL;
 use crate::core::envelope::Frame as Sent;
@@ -68,8 +69,6 @@ pub(super) struct Client {
     /// The numbers of the operations that were taken back and not executed again.
     pub(super) lost: Vec<u64>,
     pub(super) failed: Option<JoinFailed>,
-    /// Whether a Form of a group with voters ever stood for it.
-    pub(super) stood: bool,
     observer: bool,
     /// How often things happened that are worth knowing.
     pub(super) corners: BTreeMap<&'static str, usize>,
@@ -135,7 +134,7 @@ impl Client {
         let mut machines: BTreeMap<u32, Box<dyn Machine>> = BTreeMap::new();
         machines.insert(CHANNEL, Box::new(tally.clone()));
         if config.voters.is_some() {
-            machines.insert(objects::CHANNEL, Box::new(objects.clone()));
+            machines.insert(objects_machine::CHANNEL, Box::new(objects.clone()));
             machines.insert(voters::CHANNEL, Box::new(Verdicts));
         }
         let mut replica = Replica::new(machines);
@@ -154,7 +153,6 @@ impl Client {
             outcomes: BTreeMap::new(),
             lost: Vec::new(),
             failed: None,
-            stood: false,
             observer,
             corners: BTreeMap::new(),
             sequences: BTreeSet::new(),

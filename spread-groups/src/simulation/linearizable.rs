@@ -11,7 +11,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 
 /// What calls are made of.
-pub(super) trait Model: Clone + Eq + Hash + Debug {
+pub(crate) trait Model: Clone + Eq + Hash + Debug {
     type Op: Debug;
     type Answer: Debug;
 
@@ -22,18 +22,18 @@ pub(super) trait Model: Clone + Eq + Hash + Debug {
 
 /// A call, by moments of one clock.
 #[derive(Debug)]
-pub(super) struct Call<M: Model> {
-    pub(super) op: M::Op,
-    pub(super) began: u64,
+pub(crate) struct Call<M: Model> {
+    pub(crate) op: M::Op,
+    pub(crate) began: u64,
     /// When it ended, and how; `None` if its outcome is not known.
-    pub(super) ended: Option<(u64, M::Answer)>,
+    pub(crate) ended: Option<(u64, M::Answer)>,
 }
 
 /// Calls that a history may have.
-pub(super) const MAX_CALLS: usize = 128;
+pub(crate) const MAX_CALLS: usize = 128;
 
 /// Returns whether a history of at most [`MAX_CALLS`] calls is linearizable.
-pub(super) fn is_linearizable<M: Model>(initial: M, calls: &[Call<M>]) -> bool {
+pub(crate) fn is_linearizable<M: Model>(initial: M, calls: &[Call<M>]) -> bool {
     assert!(calls.len() <= MAX_CALLS, "a history of {} calls", calls.len());
     let mut known = HashSet::new();
     let mut open = vec![(0u128, initial)];

@@ -11,6 +11,7 @@
 mod client;
 mod linearizable;
 mod objects;
+mod objects_machine;
 mod properties;
 mod schedule;
 mod tally;

@@ -1,23 +1,13 @@
 //! A map and a lock, and what is right for them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::linearizable::{Call, Model};
-use crate::core::replica::{At, BadState, Encode, Machine};
-use crate::core::sessions::Answer;
-
-/// The channel of the machine.
-pub(super) const CHANNEL: u32 = 8;
-
-/// The numbers of its operations are above those of others.
-pub(super) const FIRST: u64 = 1 << 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Op {
+pub(crate) enum Op {
     Put(u8, u64),
     /// Puts a value in the place of another one.
     Swap(u8, u64, u64),
@@ -30,7 +20,7 @@ pub(super) enum Op {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Said {
+pub(crate) enum Said {
     Value(u64),
     Is(bool),
     /// The lock is granted, with its fence.
@@ -39,17 +29,19 @@ pub(super) enum Said {
 
 /// The state of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Objects {
+pub(crate) struct Objects {
     keys: BTreeMap<u8, u64>,
     holder: Option<(u8, u64)>,
 }
 
 impl Objects {
-    pub(super) fn get(&self, key: u8) -> u64 {
+    /// Returns the value of a key; 0 if it has none.
+    pub(crate) fn get(&self, key: u8) -> u64 {
         self.keys.get(&key).copied().unwrap_or_default()
     }
 
-    fn step(&mut self, index: u64, op: Op) -> Said {
+    /// Does an operation that stands at an index of the log.
+    pub(crate) fn step(&mut self, index: u64, op: Op) -> Said {
         match op {
             Op::Put(key, value) => {
                 self.keys.insert(key, value);
@@ -80,34 +72,6 @@ impl Objects {
     }
 }
 
-pub(super) fn encode(op: Op) -> Bytes {
-    postcard::to_allocvec(&op).unwrap().into()
-}
-
-impl Machine for Arc<Mutex<Objects>> {
-    fn apply(&mut self, at: At, operation: &[u8]) -> Answer {
-        let Ok(op) = postcard::from_bytes(operation) else {
-            return Answer::Unreadable;
-        };
-        let said = self.lock().unwrap().step(at.place.index, op);
-        Answer::Done(postcard::to_allocvec(&said).unwrap().into())
-    }
-
-    fn capture(&self) -> Encode {
-        let objects = self.lock().unwrap().clone();
-        Box::new(move || postcard::to_allocvec(&objects).unwrap().into())
-    }
-
-    fn restore(&mut self, state: &[u8]) -> Result<(), BadState> {
-        let objects = match state.is_empty() {
-            true => Objects::default(),
-            false => postcard::from_bytes(state).map_err(|_| BadState)?,
-        };
-        *self.lock().unwrap() = objects;
-        Ok(())
-    }
-}
-
 /// One key of the map.
 impl Model for u64 {
     type Op = Op;
@@ -126,7 +90,7 @@ impl Model for u64 {
 
 /// The lock: who has it, and the highest fence so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Lock {
+pub(crate) struct Lock {
     holder: Option<u8>,
     fence: u64,
 }
@@ -160,10 +124,10 @@ impl Model for Lock {
 
 /// A call of any of the objects; `None` once it is known that it has had no effect.
 #[derive(Clone, Debug)]
-pub(super) struct Made {
-    pub(super) op: Op,
-    pub(super) began: u64,
-    pub(super) ended: Option<(u64, Said)>,
+pub(crate) struct Made {
+    pub(crate) op: Op,
+    pub(crate) began: u64,
+    pub(crate) ended: Option<(u64, Said)>,
 }
 
 impl Made {
@@ -176,10 +140,114 @@ impl Made {
 }
 
 /// Returns the calls of one key, or of the lock.
-pub(super) fn history<M>(calls: &[Made], key: Option<u8>) -> Vec<Call<M>>
+pub(crate) fn history<M>(calls: &[Made], key: Option<u8>) -> Vec<Call<M>>
 where
     M: Model<Op = Op, Answer = Said>,
 {
     let of = calls.iter().filter(|call| call.key() == key);
     of.map(|call| Call { op: call.op, began: call.began, ended: call.ended }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::linearizable::is_linearizable;
+    use super::*;
+
+    /// Returns whether calls are right that came one after the other.
+    fn is_right(calls: &[(Op, Option<Said>)]) -> bool {
+        let made = calls.iter().zip((0..).step_by(2));
+        let made = made.map(|(&(op, said), began)| Made {
+            op,
+            began,
+            ended: said.map(|said| (began + 1, said)),
+        });
+        judge(&made.collect::<Vec<_>>())
+    }
+
+    fn judge(made: &[Made]) -> bool {
+        is_linearizable(0u64, &history(made, Some(0)))
+            && is_linearizable(Lock::default(), &history(made, None))
+    }
+
+    fn yes(op: Op) -> (Op, Option<Said>) {
+        (op, Some(Said::Is(true)))
+    }
+
+    fn no(op: Op) -> (Op, Option<Said>) {
+        (op, Some(Said::Is(false)))
+    }
+
+    fn get(value: u64) -> (Op, Option<Said>) {
+        (Op::Get(0), Some(Said::Value(value)))
+    }
+
+    fn granted(client: u8, fence: u64) -> (Op, Option<Said>) {
+        (Op::Lock(client), Some(Said::Granted(fence)))
+    }
+
+    #[test]
+    fn a_stale_read_is_refused() {
+        assert!(is_right(&[yes(Op::Put(0, 1)), yes(Op::Put(0, 2)), get(2)]));
+        assert!(!is_right(&[yes(Op::Put(0, 1)), yes(Op::Put(0, 2)), get(1)]));
+        assert!(!is_right(&[yes(Op::Put(0, 1)), get(3)]), "nobody wrote that");
+    }
+
+    #[test]
+    fn a_lost_write_is_refused() {
+        assert!(!is_right(&[yes(Op::Put(0, 1)), get(0)]));
+        assert!(!is_right(&[yes(Op::Put(0, 1)), no(Op::Swap(0, 1, 2))]));
+        assert!(!is_right(&[yes(Op::Swap(0, 0, 1)), yes(Op::Swap(0, 0, 2))]), "both cannot be");
+        assert!(is_right(&[yes(Op::Swap(0, 0, 1)), no(Op::Swap(0, 0, 2)), get(1)]));
+        let unknown = (Op::Put(0, 1), None);
+        assert!(is_right(&[unknown, get(0)]) && is_right(&[unknown, get(0), get(1)]));
+        assert!(!is_right(&[unknown, get(1), get(0)]), "it was seen before");
+    }
+
+    #[test]
+    fn two_holders_are_refused() {
+        assert!(is_right(&[granted(1, 3), no(Op::Lock(2)), yes(Op::Unlock(1)), granted(2, 5)]));
+        assert!(!is_right(&[granted(1, 3), granted(2, 5)]));
+        assert!(is_right(&[granted(1, 3), yes(Op::Break), granted(2, 5)]));
+        assert!(!is_right(&[granted(1, 3), yes(Op::Break), granted(2, 5), yes(Op::Unlock(1))]));
+        assert!(!is_right(&[no(Op::Lock(1))]), "nobody has it");
+        let unlocked = (Op::Unlock(1), None);
+        assert!(is_right(&[granted(1, 3), unlocked, granted(2, 5)]));
+        assert!(!is_right(&[unlocked, granted(1, 3), granted(2, 5), yes(Op::Unlock(1))]));
+        let grant = |client, fence| Made {
+            op: Op::Lock(client),
+            began: 1,
+            ended: Some((2, Said::Granted(fence))),
+        };
+        assert!(!judge(&[grant(1, 3), grant(2, 5)]), "not at the same time either");
+    }
+
+    #[test]
+    fn a_fence_that_goes_back_is_refused() {
+        let again = |fence| [granted(1, 7), yes(Op::Unlock(1)), granted(2, fence)];
+        assert!(is_right(&again(8)));
+        assert!(!is_right(&again(7)) && !is_right(&again(6)));
+        assert!(!is_right(&[granted(1, 7), granted(1, 6)]));
+    }
+
+    #[test]
+    fn the_objects_do_what_the_models_say() {
+        let mut objects = Objects::default();
+        let ops = [
+            Op::Get(0),
+            Op::Put(0, 1),
+            Op::Swap(0, 0, 2),
+            Op::Swap(0, 1, 3),
+            Op::Get(0),
+            Op::Unlock(1),
+            Op::Lock(1),
+            Op::Lock(2),
+            Op::Lock(1),
+            Op::Break,
+            Op::Lock(2),
+            Op::Unlock(2),
+            Op::Break,
+        ];
+        let calls = (1..).zip(ops).map(|(index, op)| (op, Some(objects.step(index, op))));
+        assert!(is_right(&calls.collect::<Vec<_>>()));
+    }
 }

@@ -1,7 +1,7 @@
 //! What has to be true whatever happens.
 
 use super::client::Client;
-use super::objects;
+use super::objects_machine;
 use super::world::World;
 use crate::core::Failure;
 use crate::core::sessions::Answer;
@@ -55,7 +55,7 @@ impl World {
         for client in self.members() {
             for (id, outcomes) in &client.outcomes {
                 let number = client.asked[id];
-                if number > objects::FIRST {
+                if number > objects_machine::FIRST {
                     continue;
                 }
                 let executed = tally.applied.contains_key(&number);

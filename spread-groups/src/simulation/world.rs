@@ -216,6 +216,17 @@ impl World {
         }
     }
 
+    /// Lets some clients send and read a message and do a task each, so many times.
+    pub(super) fn turns(&mut self, clients: impl Fn(usize) -> bool, times: usize) {
+        for _ in 0..times {
+            for client in (0..CLIENTS).filter(|client| clients(*client)) {
+                self.send(client);
+                self.read(client);
+                self.work(client);
+            }
+        }
+    }
+
     pub(super) fn wait(&mut self, time: Duration) {
         self.now += time;
         for client in 0..CLIENTS {

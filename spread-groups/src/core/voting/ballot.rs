@@ -107,12 +107,34 @@ impl Core {
             && let Some(voting) = &mut self.voting
         {
             voting.accepted = number;
+            #[cfg(test)]
+            self.take_number(form.base.as_ref().map(|base| &base.history), number);
             self.multicast(Frame::Accept(Accept { exchange: id, number }).encode());
         }
         #[cfg(test)]
         if self.breaks(crate::core::Broken::StandsAtTheForm) {
             self.stand(now, author, form);
         }
+    }
+
+    /// Takes note of the number that the log of this member takes already, if that is the base.
+    #[cfg(test)]
+    fn take_number(&mut self, base: Option<&History>, number: u64) {
+        let takes = self.breaks(crate::core::Broken::TakesTheNumberAtTheForm);
+        if takes && base.is_some() && self.held_history() == base {
+            self.voting.iter_mut().for_each(|voting| voting.early_number = Some(number));
+        }
+    }
+
+    /// Gives the log of this member its number, before the next Hello tells it.
+    #[cfg(test)]
+    pub(crate) fn number_early(&mut self) {
+        let number = self.voting.as_mut().and_then(|voting| voting.early_number.take());
+        let history = match &mut self.holdings {
+            crate::core::Holdings::Kept { roster, .. } => &mut roster.history,
+            _ => &mut self.roster.history,
+        };
+        number.into_iter().for_each(|number| history.renumber(number));
     }
 
     /// Returns whether this member is a voter that accepts a Form.

@@ -45,6 +45,8 @@ pub(crate) mod ballot;
 mod commit;
 
 use super::history::History;
+#[cfg(test)]
+use super::roster::Incarnation;
 use super::{Core, Holdings};
 use log::{Acknowledged, Tail};
 use voters::{Chain, Configured};
@@ -75,6 +77,9 @@ pub(crate) struct Voting {
     told: Option<standing::Side>,
     /// Whether an operator wants a Form of those who are there, in this exchange.
     pub(crate) force: bool,
+    /// The number that the log takes without a majority.
+    #[cfg(test)]
+    early_number: Option<u64>,
 }
 
 impl Voting {
@@ -92,6 +97,8 @@ impl Voting {
             proposed: None,
             told: None,
             force: false,
+            #[cfg(test)]
+            early_number: None,
         }
     }
 
@@ -101,6 +108,10 @@ impl Voting {
         self.acknowledged.clear();
         (self.own, self.under_way, self.committed) = (0, false, 0);
         (self.stood, self.proposed) = (true, None);
+        #[cfg(test)]
+        {
+            self.early_number = None;
+        }
     }
 }
 
@@ -121,5 +132,17 @@ impl Core {
             Holdings::Kept { voters, .. } => Some(voters),
             Holdings::Nothing => None,
         }
+    }
+
+    /// Returns the label of the log that this member has, and the voters by it.
+    #[cfg(test)]
+    pub(crate) fn held_log(&self) -> Option<((u64, u64), &Chain)> {
+        Some((self.held_history()?.label(), self.held_chain()?))
+    }
+
+    /// Returns whether this member is an incarnation.
+    #[cfg(test)]
+    pub(crate) fn is(&self, incarnation: Incarnation) -> bool {
+        self.config.incarnation == incarnation
     }
 }

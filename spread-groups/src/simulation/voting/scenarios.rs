@@ -1,0 +1,148 @@
+//! What happens to voters, one thing after the other.
+
+use std::time::Duration;
+
+use super::FOUNDING;
+use super::schedule::{Act, VOTERS, begin, run};
+use crate::core::Failure;
+use crate::core::requests::OperationId;
+use crate::core::sessions::Answer;
+use crate::core::voting::standing::{Standing, Why};
+use crate::simulation::client::Client;
+use crate::simulation::objects::Op;
+use crate::simulation::schedule::Step;
+use crate::simulation::world::{ROUNDS, World};
+
+/// Lets everybody do what can be done, and time go on.
+fn settle(world: &mut World) {
+    for _ in 0..20 {
+        world.run(|_| true, ROUNDS);
+        world.wait(Duration::from_millis(100));
+    }
+    assert_eq!(world.violations, [""; 0]);
+}
+
+fn standings(world: &World) -> Vec<Standing> {
+    world.clients.iter().filter_map(Client::standing).collect()
+}
+
+fn outcome(world: &World, client: usize, number: u64) -> Option<&Result<Answer, Failure>> {
+    world.clients[client].outcomes.get(&OperationId(number)).map(|outcomes| &outcomes[0])
+}
+
+#[test]
+fn a_minority_commits_nothing_and_the_others_go_on() {
+    let mut world = begin(VOTERS, None);
+    settle(&mut world);
+    world.change(|daemons| daemons.partition(&[0, 0, 1]));
+    settle(&mut world);
+    let standings = standings(&world);
+    assert!(matches!(standings[0], Standing::Primary(_)), "{standings:?}");
+    assert_eq!(standings[1..3], [standings[0], Standing::Minority]);
+    world.submit(0, 0);
+    world.submit(2, 0);
+    settle(&mut world);
+    assert!(matches!(outcome(&world, 0, 1), Some(Ok(Answer::Done(_)))));
+    let refused = Err(Failure::NoQuorum { may_have_executed: false });
+    assert_eq!(outcome(&world, 2, 2), Some(&refused));
+    world.rest();
+    world.check();
+    assert_eq!(world.violations, [""; 0]);
+}
+
+#[test]
+fn what_waits_when_the_majority_goes_is_told_that_it_may_have_been_executed() {
+    let mut world = begin(VOTERS, None);
+    settle(&mut world);
+    world.submit(2, 0);
+    assert!(world.send(2));
+    world.change(|daemons| daemons.partition(&[0, 0, 1]));
+    settle(&mut world);
+    let told = Err(Failure::NoQuorum { may_have_executed: true });
+    assert_eq!(outcome(&world, 2, 1), Some(&told));
+}
+
+#[test]
+fn a_voter_that_comes_back_empty_takes_its_place_and_counts_from_then_on() {
+    let mut world = begin(VOTERS, None);
+    settle(&mut world);
+    world.submit(0, 0);
+    settle(&mut world);
+    for voter in [1, 2, 0] {
+        world.replace(voter);
+        world.connect(voter, voter);
+        settle(&mut world);
+        let standing = world.clients[voter].standing();
+        assert!(matches!(standing, Some(Standing::Primary(_))), "{standing:?}");
+        assert_eq!(world.clients[voter].tally().applied[&1], 1);
+    }
+    assert_eq!(world.clients[0].core.quorum().unwrap().version, 4);
+}
+
+#[test]
+fn two_of_three_empty_form_nothing_until_an_operator_says_so() {
+    let mut world = begin(VOTERS, None);
+    settle(&mut world);
+    world.submit(0, 0);
+    settle(&mut world);
+    [1, 2].into_iter().for_each(|voter| world.replace(voter));
+    [1, 2].into_iter().for_each(|voter| world.connect(voter, voter));
+    settle(&mut world);
+    assert_eq!(world.clients[0].standing(), Some(Standing::Forming(Why::StateLost)));
+    world.force();
+    settle(&mut world);
+    assert!(matches!(standings(&world)[..3], [Standing::Primary(_), ..]));
+    assert_eq!(world.clients[2].tally().applied[&1], 1);
+}
+
+#[test]
+fn a_restart_of_empty_voters_beside_a_survivor_that_is_away_forms_nothing() {
+    let mut world = begin(VOTERS, None);
+    settle(&mut world);
+    world.change(|daemons| daemons.partition(&[0, 1, 1]));
+    world.replace(1);
+    world.connect(1, 1);
+    settle(&mut world);
+    let standings = standings(&world);
+    assert_eq!(standings[0], Standing::Minority);
+    assert_eq!(standings[1..3], [Standing::Minority, Standing::Forming(Why::StateLost)]);
+}
+
+#[test]
+fn a_group_is_founded_by_all_its_voters_alone() {
+    let mut world = begin(0b11011, None);
+    settle(&mut world);
+    assert_eq!(standings(&world)[..2], [FOUNDING; 2]);
+    world.submit(0, 0);
+    settle(&mut world);
+    assert_eq!(outcome(&world, 0, 1), None, "the group is yet to begin");
+    world.connect(2, 2);
+    settle(&mut world);
+    assert!(matches!(outcome(&world, 0, 1), Some(Ok(Answer::Done(_)))));
+}
+
+#[test]
+fn nodes_with_and_without_voters_do_not_know_each_other() {
+    let mut world = begin(VOTERS, None);
+    settle(&mut world);
+    world.clients[4] = Client::new(4, 0, None);
+    world.connect(4, 0);
+    settle(&mut world);
+    assert_eq!(world.clients[4].failed, Some(crate::core::JoinFailed::OtherVoters));
+    assert!(matches!(standings(&world)[0], Standing::Primary(_)));
+}
+
+/// The members have no room for the operation that replaces a voter. Nobody has asked for it.
+#[test]
+fn a_replacement_that_is_refused_is_not_told_as_lost() {
+    let acts = vec![
+        Act::Operate(1, Op::Get(1)),
+        Act::World(Step::Replace(0)),
+        Act::World(Step::Submit(4, 111)),
+        Act::Operate(2, Op::Put(1, 3)),
+        Act::World(Step::Submit(1, 75)),
+        Act::World(Step::Submit(1, 90)),
+    ];
+    let world = run(&(0b10111, acts), None);
+    assert_eq!(world.violations, [""; 0]);
+}

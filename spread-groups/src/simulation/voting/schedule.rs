@@ -1,0 +1,186 @@
+//! Random schedules of a group with voters.
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use super::{FOUNDING, KEYS};
+use crate::core::Broken;
+use crate::simulation::client::Client;
+use crate::simulation::objects::Op;
+use crate::simulation::schedule::{Step, config, step};
+use crate::simulation::world::{CLIENTS, DAEMONS, ROUNDS, World};
+
+const SCHEDULES: u32 = 1000;
+/// The voters, as clients of a schedule.
+pub(super) const VOTERS: u8 = 0b00111;
+const EVERYBODY: u8 = 0b11111;
+
+#[derive(Clone, Debug)]
+pub(super) enum Act {
+    World(Step),
+    Operate(usize, Op),
+    /// Some clients send and read one message at a time, so often.
+    Turns(u8, usize),
+    /// Some clients lose their connections at the same time, and what they have not read.
+    Lose(u8, bool),
+    /// Whoever has no connection gets one.
+    Return,
+}
+
+/// Which clients are in the group first, and what happens then.
+pub(super) type Schedule = (u8, Vec<Act>);
+
+fn operate() -> impl Strategy<Value = Act> {
+    let key = || 0..KEYS;
+    let value = || 1..4u64;
+    let client = || 0..CLIENTS;
+    let op = prop_oneof![
+        3 => (key(), value()).prop_map(|(key, value)| Op::Put(key, value)),
+        1 => (key(), 0..4u64, value()).prop_map(|(key, old, value)| Op::Swap(key, old, value)),
+        3 => key().prop_map(Op::Get),
+    ];
+    let lock = |client: usize| {
+        let client = client as u8;
+        prop_oneof![3 => Just(Op::Lock(client)), 1 => Just(Op::Unlock(client)), 1 => Just(Op::Break)]
+    };
+    prop_oneof![
+        3 => (client(), op).prop_map(|(client, op)| Act::Operate(client, op)),
+        2 => client().prop_flat_map(move |client| (Just(client), lock(client)))
+            .prop_map(|(client, op)| Act::Operate(client, op)),
+    ]
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![13 => step().prop_map(Act::World), 5 => operate()]
+}
+
+/// Something fails, and an exchange gets to some point, with some ahead of the others.
+fn scene() -> impl Strategy<Value = Vec<Act>> {
+    let clients = || prop_oneof![2 => Just(EVERYBODY), 3 => 1u8..32];
+    let daemon = || 0..DAEMONS;
+    let world = |step| vec![Act::World(step)];
+    let parts = || prop_oneof![2 => prop::array::uniform3(0u8..2), 1 => Just([0; DAEMONS])];
+    let fault = prop_oneof![
+        3 => parts().prop_map(move |parts| world(Step::Partition(parts))),
+        3 => (clients(), any::<bool>()).prop_map(|(clients, ghost)| vec![Act::Lose(clients, ghost)]),
+        3 => (clients(), any::<bool>(), parts()).prop_map(|(clients, ghost, parts)| {
+            vec![Act::Lose(clients, ghost), Act::World(Step::Partition(parts))]
+        }),
+        2 => (0..CLIENTS).prop_map(move |client| world(Step::Replace(client))),
+        1 => (daemon(), daemon()).prop_map(move |(from, to)| world(Step::Hold(from, to))),
+        1 => (daemon(), daemon()).prop_map(move |(from, to)| world(Step::Release(from, to))),
+        1 => Just(world(Step::Reap)),
+    ];
+    let after = prop_oneof![
+        4 => Just(vec![Act::Return]),
+        1 => Just(vec![]),
+        1 => Just(vec![Act::Return, Act::World(Step::Wait(100))]),
+    ];
+    let turns = (clients(), prop_oneof![4 => 1..15usize, 1 => 15..50usize])
+        .prop_map(|(clients, turns)| Act::Turns(clients, turns));
+    let (calls, turns) =
+        (prop::collection::vec(operate(), 0..3), prop::collection::vec(turns, 1..3));
+    (calls, fault, after, turns)
+        .prop_map(|(calls, fault, after, turns)| [calls, fault, after, turns].concat())
+}
+
+/// Most schedules begin with the voters, and some others, in the group.
+pub(super) fn schedule() -> impl Strategy<Value = Schedule> {
+    let first = prop_oneof![4 => (0u8..4).prop_map(|more| VOTERS | more << 3), 1 => 0u8..32];
+    let scenes = prop::collection::vec(scene(), 1..10).prop_map(|scenes| scenes.concat());
+    (first, prop_oneof![1 => prop::collection::vec(act(), 1..60), 1 => scenes])
+}
+
+pub(super) fn begin(first: u8, broken: Option<Broken>) -> World {
+    let mut world = World::voting(broken);
+    let members = |client: usize| first >> client & 1 != 0;
+    for client in (0..CLIENTS).filter(|client| members(*client)) {
+        world.connect(client, client % DAEMONS);
+    }
+    world.run(members, ROUNDS);
+    world
+}
+
+pub(super) fn run((first, acts): &Schedule, broken: Option<Broken>) -> World {
+    let mut world = begin(*first, broken);
+    for act in acts {
+        match act {
+            Act::World(step) => world.play(step),
+            Act::Operate(client, op) => world.operate(*client, *op),
+            Act::Turns(clients, times) => world.turns(|client| clients >> client & 1 != 0, *times),
+            Act::Lose(clients, ghosts) => {
+                let lost = (0..CLIENTS).filter(|client| clients >> client & 1 != 0);
+                lost.for_each(|client| world.cut(client, 0, *ghosts));
+            }
+            Act::Return => (0..CLIENTS).for_each(|client| world.connect(client, client % DAEMONS)),
+        }
+    }
+    world.rest();
+    world.check();
+    let without = |world: &World| {
+        let mut members = world.clients.iter().filter(|client| client.takes_part());
+        members.any(Client::is_without_quorum)
+    };
+    if world.violations.is_empty() && without(&world) {
+        world.force();
+        world.rest();
+        world.check();
+        let voters = world.clients[..3].iter().filter(|client| client.takes_part()).count();
+        let founding = |client: &Client| client.standing() == Some(FOUNDING);
+        if voters > 0 && without(&world) && !world.clients.iter().any(founding) {
+            world.violations.push(String::from("force: nothing has come of it"));
+        }
+    }
+    world
+}
+
+proptest! {
+    #![proptest_config(config(SCHEDULES))]
+
+    #[test]
+    fn any_schedule_keeps_what_is_committed(schedule in schedule()) {
+        let world = run(&schedule, None);
+        prop_assert!(world.violations.is_empty(), "{:?}", world.violations.first());
+    }
+}
+
+/// What schedules have to bring about, so that the test above means something.
+const CORNERS: [&str; 15] = [
+    "a Form",
+    "an Accept",
+    "an acknowledgement",
+    "a late Hello",
+    "a marker",
+    "another cut is asked for",
+    "a state has come",
+    "a session expires",
+    "a fragment",
+    "answered: Full",
+    "sent again",
+    "session expired",
+    "no quorum",
+    "a voter is replaced",
+    "a forced Form",
+];
+
+#[test]
+fn schedules_with_voters_reach_all_corners() {
+    let mut runner = TestRunner::new(config(1_000));
+    let mut reached = std::collections::BTreeMap::new();
+    for _ in 0..1_000 {
+        let tree = schedule().new_tree(&mut runner).unwrap();
+        let world = run(&tree.current(), None);
+        for (corner, times) in world.corners() {
+            *reached.entry(corner).or_insert(0) += times;
+        }
+        let voting = world.voting.unwrap();
+        *reached.entry("Forms that stood").or_insert(0) += voting.numbers.len();
+        *reached.entry("committed entries").or_insert(0) += voting.log.len();
+        *reached.entry("calls").or_insert(0) += voting.asked.len();
+    }
+    println!("{reached:#?}");
+    for corner in CORNERS {
+        assert!(reached.get(corner).is_some_and(|times| *times > 0), "never: {corner}");
+    }
+}
