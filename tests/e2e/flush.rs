@@ -627,7 +627,7 @@ fn ever_more_groups_end_the_connection(transport: Transport) {
         Ok(())
     });
     let mut mailbox = Mailbox::connect(builder(peer.address())).unwrap();
-    let error = mailbox.receive_timeout(PATIENCE).unwrap_err();
+    let error = mailbox.receive_timeout(3 * PATIENCE).unwrap_err();
     assert!(matches!(error, Error::Overrun) && error.is_closed(), "{error}");
     let after = mailbox.receive();
     assert!(matches!(after, Err(Error::Spread(spread::Error::ShutDown))), "{after:?}");
