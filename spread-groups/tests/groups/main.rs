@@ -9,6 +9,7 @@ mod calling;
 mod ending;
 mod leading;
 mod lifetimes;
+mod linearizable;
 mod locking;
 mod mapping;
 mod meshing;
