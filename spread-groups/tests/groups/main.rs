@@ -11,6 +11,7 @@ mod ending;
 mod fences;
 mod leading;
 mod lifetimes;
+mod linearizable;
 mod locking;
 mod mapping;
 mod meshing;

@@ -25,9 +25,11 @@
 //! the base is not less. Two logs with one number begin alike and have the order of one view,
 //! because a majority accepts a number once; so the longer has all that the shorter has.
 //!
-//! The number of a log must not change before the majority has accepted. A voter that took
-//! the number of a Form that it alone has seen could carry a log that nobody else has, under
-//! a number that others form with another log.
+//! The number of a log must not change before the majority has accepted, not even that of the
+//! base. A voter that took the number of a Form that it alone has seen could carry a log that
+//! nobody else has, under a number that others form with another log; with the greater label
+//! of the two it would undo what they have committed. The simulation shows it
+//! (`a_log_takes_a_number_where_a_majority_has_accepted_it`).
 //!
 //! | module | what it is |
 //! |---|---|

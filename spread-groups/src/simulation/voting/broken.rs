@@ -80,6 +80,26 @@ shown! {
         World(Partition([1, 0, 0])),
         World(Run(0b00110, 2)),
     ];
+    /// One voter has more of the log than the others, and it alone has seen the Form which that
+    /// log is the base of. The others commit under the same number.
+    a_log_takes_a_number_where_a_majority_has_accepted_it: TakesTheNumberAtTheForm breaks "commit"
+        in 0b01111, [
+        World(Submit(3, 0)),
+        World(Submit(3, 0)),
+        World(Submit(3, 0)),
+        World(Submit(3, 0)),
+        World(Submit(3, 0)),
+        World(Submit(3, 0)),
+        Turns(0b01000, 6),
+        Lose(0b00110, false),
+        Return,
+        Turns(0b01111, 13),
+        Turns(0b01000, 2),
+        Lose(0b00110, false),
+        World(Partition([0, 1, 1])),
+        Return,
+        World(Run(0b00110, 5)),
+    ];
     /// Two voters accept a number; one of them forms with the third.
     a_number_is_above_all_that_were_accepted: NumbersAboveTheBase breaks "primary" in VOTERS, [
         Lose(0b00010, false),

@@ -1,0 +1,470 @@
+//! Histories of real runs are linearizable: several voters and another member, while daemons
+//! part and crash, connections end, ghosts stay, and voters start again without their state.
+//!
+//! Each round is planned by a seed, though threads run as they like. It takes
+//! `SPREAD_HISTORIES_SECONDS` (20 by default), from `SPREAD_HISTORIES_SEED` on.
+
+#[path = "../../src/simulation/linearizable.rs"]
+mod checker;
+#[path = "../../src/simulation/objects.rs"]
+mod objects;
+mod proxy;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngSeed, TestRunner};
+use spread::Mailbox;
+use spread_daemon::Cluster;
+use spread_groups::voters::Standing;
+use spread_groups::{
+    At, BadState, Error, Group, Map, Message, Node, Pending, Postcard, Replicated, StateMachine,
+};
+
+// As `objects` calls it.
+use checker as linearizable;
+use linearizable::{MAX_CALLS, is_linearizable};
+use objects::{Lock, Made, Objects, Op, Said, history};
+use proxy::Proxy;
+
+use crate::support::{LONG, eventually};
+
+const KEYS: u8 = 2;
+/// Calls of each member in a round.
+const CALLS: usize = 40;
+/// Calls of one object: not more than the checker takes, and with room for the last reads.
+const MAX_OF_AN_OBJECT: usize = MAX_CALLS - 10;
+/// How long the next fault waits for calls that do not end.
+const IMPATIENCE: Duration = Duration::from_millis(300);
+
+impl Message for Op {
+    const NAME: &'static str = "test.Op";
+    type Codec = Postcard;
+}
+
+impl Message for Said {
+    const NAME: &'static str = "test.Said";
+    type Codec = Postcard;
+}
+
+/// The lock. Its fence is the index of the operation that grants it.
+impl StateMachine for Objects {
+    const NAME: &'static str = "test.Objects";
+    type Op = Op;
+    type Out = Said;
+
+    fn apply(&mut self, at: At, op: Op) -> Said {
+        self.step(at.place.index, op)
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).unwrap()
+    }
+
+    fn restore(state: &[u8]) -> Result<Objects, BadState> {
+        postcard::from_bytes(state).map_err(|_| BadState)
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Fault {
+    Partition(Vec<u8>),
+    Merge,
+    Crash(usize),
+    Restart(usize),
+    Hold(usize, usize),
+    /// The connection of a member ends; the next one is at another daemon, perhaps.
+    Kill(usize, usize),
+    /// The connection of a member ends, and the daemon is not told.
+    Ghost(usize, usize),
+    /// What a member sends and what is sent to it is lost, and nobody is told.
+    Sever(usize),
+    /// The daemons notice ghosts and severed links, and hold nothing any more.
+    Reap,
+    /// A member starts again without its state, while all others have theirs.
+    Replace(usize),
+}
+
+/// What happens in a round: faults, each after so many calls, and the calls of each member.
+#[derive(Clone, Debug)]
+struct Plan {
+    faults: Vec<(usize, Fault)>,
+    calls: Vec<Vec<Op>>,
+}
+
+fn plan(daemons: usize, members: usize) -> impl Strategy<Value = Plan> {
+    let (daemon, member) = (move || 0..daemons, move || 0..members);
+    let fault = prop_oneof![
+        4 => prop::collection::vec(0u8..3, daemons).prop_map(Fault::Partition),
+        3 => Just(Fault::Merge),
+        1 => daemon().prop_map(Fault::Crash),
+        2 => daemon().prop_map(Fault::Restart),
+        1 => (daemon(), daemon()).prop_map(|(from, to)| Fault::Hold(from, to)),
+        3 => (member(), daemon()).prop_map(|(member, daemon)| Fault::Kill(member, daemon)),
+        2 => (member(), daemon()).prop_map(|(member, daemon)| Fault::Ghost(member, daemon)),
+        1 => member().prop_map(Fault::Sever),
+        3 => Just(Fault::Reap),
+        1 => member().prop_map(Fault::Replace),
+    ];
+    let faults = prop::collection::vec((1..12usize, fault), 8..16);
+    let calls = (0..members).map(|member| prop::collection::vec(call(member as u8), CALLS));
+    (faults, calls.collect::<Vec<_>>()).prop_map(|(faults, calls)| Plan { faults, calls })
+}
+
+/// Values are given when they are put.
+fn call(member: u8) -> impl Strategy<Value = Op> {
+    prop_oneof![
+        2 => (0..KEYS).prop_map(|key| Op::Put(key, 0)),
+        2 => (0..KEYS).prop_map(|key| Op::Swap(key, 0, 0)),
+        2 => (0..KEYS).prop_map(Op::Get),
+        2 => Just(Op::Lock(member)),
+        2 => Just(Op::Unlock(member)),
+        1 => Just(Op::Break),
+    ]
+}
+
+/// A member that runs.
+struct Running {
+    /// It ends with this.
+    _node: Node,
+    group: Group,
+    keys: Map<String>,
+    lock: Replicated<Objects>,
+}
+
+impl Running {
+    /// Joins through a proxy; does not wait.
+    fn start(proxy: &Proxy, voters: &[String], own: Option<&String>) -> Running {
+        let node = Node::connect(Mailbox::builder(proxy.address())).unwrap();
+        let mut plant = node.group("plant").unwrap().voters(voters);
+        if let Some(own) = own {
+            plant = plant.votes_as(own.as_str());
+        }
+        let lock = plant.replicate(Objects::default()).unwrap();
+        let group = plant.join().unwrap();
+        let keys = group.map("keys");
+        Running { _node: node, group, keys, lock }
+    }
+
+    fn is_primary(&self) -> bool {
+        let Ok(status) = self.group.status().wait() else {
+            return false;
+        };
+        let quorum = status.quorum.unwrap();
+        let counts = || quorum.voters.iter().all(|voter| voter.present);
+        let ready = status.standing == spread_groups::Standing::Ready;
+        ready && matches!(quorum.standing, Standing::Primary(_)) && counts()
+    }
+
+    fn private_group(&self) -> Option<String> {
+        let members = self.group.members();
+        let own = members.iter().find(|member| member.incarnation == self.group.incarnation());
+        own.map(|own| own.name.to_string())
+    }
+}
+
+/// What the threads of a round share.
+struct Round {
+    running: Vec<Mutex<Arc<Running>>>,
+    proxies: Vec<Proxy>,
+    cluster: Cluster,
+    daemons: Vec<String>,
+    voters: Vec<String>,
+    moments: AtomicU64,
+    values: AtomicU64,
+    of_object: Vec<AtomicUsize>,
+    made: Mutex<Vec<Made>>,
+    /// Calls that have ended, and faults.
+    progress: Mutex<(usize, usize)>,
+    moved: Condvar,
+}
+
+impl Round {
+    fn start(voters: usize) -> Round {
+        let daemons: Vec<String> = (1..=voters).map(|number| format!("d{number}")).collect();
+        let cluster = Cluster::builder().daemons(daemons.clone()).start().unwrap();
+        let voters: Vec<String> = (1..=voters).map(|number| format!("v{number}")).collect();
+        let proxies: Vec<Proxy> = (0..=voters.len())
+            .map(|member| {
+                let daemon = &daemons[member % daemons.len()];
+                Proxy::start(cluster.socket_addr(daemon).unwrap())
+            })
+            .collect();
+        let running = proxies.iter().enumerate();
+        let running = running
+            .map(|(member, proxy)| Running::start(proxy, &voters, voters.get(member)))
+            .map(|running| Mutex::new(Arc::new(running)))
+            .collect();
+        let round = Round {
+            cluster,
+            daemons,
+            proxies,
+            voters,
+            running,
+            moments: AtomicU64::new(0),
+            values: AtomicU64::new(0),
+            of_object: (0..=KEYS).map(|_| AtomicUsize::new(0)).collect(),
+            made: Mutex::default(),
+            progress: Mutex::default(),
+            moved: Condvar::new(),
+        };
+        round.all_are_primary();
+        round
+    }
+
+    fn member(&self, member: usize) -> Arc<Running> {
+        self.running[member].lock().unwrap().clone()
+    }
+
+    fn all_are_primary(&self) {
+        for member in 0..self.running.len() {
+            eventually("a primary of all", || self.member(member).is_primary());
+        }
+    }
+
+    fn moment(&self) -> u64 {
+        self.moments.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// Makes a call; returns whether it had, or may have had, an effect.
+    fn call(&self, member: usize, op: Op) -> bool {
+        let object = match op {
+            Op::Put(key, _) | Op::Swap(key, ..) | Op::Get(key) => usize::from(key),
+            Op::Lock(_) | Op::Unlock(_) | Op::Break => usize::from(KEYS),
+        };
+        if self.of_object[object].fetch_add(1, Ordering::Relaxed) >= MAX_OF_AN_OBJECT {
+            return true;
+        }
+        let running = self.member(member);
+        let value = || self.values.fetch_add(1, Ordering::Relaxed) + 1;
+        let name = |key: u8| format!("key{key}");
+        let put = |key, value: u64| running.keys.put(&name(key), &value.to_string());
+        match op {
+            Op::Put(key, _) => {
+                let value = value();
+                self.made(Op::Put(key, value), || {
+                    end(put(key, value).send()).map(|_| Said::Is(true))
+                })
+            }
+            Op::Swap(key, ..) => {
+                let Ok(Some(known)) = running.keys.get(&name(key)) else {
+                    return true;
+                };
+                let (old, value) = (known.value.parse().unwrap(), value());
+                self.made(Op::Swap(key, old, value), || {
+                    match end(put(key, value).if_revision(known.revision).send()) {
+                        Err(Error::Conflict { .. }) => Ok(Said::Is(false)),
+                        put => put.map(|_| Said::Is(true)),
+                    }
+                })
+            }
+            Op::Get(key) => self.made(op, || {
+                end(running.group.confirm())?;
+                let value = running.keys.get(&name(key))?;
+                Ok(Said::Value(value.map_or(0, |value| value.value.parse().unwrap())))
+            }),
+            Op::Lock(_) | Op::Unlock(_) | Op::Break => {
+                self.made(op, || end(running.lock.submit(&op)))
+            }
+        }
+    }
+
+    fn made(&self, op: Op, make: impl FnOnce() -> Result<Said, Error>) -> bool {
+        let began = self.moment();
+        let outcome = make();
+        let ended = self.moment();
+        let ended = match outcome {
+            Ok(said) => Some((ended, said)),
+            Err(error) if error.may_have_executed() => None,
+            Err(_) => return false,
+        };
+        self.made.lock().unwrap().push(Made { op, began, ended });
+        true
+    }
+
+    fn works(&self, member: usize, calls: &[Op]) {
+        for op in calls {
+            let faults = self.progress.lock().unwrap().1;
+            let had_effect = self.call(member, *op);
+            let mut progress = self.progress.lock().unwrap();
+            progress.0 += 1;
+            self.moved.notify_all();
+            if !had_effect {
+                // Until something has changed, the next one has none either.
+                let same = |progress: &mut (usize, usize)| progress.1 == faults;
+                drop(self.moved.wait_timeout_while(progress, IMPATIENCE, same).unwrap());
+            }
+        }
+    }
+
+    /// Causes faults, and ends them all.
+    fn fails(&self, faults: &[(usize, Fault)]) {
+        let mut severed = Vec::new();
+        for (calls, fault) in faults {
+            let progress = self.progress.lock().unwrap();
+            let before = progress.0;
+            let few = |progress: &mut (usize, usize)| progress.0 < before + calls;
+            drop(self.moved.wait_timeout_while(progress, IMPATIENCE, few).unwrap());
+            self.cause(fault, &mut severed);
+            self.progress.lock().unwrap().1 += 1;
+            self.moved.notify_all();
+        }
+        self.heal(&mut severed);
+    }
+
+    fn cause(&self, fault: &Fault, severed: &mut Vec<String>) {
+        let daemon = |number: &usize| self.daemons[*number].as_str();
+        // Some are in vain: a daemon is down already, a client is gone.
+        let told = match fault {
+            Fault::Partition(parts) => {
+                let part = |number: u8| {
+                    let of =
+                        self.daemons.iter().zip(parts).filter(move |(_, part)| **part == number);
+                    of.map(|(daemon, _)| daemon.as_str()).collect::<Vec<&str>>()
+                };
+                let parts = [0, 1, 2].map(part);
+                self.cluster.partition(&parts.each_ref().map(Vec::as_slice))
+            }
+            Fault::Merge => self.cluster.merge(),
+            Fault::Crash(number) => self.cluster.crash(daemon(number)),
+            Fault::Restart(number) => self.cluster.restart(daemon(number)),
+            Fault::Hold(from, to) => self.cluster.hold(daemon(from), daemon(to)),
+            Fault::Kill(member, to) | Fault::Ghost(member, to) => {
+                let to = self.cluster.socket_addr(daemon(to)).unwrap();
+                self.proxies[*member].cut(matches!(fault, Fault::Ghost(..)), to);
+                Ok(())
+            }
+            Fault::Sever(member) => match self.member(*member).private_group() {
+                Some(name) => {
+                    severed.push(name.clone());
+                    self.cluster.sever(&name)
+                }
+                None => Ok(()),
+            },
+            Fault::Reap => {
+                self.reap(severed);
+                Ok(())
+            }
+            Fault::Replace(member) => {
+                self.heal(severed);
+                self.all_are_primary();
+                self.proxies[*member].cut(false, self.home(*member));
+                let new =
+                    Running::start(&self.proxies[*member], &self.voters, self.voters.get(*member));
+                *self.running[*member].lock().unwrap() = Arc::new(new);
+                Ok(())
+            }
+        };
+        drop(told);
+    }
+
+    fn home(&self, member: usize) -> std::net::SocketAddr {
+        self.cluster.socket_addr(&self.daemons[member % self.daemons.len()]).unwrap()
+    }
+
+    fn reap(&self, severed: &mut Vec<String>) {
+        self.proxies.iter().for_each(Proxy::reap);
+        for name in severed.drain(..) {
+            drop(self.cluster.disconnect(&name));
+        }
+        for (from, to) in
+            self.daemons.iter().flat_map(|from| self.daemons.iter().map(move |to| (from, to)))
+        {
+            self.cluster.release(from, to).unwrap();
+        }
+    }
+
+    fn heal(&self, severed: &mut Vec<String>) {
+        for daemon in &self.daemons {
+            drop(self.cluster.restart(daemon));
+        }
+        self.cluster.merge().unwrap();
+        self.reap(severed);
+    }
+
+    /// Reads everything at all members, and judges the histories; returns how many calls were
+    /// answered, and of how many the outcome is not known.
+    fn judge(&self, seed: u64) -> (usize, usize) {
+        self.all_are_primary();
+        let last = self.of_object.iter();
+        last.for_each(|calls| calls.store(0, Ordering::Relaxed));
+        for member in 0..self.running.len() {
+            for key in 0..KEYS {
+                assert!(self.call(member, Op::Get(key)), "a read without faults");
+            }
+        }
+        let made = std::mem::take(&mut *self.made.lock().unwrap());
+        for key in 0..KEYS {
+            let history = history(&made, Some(key));
+            assert!(is_linearizable(0u64, &history), "seed {seed}, key {key}: {history:#?}");
+        }
+        let history = history(&made, None);
+        assert!(is_linearizable(Lock::default(), &history), "seed {seed}, lock: {history:#?}");
+        let answered = made.iter().filter(|made| made.ended.is_some()).count();
+        (answered, made.len() - answered)
+    }
+}
+
+/// Waits for the end of a call.
+fn end<T: Send + 'static>(mut pending: Pending<T>) -> Result<T, Error> {
+    pending.wait_timeout(LONG)?.map_or_else(|| panic!("a call has no end"), Ok)
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |number| number.parse().unwrap())
+}
+
+/// Runs a round; returns how many calls were answered, and of how many the outcome is not known.
+fn run(seed: u64, voters: usize) -> (usize, usize) {
+    let config = Config { rng_seed: RngSeed::Fixed(seed), ..Config::default() };
+    let plan = plan(voters, voters + 1).new_tree(&mut TestRunner::new(config)).unwrap();
+    let Plan { faults, calls } = plan.current();
+    let round = Round::start(voters);
+    thread::scope(|scope| {
+        for (member, calls) in calls.iter().enumerate() {
+            let round = &round;
+            scope.spawn(move || round.works(member, calls));
+        }
+        round.fails(&faults);
+    });
+    round.judge(seed)
+}
+
+#[test]
+fn histories_of_real_runs_are_linearizable() {
+    let time = Duration::from_secs(number("SPREAD_HISTORIES_SECONDS", 20));
+    let began = Instant::now();
+    let (mut rounds, mut answered, mut unknown) = (0, 0, 0);
+    for seed in number("SPREAD_HISTORIES_SEED", 1).. {
+        for voters in [3, 5] {
+            let (of_round, unknown_of_round) = run(seed, voters);
+            (rounds, answered) = (rounds + 1, answered + of_round);
+            unknown += unknown_of_round;
+        }
+        if began.elapsed() >= time {
+            break;
+        }
+    }
+    println!("{rounds} rounds: {answered} calls were answered, {unknown} have no known outcome");
+    assert!(answered >= rounds * CALLS, "{answered} answers in {rounds} rounds");
+}
+
+/// What a member reads without asking the voters may be old: such a history is refused.
+#[test]
+fn a_history_with_reads_of_a_minority_is_refused() {
+    let round = Round::start(3);
+    assert!(round.call(0, Op::Put(0, 0)));
+    eventually("it has come", || round.member(2).keys.get("key0").unwrap().is_some());
+    round.cluster.partition(&[&["d1", "d2"], &["d3"]]).unwrap();
+    assert!(round.call(1, Op::Put(0, 0)));
+    round.made(Op::Get(0), || {
+        let value = round.member(2).keys.get("key0")?;
+        Ok(Said::Value(value.map_or(0, |value| value.value.parse().unwrap())))
+    });
+    let made = round.made.lock().unwrap();
+    assert!(!is_linearizable(0u64, &history(&made, Some(0))), "{made:?}");
+}
