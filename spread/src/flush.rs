@@ -96,6 +96,9 @@ use crate::{
 pub use error::Error;
 pub use event::{Event, FlushRequest};
 
+/// Answers that are encoded at a time. The others wait in the machine, which bounds them.
+const BATCH: usize = 64;
+
 /// The lowest message type of a message; those below are Flush Spread's
 /// (`FL_MIN_LEGAL_MESS_TYPE`).
 pub const MIN_MESSAGE_TYPE: i16 = layer::MIN_MESSAGE_TYPE;
@@ -367,7 +370,7 @@ impl Mailbox {
             layer::Refusal::State => Error::NotRequested { group },
             refusal => Error::of(refusal, group),
         })?;
-        self.queue_replies();
+        self.queue_replies(usize::MAX);
         self.queue(reply);
         self.machine.flush(&group);
         Ok(())
@@ -428,24 +431,34 @@ impl Mailbox {
     }
 
     fn send_answers(&mut self) -> Result<(), crate::Error> {
-        self.queue_replies();
-        self.sender.connection().multicast_frames(&mut self.answers)
+        loop {
+            self.queue_replies(BATCH);
+            if self.answers.is_empty() {
+                return Ok(());
+            }
+            self.sender.connection().multicast_frames(&mut self.answers)?;
+        }
     }
 
     /// Sends answers and the rest of a message as far as there is room; says whether that is all.
     fn try_send_answers(&mut self) -> Result<bool, crate::Error> {
-        self.queue_replies();
-        let connection = self.sender.connection();
-        while !self.answers.is_empty() {
+        loop {
+            self.queue_replies(BATCH);
+            let connection = self.sender.connection();
+            if self.answers.is_empty() {
+                return connection.try_flush();
+            }
             if connection.try_multicast_frames(&mut self.answers)? == 0 {
                 return Ok(false);
             }
         }
-        connection.try_flush()
     }
 
-    fn queue_replies(&mut self) {
-        while let Some(reply) = self.machine.reply() {
+    /// Encodes what the machine has to send, until there are so many answers.
+    fn queue_replies(&mut self, most: usize) {
+        while self.answers.len() < most
+            && let Some(reply) = self.machine.reply()
+        {
             self.machine.replied();
             self.queue(reply);
         }
