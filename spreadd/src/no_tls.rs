@@ -8,16 +8,16 @@ use spread_daemon::{AdmitHandle, Authentication};
 use crate::plan::Outcome;
 
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Options {}
+pub(crate) struct TlsOptions {}
 
 pub(crate) struct Plan;
 
 impl Plan {
-    pub(crate) fn new(_: &Options, _: &[IpAddr]) -> Outcome<Plan> {
+    pub(crate) fn new(_: &TlsOptions, _: &[IpAddr]) -> Outcome<Plan> {
         Ok(Plan)
     }
 
-    pub(crate) fn warning(_: &Options, _: &Plan, _: &Authentication) -> Option<String> {
+    pub(crate) fn warning(_: &TlsOptions, _: &Plan, _: &Authentication) -> Option<String> {
         None
     }
 

@@ -211,7 +211,7 @@ pub(crate) struct Run {
     pub(crate) allow: Option<PathBuf>,
 
     #[command(flatten)]
-    pub(crate) tls: tls::Options,
+    pub(crate) tls: tls::TlsOptions,
 
     /// Answer GET /metrics, for Prometheus
     #[arg(long, value_name = "IP:PORT")]

@@ -17,7 +17,7 @@ use rustls::ServerConfig;
 use spread_daemon::{AdmitHandle, Authentication};
 
 use crate::plan::Outcome;
-pub(crate) use options::Options;
+pub(crate) use options::TlsOptions;
 use server::{BESIDE_SESSIONS, Certificates, Limits, Listeners, Server};
 
 /// The port unless an option says otherwise.
@@ -39,7 +39,7 @@ impl Plan {
     /// # Errors
     ///
     /// A text that names the file and what is wrong with it.
-    pub(crate) fn new(options: &Options, plain: &[IpAddr]) -> Outcome<Plan> {
+    pub(crate) fn new(options: &TlsOptions, plain: &[IpAddr]) -> Outcome<Plan> {
         let addresses = if options.bind.is_empty() { plain } else { &options.bind };
         let offer = |config| Offer {
             config,
@@ -52,7 +52,7 @@ impl Plan {
 
     /// Returns a remark on clients that anyone may be.
     pub(crate) fn warning(
-        options: &Options,
+        options: &TlsOptions,
         plan: &Plan,
         clients: &Authentication,
     ) -> Option<String> {

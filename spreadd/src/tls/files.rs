@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
-use super::Options;
+use super::TlsOptions;
 use crate::plan::Outcome;
 
 /// Reads the files; `None` without a certificate, which is without TLS.
@@ -18,7 +18,7 @@ use crate::plan::Outcome;
 /// # Errors
 ///
 /// A text that names the file and what is wrong with it.
-pub(super) fn load(options: &Options) -> Outcome<Option<Arc<ServerConfig>>> {
+pub(super) fn load(options: &TlsOptions) -> Outcome<Option<Arc<ServerConfig>>> {
     let (Some(certificate), Some(key)) = (&options.cert, &options.key) else {
         return Ok(None);
     };

@@ -7,7 +7,7 @@ use clap::Args;
 
 /// Whom to serve over TLS, and how.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct TlsOptions {
     /// Serve clients over TLS, too, at --tls-port, with the certificate in this PEM file and
     /// those between it and its authority. SIGHUP reads this and the other files of TLS again
     #[arg(long = "tls-cert", id = "tls-cert", value_name = "FILE", requires = "tls-key")]
