@@ -3,8 +3,12 @@
 # transport, with TLS for TCP.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo build -p spreadd -p spreadctl --features spreadd/tls,spreadctl/tls
-cargo test -p spread-toolkit --features tls --lib tls
-cargo test -p spreadd --features tls help man_page
-cargo test --features tls --test tls
-SPREAD_TRANSPORT=tls cargo test --features tls --test native tcp::
+
+# The same packages each time, so that all is compiled once.
+run() {
+    cargo test -p spread-workspace -p spread-toolkit -p spreadctl -p spreadd --features tls "$@"
+}
+run --lib tls
+run --test program -- help man_page
+run --test tls
+SPREAD_TRANSPORT=tls run --test native tcp::
