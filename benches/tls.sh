@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Connections over TCP beside those over TLS, in turns, at one spreadd: ping-pong and flood. It takes
-# openssl; arguments go to spreadctl bench.
+# openssl; arguments go to spreadctl bench, instead of those below.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+[ $# -gt 0 ] || set -- --size 64,16384 --count 20000 --warm-up 1000 --runs 7
 programs=${CARGO_TARGET_DIR:-$PWD/target}/release
 cargo build --release -p spreadd -p spreadctl --features spreadd/tls,spreadctl/tls
 
 folder=$(mktemp -d)
 daemon=
 clean_up() {
-    [ -z "$daemon" ] || kill "$daemon" 2>/dev/null || true
+    [ -z "$daemon" ] || { kill "$daemon" && wait "$daemon"; } || true
     rm -r "$folder"
 }
 trap clean_up EXIT
@@ -38,4 +39,4 @@ EOF
 chmod +x "$folder/over_tls"
 "$programs/spreadctl" bench flood pingpong --daemon "$plain" --versus "$tls" \
     --versus-client "$folder/over_tls" --daemon-pid "$daemon" --versus-pid "$daemon" \
-    --labels TCP,TLS --size 64,16384 --count 20000 --warm-up 1000 --runs 7 "$@"
+    --labels TCP,TLS "$@"

@@ -97,7 +97,7 @@ pub(crate) struct TestDaemon {
     address: String,
     embedded: Option<Daemon>,
     #[cfg(feature = "tls")]
-    over_tls: Option<Mutex<tls::TlsDaemon>>,
+    over_tls: Option<Mutex<tls::Shared>>,
 }
 
 impl TestDaemon {
@@ -113,8 +113,8 @@ impl TestDaemon {
         #[cfg(feature = "tls")]
         if transport == Transport::Tcp && std::env::var("SPREAD_TRANSPORT").as_deref() == Ok("tls")
         {
-            let daemon = tls::shared();
-            let address = daemon.address.clone();
+            let daemon = tls::Shared::start();
+            let address = daemon.address().to_owned();
             return TestDaemon { address, embedded: None, over_tls: Some(Mutex::new(daemon)) };
         }
         TestDaemon::embedded(transport)

@@ -105,16 +105,18 @@ impl TlsDaemon {
         fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
         write(&dir, own);
         let file = |name: &str| dir.path().join(name).display().to_string();
+        let has_port = options.iter().any(|option| option.starts_with("--tls-port"));
         let fixed = [
             "--no-config",
             "--port=0",
-            "--tls-port=0",
             &format!("--unix-dir={}", dir.path().display()),
             &format!("--tls-cert={}", file("cert.pem")),
             &format!("--tls-key={}", file("key.pem")),
         ];
         let options: Vec<_> = options.iter().map(|o| o.replace("CA", &file("ca.pem"))).collect();
-        let options = fixed.iter().copied().chain(options.iter().map(String::as_str));
+        let free_port = (!has_port).then_some("--tls-port=0");
+        let options = options.iter().map(String::as_str).chain(free_port);
+        let options = fixed.iter().copied().chain(options);
         let mut program = daemon(&options.collect::<Vec<_>>());
         let ready = program.line_with(&[" is ready at "]);
         let plain = word_after(&ready, " is ready at ");
@@ -158,12 +160,30 @@ static SHARED: LazyLock<Authority> = LazyLock::new(|| Authority::new("of all tes
 /// The addresses of these daemons.
 static ADDRESSES: Mutex<Option<HashSet<String>>> = Mutex::new(None);
 
-/// Starts a daemon of the shared authority.
-pub(crate) fn shared() -> TlsDaemon {
-    let own = SHARED.of_hosts(&["127.0.0.1"]);
-    let daemon = TlsDaemon::start(&SHARED, &own, &[]);
-    ADDRESSES.lock().unwrap().get_or_insert_default().insert(daemon.address.clone());
-    daemon
+/// A daemon of the shared authority.
+pub(crate) struct Shared(TlsDaemon);
+
+impl Shared {
+    pub(crate) fn start() -> Shared {
+        let own = SHARED.of_hosts(&["127.0.0.1"]);
+        let daemon = TlsDaemon::start(&SHARED, &own, &[]);
+        ADDRESSES.lock().unwrap().get_or_insert_default().insert(daemon.address.clone());
+        Shared(daemon)
+    }
+
+    /// Its address over TLS.
+    pub(crate) fn address(&self) -> &str {
+        &self.0.address
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Before its port is free for another daemon.
+        if let Some(addresses) = &mut *ADDRESSES.lock().unwrap() {
+            addresses.remove(&self.0.address);
+        }
+    }
 }
 
 /// What to trust at an address, if it is one of a daemon of the shared authority.

@@ -200,7 +200,7 @@ mod tests {
             let mut input = BytesMut::from(&Connect::new(None).encode()[..]);
             let address = Some(IpAddr::from(address));
             assert!(handshake.advance(&mut input, address) == Action::Greet(None));
-            assert_eq!(handshake.greet(), b"\x08NULL IP ");
+            assert_eq!(handshake.greet(), b"\x08IP NULL ");
             input.extend_from_slice(&choice("NULL"));
             let user = Some("ann".to_owned());
             let applicant = Applicant { private_name: None, membership: true, user };
