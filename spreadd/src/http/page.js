@@ -365,34 +365,43 @@ function show(status) {
   return true;
 }
 
-async function askStatus() {
+// Returns the status, or null if the daemon does not answer.
+async function fetchStatus() {
   try {
     const answer = await fetch(`status.json?after=${seen}`, { signal: AbortSignal.timeout(PATIENCE) });
-    if (!answer.ok) throw new Error((await answer.text()).trim());
-    if (!show(await answer.json())) return askStatus();
-    if (lostAt) say("The daemon answers again.");
-    lostAt = null;
-  } catch (error) {
-    lostAt ??= new Date().toLocaleTimeString();
-    say(`The daemon has not answered since ${lostAt}. This page tries again each second.`);
+    return answer.ok ? await answer.json() : null;
+  } catch {
+    return null;
   }
+}
+
+async function askStatus() {
+  const status = await fetchStatus();
+  if (status && !show(status)) return askStatus();
+  if (status && lostAt) say("The daemon answers again.");
+  lostAt = status ? null : (lostAt ?? new Date().toLocaleTimeString());
+  if (lostAt) say(`The daemon has not answered since ${lostAt}. This page tries again each second.`);
   document.body.classList.toggle("lost", lostAt !== null);
 }
 
 async function poll() {
   clearTimeout(timer);
   polling ??= askStatus().finally(() => (polling = null));
-  await polling;
-  clearTimeout(timer);
-  if (!document.hidden && find("pause").ariaPressed !== "true") timer = setTimeout(poll, POLL);
+  try {
+    await polling;
+  } finally {
+    clearTimeout(timer);
+    if (isWatched()) timer = setTimeout(poll, POLL);
+  }
 }
 
+const isWatched = () => !document.hidden && find("pause").ariaPressed !== "true";
+
 find("pause").addEventListener("click", ({ target }) => {
-  const isPaused = target.ariaPressed !== "true";
-  target.ariaPressed = String(isPaused);
-  if (isPaused) clearTimeout(timer);
-  else poll();
+  target.ariaPressed = String(target.ariaPressed !== "true");
+  if (isWatched()) poll();
+  else clearTimeout(timer);
 });
 find("no").addEventListener("click", () => find("confirm").close());
-document.addEventListener("visibilitychange", () => document.hidden || poll());
+document.addEventListener("visibilitychange", () => isWatched() && poll());
 poll();
