@@ -385,7 +385,7 @@ fn voters(address: &str, args: &Args, members: usize) -> Result {
     let wait = |pending: Pending<Vec<u8>>| Ok(pending.wait().map(drop)?);
     let (mut rates, mut times) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new(), Vec::new()]);
     for round in 0..=args.rounds {
-        let rate = [rate(args, &commit)?, rate(args, &apply)?];
+        let rate = [rate(args, commit)?, rate(args, apply)?];
         let commit = median_time(args, || wait(commit()))?;
         let apply = median_time(args, || wait(apply()))?;
         let time = [commit, apply, median_time(args, &mut plain)?];
@@ -400,6 +400,8 @@ fn voters(address: &str, args: &Args, members: usize) -> Result {
     let [committed, applied, plain] = times;
     compare(&format!("{members} voters, p50 in us, beside a message"), &committed, &plain);
     compare(&format!("{members} members, p50 in us, beside a message"), &applied, &plain);
+    let what = format!("{members} voters, p50 of a commit : that of an operation without voters");
+    println!("{what}: {}", range(&ratios(&committed, &applied)));
     mailbox.disconnect()?;
     Ok(())
 }
