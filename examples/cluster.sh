@@ -8,8 +8,9 @@
 #   examples/cluster.sh partition "1 2" 3    hosts that are named together see each other
 #   examples/cluster.sh merge                all see each other again
 #   examples/cluster.sh status               what each daemon sees
-#   examples/cluster.sh run 2 COMMAND ...    runs a program on host 2; its daemon is
-#                                            4803@10.78.0.2
+#   examples/cluster.sh run 2 COMMAND ...    runs a program on host 2; its daemon is in
+#                                            SPREAD_DAEMON, which spreadctl takes, also for
+#                                            status and kick, and at 4803@10.78.0.2
 #   examples/cluster.sh down                 ends everything
 #
 # SPREADD and CHAT name the programs; otherwise cargo builds them. CLUSTER_DIR is the folder
@@ -80,8 +81,20 @@ down() {
 }
 
 give_up() {
+    is_ours || return 0
     stop
     echo "cluster.sh: it has failed; the logs are in $dir, until $0 down" >&2
+}
+
+# Whether all parts have hosts, each at most once.
+are_parts() {
+    local part hosts=
+    for part in "$@"; do
+        [[ $part =~ ^[[:space:]]*[123]([[:space:]]+[123])*[[:space:]]*$ ]] || return 1
+        hosts+=" $part"
+    done
+    # shellcheck disable=SC2086
+    [ $# -gt 0 ] && [ -z "$(printf '%s\n' $hosts | sort | uniq -d)" ]
 }
 
 # Waits until daemon 1 sees all.
@@ -104,12 +117,12 @@ up() {
             fail "there are hosts already, of this program or of ci/cluster/test.sh: $0 down"
     done
     build SPREADD spreadd -p spreadd
-    # Only for root, who also writes there, and made by nobody else before.
-    mkdir -m 700 "$dir" ||
-        fail "$dir cannot be made; if it is of an earlier $0 up: $0 down"
+    [ ! -e "$dir" ] || fail "$dir cannot be made; if it is of an earlier $0 up: $0 down"
     trap 'code=$?; [ "$code" = 0 ] || give_up; exit "$code"' EXIT
     trap 'exit 130' INT TERM
-    : >"$marker"
+    # Only for root, who also writes there, and made by nobody else before. No signal comes
+    # between the two: `down` would not take the folder for its own.
+    (trap '' INT TERM && mkdir -m 700 "$dir" && : >"$marker") || fail "$dir cannot be made"
     "$net" up
     "$node" conf "$dir"
     for n in 1 2 3; do "$node" corosync $n "$dir"; done
@@ -133,12 +146,14 @@ chat)
 run)
     needs ip
     is_host "${1-}"
-    exec ip netns exec "c$1" "${@:2}"
+    [ $# -gt 1 ] || fail "which program: run $1 COMMAND ..."
+    SPREAD_DAEMON=$dir/unix$1/4803 exec ip netns exec "c$1" "${@:2}"
     ;;
 partition | merge)
     needs ip nft
     is_host 1
-    [ "$command" = merge ] || [ $# -gt 0 ] || fail 'which hosts: partition "1 2" 3'
+    [ "$command" = merge ] || are_parts "$@" ||
+        fail 'which of the hosts 1, 2 and 3, each at most once: partition "1 2" 3'
     "$net" "${command/partition/part}" "$@"
     ;;
 status)
@@ -155,7 +170,7 @@ down)
     down
     ;;
 *)
-    sed -n '2,18s/^# \{0,1\}//p' "$0"
+    sed -n '2,19s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac

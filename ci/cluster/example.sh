@@ -40,6 +40,29 @@ refuses() {
     grep -qF -- "$1" "$work/refused" || fail "no '$1' in: $(cat "$work/refused")"
 }
 
+# stays_usable SIGNAL: `up` that is interrupted as soon as there is a folder leaves one that `down`
+# removes.
+stays_usable() {
+    local up
+    # In a group of its own, as at a terminal; a shell ignores SIGINT for what it starts in the
+    # background.
+    setsid env --default-signal=INT,TERM bash "$cluster" up >/dev/null 2>&1 &
+    up=$!
+    until [ -d "$CLUSTER_DIR" ]; do
+        kill -0 "$up" || fail 'up ends without a folder'
+    done
+    kill "-$1" -- "-$up"
+    if wait "$up"; then fail "up has not noticed SIG$1"; fi
+    $cluster down
+    [ ! -e "$CLUSTER_DIR" ] || fail "$CLUSTER_DIR is left over after SIG$1"
+}
+
+# rejects TEXT, arguments...: the example fails and says this.
+rejects() {
+    if $cluster "${@:2}" 2>"$work/rejected"; then fail "it takes: ${*:2}"; fi
+    grep -qF -- "$1" "$work/rejected" || fail "no '$1' in: $(cat "$work/rejected")"
+}
+
 # Another folder is neither written to nor removed.
 mkdir "$CLUSTER_DIR"
 echo mine >"$CLUSTER_DIR/file"
@@ -52,8 +75,18 @@ refuses "the logs are in $CLUSTER_DIR" SPREADD=/bin/false
 [ -d "$CLUSTER_DIR" ] || fail 'the logs are gone'
 [ ! -e /run/netns/c0 ] || fail 'hosts are left over'
 $cluster down
+stays_usable INT
+stays_usable TERM
 $cluster up
 refuses 'there are hosts already'
+rejects 'which of the hosts' partition foo
+rejects 'which of the hosts' partition 1 2 7
+rejects 'which of the hosts' partition '1 2' '2 3'
+rejects 'which of the hosts' partition
+rejects 'which program: run 1 COMMAND' run 1
+# shellcheck disable=SC2016
+said=$($cluster run 2 bash -c 'echo "$SPREAD_DAEMON"')
+[ -S "$said" ] || fail "run names no socket in SPREAD_DAEMON: $said"
 mkfifo "$work/in1" "$work/in3"
 # Not in the background before they are built.
 cargo build --quiet --example tokio_chat
