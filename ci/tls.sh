@@ -9,7 +9,8 @@ run() {
     cargo test -p spread-workspace -p spread-toolkit -p spreadctl -p spreadd --features tls "$@"
 }
 run --lib tls
-run --test program -- help man_page
+run --bins --test program -- its_help its_man_page
 run --test tls
 # One test is of the options of a TCP socket, which the mailbox's is not over TLS.
-SPREAD_TRANSPORT=tls run --test native tcp:: -- --skip a_dead_daemon_is_noticed_within_a_minute
+SPREAD_TRANSPORT=tls run --test native tcp:: -- \
+    --skip a_dead_daemon_is_noticed_within_a_minute

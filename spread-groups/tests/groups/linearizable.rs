@@ -22,7 +22,8 @@ use spread::Mailbox;
 use spread_daemon::Cluster;
 use spread_groups::voters::Standing;
 use spread_groups::{
-    At, BadState, Error, Group, Map, Message, Node, Pending, Postcard, Replicated, StateMachine,
+    At, BadState, Error, Map, Message, Node, Pending, Postcard, Replicated, StateMachine,
+    VotedGroup,
 };
 
 // As `objects` calls it.
@@ -131,7 +132,7 @@ fn call(member: u8) -> impl Strategy<Value = Op> {
 struct Running {
     /// It ends with this.
     _node: Node,
-    group: Group,
+    group: VotedGroup,
     keys: Map<String>,
     lock: Replicated<Objects>,
 }
