@@ -7,6 +7,8 @@
 //! | `call` | a node calls a service of another one; beside it, a message goes to and fro, and as the floor of a call another one between threads that send and threads that receive for them |
 //! | `work` | jobs a second that workers do; a job is a number |
 //! | `operations` | operations a second of a replicated counter, submitted by one member |
+//! | `voters` | committed operations with 3 and 5 voters: their rate beside operations without voters, and the time of one beside an agreed message to oneself |
+//! | `failover` | from the kill of a process that leads and holds a lock to the next leader and the next holder |
 //! | `memory` | what a subscriber's process takes while many messages are published |
 //!
 //! The daemon is a process of its own, reached by unix socket; nodes and mailboxes are in
@@ -26,7 +28,10 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use spread::{Mailbox, Message, RegularMessage, SendOptions, Sender, Service};
 use spread_daemon::Daemon;
-use spread_groups::{At, BadState, Group, Item, Node, Pending, StateMachine, Subscription, Topic};
+use spread_groups::{
+    At, BadState, Group, Item, Node, Pending, Replicated, StateMachine, Subscription, Topic,
+    VotedGroup,
+};
 
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
@@ -53,6 +58,9 @@ struct Args {
     /// Be the daemon
     #[arg(long, hide = true)]
     be_daemon: bool,
+    /// Lead this group at this daemon
+    #[arg(long, hide = true, num_args = 2)]
+    be_leader: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -61,6 +69,8 @@ enum Part {
     Call,
     Work,
     Operations,
+    Voters,
+    Failover,
     Memory,
 }
 
@@ -68,6 +78,9 @@ fn main() -> Result {
     let args = Args::parse();
     if args.be_daemon {
         return be_daemon();
+    }
+    if let [address, group] = args.be_leader.as_slice() {
+        return be_leader(address, group);
     }
     let daemon = OwnDaemon::start()?;
     let address = daemon.address.as_str();
@@ -84,6 +97,12 @@ fn main() -> Result {
     }
     if measured(Part::Operations) {
         [1, 3, 5].iter().try_for_each(|members| operations(address, &args, *members))?;
+    }
+    if measured(Part::Voters) {
+        [3, 5].iter().try_for_each(|members| voters(address, &args, *members))?;
+    }
+    if measured(Part::Failover) {
+        failover(address, &args)?;
     }
     if measured(Part::Memory) {
         memory(address, &args)?;
@@ -300,20 +319,151 @@ fn operations(address: &str, args: &Args, members: usize) -> Result {
 fn rounds(what: &str, args: &Args, submit: impl Fn() -> Pending<Vec<u8>>) -> Result {
     let mut rates = Vec::new();
     for round in 0..=args.rounds {
-        let began = Instant::now();
-        let mut open = std::collections::VecDeque::new();
-        for _ in 0..args.count {
-            if open.len() == args.window {
-                open.pop_front().map(Pending::wait).transpose()?;
-            }
-            open.push_back(submit());
-        }
-        open.into_iter().try_for_each(|pending| pending.wait().map(drop))?;
+        let rate = rate(args, &submit)?;
         if round > 0 {
-            rates.push(args.count as f64 / began.elapsed().as_secs_f64());
+            rates.push(rate);
         }
     }
     println!("{what}: {}", range(&rates));
+    Ok(())
+}
+
+fn rate(args: &Args, submit: impl Fn() -> Pending<Vec<u8>>) -> Result<f64> {
+    let began = Instant::now();
+    let mut open = std::collections::VecDeque::new();
+    for _ in 0..args.count {
+        if open.len() == args.window {
+            open.pop_front().map(Pending::wait).transpose()?;
+        }
+        open.push_back(submit());
+    }
+    open.into_iter().try_for_each(|pending| pending.wait().map(drop))?;
+    Ok(args.count as f64 / began.elapsed().as_secs_f64())
+}
+
+/// The handles of a member with a counter.
+type Counting<G> = (Node, G, Replicated<Counter>);
+
+fn without_voters(address: &str, members: usize) -> Result<Vec<Counting<Group>>> {
+    let join = |_| {
+        let node = Node::connect(Mailbox::builder(address))?;
+        let mut group = node.group(&format!("without{members}"))?;
+        let counter = group.replicate(Counter(0))?;
+        let group = group.join()?;
+        group.ready().wait()?;
+        Ok((node, group, counter))
+    };
+    (0..members).map(join).collect()
+}
+
+fn with_voters(address: &str, members: usize) -> Result<Vec<Counting<VotedGroup>>> {
+    let names: Vec<String> = (0..members).map(|number| number.to_string()).collect();
+    let join = |name: &String| {
+        let node = Node::connect(Mailbox::builder(address))?;
+        let mut group = node.group(&format!("voters{members}"))?;
+        let counter = group.replicate(Counter(0))?;
+        let group = group.voters(names.clone()).votes_as(name).join()?;
+        Ok((node, group, counter))
+    };
+    let all = names.iter().map(join).collect::<Result<Vec<_>>>()?;
+    all.iter().try_for_each(|(_, group, _)| group.confirm().wait())?;
+    Ok(all)
+}
+
+/// Measures operations of the same machine with and without voters, and a message to oneself.
+fn voters(address: &str, args: &Args, members: usize) -> Result {
+    let mut mailbox = Mailbox::connect(address)?;
+    let (own, options) = (mailbox.private_group(), SendOptions::new(Service::Agreed));
+    let (voters, others) = (with_voters(address, members)?, without_voters(address, members)?);
+    let payload = vec![7; 64];
+    let [commit, apply] = [&voters[0].2, &others[0].2].map(|of| || of.submit(&payload));
+    let mut plain = || {
+        mailbox.multicast(options, own, &payload)?;
+        mailbox.receive()?;
+        Ok(())
+    };
+    let wait = |pending: Pending<Vec<u8>>| Ok(pending.wait().map(drop)?);
+    let (mut rates, mut times) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new(), Vec::new()]);
+    for round in 0..=args.rounds {
+        let rate = [rate(args, &commit)?, rate(args, &apply)?];
+        let commit = median_time(args, || wait(commit()))?;
+        let apply = median_time(args, || wait(apply()))?;
+        let time = [commit, apply, median_time(args, &mut plain)?];
+        if round > 0 {
+            rates.iter_mut().zip(rate).for_each(|(rates, rate)| rates.push(rate));
+            times.iter_mut().zip(time).for_each(|(times, time)| times.push(time));
+        }
+    }
+    let [committed, applied] = rates;
+    let what = format!("{members} voters, committed operations a second, beside none");
+    compare(&what, &committed, &applied);
+    let [committed, applied, plain] = times;
+    compare(&format!("{members} voters, p50 in us, beside a message"), &committed, &plain);
+    compare(&format!("{members} members, p50 in us, beside a message"), &applied, &plain);
+    mailbox.disconnect()?;
+    Ok(())
+}
+
+/// Measures from the kill of a leader that holds a lock to the next leader and the next holder.
+fn failover(address: &str, args: &Args) -> Result {
+    let (mut leads, mut holds) = (Vec::new(), Vec::new());
+    for round in 0..=args.rounds {
+        let name = format!("failover{round}");
+        let mut leader = Leader::start(address, &name)?;
+        let join = |voter: &str| {
+            let node = Node::connect(Mailbox::builder(address))?;
+            let group = node.group(&name)?.voters(["leader"]).votes_as(voter).join()?;
+            group.ready().wait()?;
+            let votes = group.set_voter(voter, group.incarnation(), 1).wait()?;
+            votes.then_some((node, group)).ok_or_else(|| "no voter".into())
+        };
+        let [(_one, next), (_other, _)] = [join("one")?, join("other")?];
+        let (term, lock) = (next.leadership().term(), next.mutex("lock").lock());
+        next.confirm().wait()?;
+        let began = Instant::now();
+        leader.0.kill()?;
+        term.wait()?;
+        let led = began.elapsed();
+        drop(lock.wait()?);
+        if round > 0 {
+            leads.push(led.as_secs_f64() * 1e6);
+            holds.push(began.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    println!("from a kill to the next leader, us: {}", range(&leads));
+    println!("from a kill to the next holder of a lock, us: {}", range(&holds));
+    Ok(())
+}
+
+/// A process that leads a group and holds its lock.
+struct Leader(Child);
+
+impl Leader {
+    fn start(address: &str, group: &str) -> Result<Leader> {
+        let mut leader = Command::new(std::env::current_exe()?);
+        let leader = leader.args(["--be-leader", address, group]);
+        let mut leader = Leader(leader.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?);
+        let output = leader.0.stdout.take().ok_or("no output")?;
+        BufReader::new(output).read_line(&mut String::new())?;
+        Ok(leader)
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.kill().and_then(|()| self.0.wait()) {
+            eprintln!("a leader does not end: {error}");
+        }
+    }
+}
+
+/// Leads a group and holds its lock until the end of the input.
+fn be_leader(address: &str, group: &str) -> Result {
+    let node = Node::connect(Mailbox::builder(address))?;
+    let group = node.group(group)?.voters(["leader"]).votes_as("leader").join()?;
+    let _held = (group.leadership().term().wait()?, group.mutex("lock").lock().wait()?);
+    println!("leads");
+    io::copy(&mut io::stdin(), &mut io::sink())?;
     Ok(())
 }
 

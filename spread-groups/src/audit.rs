@@ -206,7 +206,7 @@ mod tests {
     const NOBODY: [u32; 0] = [];
 
     fn at(index: u64, session: u32) -> At {
-        At { place: Place { branch: 1, index }, time: 0, session }
+        At { place: Place { branch: 1, index }, epoch: 1, time: 0, session }
     }
 
     fn member(session: u32) -> Incarnation {

@@ -292,7 +292,7 @@ mod tests {
     use crate::core::roster::{Departure, Incarnation};
 
     fn at(session: u32) -> At {
-        At { place: Place::default(), time: 0, session }
+        At { place: Place::default(), epoch: 1, time: 0, session }
     }
 
     fn join(barriers: &mut Barriers, session: u32) {

@@ -38,7 +38,7 @@ pub enum Error {
         name: &'static str,
     },
     /// Voters are 1 to 64 names of 1 to 64 bytes, with weights from 1. A node that votes is no
-    /// observer, and its group has voters.
+    /// observer.
     #[error("1 to 64 voters with names of 1 to 64 bytes and weights from 1; none is an observer")]
     IllegalVoters,
     /// The metadata are longer than the limit.

@@ -4,17 +4,13 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-
 use crate::action::{self, Action, Due};
 use crate::audit;
 use crate::barrier::{Barrier, Parties};
 use crate::call::{self, Call, Servers, Serving};
 use crate::codec::Message;
-use crate::core::requests::OperationId;
 use crate::core::roster::{Incarnation, Member};
 use crate::core::status::Status;
-use crate::core::voting::voters::{self, Voter, VoterChange};
 use crate::core::{Event, Input};
 use crate::leader::{self, LeaderServing, LeaderTopic, Leadership};
 use crate::lock::{AdvisoryLock, AdvisoryRwLock, AdvisorySemaphore};
@@ -22,7 +18,6 @@ use crate::machines::Machines;
 use crate::map::Map;
 use crate::mesh::MeshBuilder;
 use crate::node::{Commands, Shared};
-use crate::pending::Completion;
 use crate::registry::Registry;
 use crate::sequence::AdvisorySequence;
 use crate::topic::{Source, Topic};
@@ -158,7 +153,8 @@ impl Group {
         Call::new(name, question, commands, shared, machines.services)
     }
 
-    /// Returns the leadership of the group. It is advisory; see [`crate::leader`].
+    /// Returns the leadership of the group. It is advisory; that of a
+    /// [`VotedGroup`](crate::VotedGroup::leadership) has fences. See [`crate::leader`].
     pub fn leadership(&self) -> Leadership {
         Leadership::new(self.shared.clone(), self.incarnation, self.machines.leaders.clone())
     }
@@ -346,71 +342,8 @@ impl Group {
         Registry::new(self.clone(), self.machines.registry.clone())
     }
 
-    /// Ends when all that was answered before, to anybody, is applied here: what is read
-    /// then is not older than the call. It is an operation of its own, in groups with
-    /// [voters](crate::voters).
-    ///
-    /// # Errors
-    ///
-    /// The pending result fails with [`Error::NoQuorum`] on a side without a majority,
-    /// [`Error::Unreadable`] in a group without voters, and with the errors of
-    /// [`Replicated::submit`](crate::Replicated::submit).
-    pub fn confirm(&self) -> Pending<()> {
-        let (completion, pending) = Pending::of_bytes(|_| Ok(()));
-        pending.of_operation(self.submit(|_| Bytes::new(), completion))
-    }
-
-    /// Sets a voter: adds it, has another incarnation take its place, or changes its weight; a
-    /// weight of 0 removes it. `true` if that was done, and `false` if another change came
-    /// first, or no voter or more than 64 would be left.
-    ///
-    /// It counts from its place in the log on. Until it is committed, a majority of the voters
-    /// before it is needed, and one of those after it. A voter that has lost its state takes
-    /// its place again by itself, if the majority has not.
-    ///
-    /// # Errors
-    ///
-    /// As those of [`Group::confirm`].
-    pub fn set_voter(&self, name: &str, incarnation: Incarnation, weight: u32) -> Pending<bool> {
-        let (completion, pending) = Pending::of_bytes(|verdict| Ok(verdict[..] == [1]));
-        let name = name.to_owned();
-        let change = move |version| {
-            let voter = Voter { incarnation, weight };
-            VoterChange { version, name, voter }.encode()
-        };
-        pending.of_operation(self.submit(change, completion))
-    }
-
-    /// Forms the group with the voters that are here, in the place of those who are not with
-    /// the nodes that go by their names, if this side has no majority of the voters.
-    ///
-    /// It is for an operator who knows that a majority of the voters has lost its state for
-    /// good, and has stopped the others. *What they have committed and nobody here has is
-    /// lost*, answered operations too; if they are alive, there are two primaries. This
-    /// member has to have the newest log of those here; call it at all of them.
-    pub fn force_primary(&self) {
-        let shared = self.shared.clone();
-        self.commands.push(move |runner| runner.input_to(&shared, Input::ForcePrimary));
-    }
-
-    /// Submits an operation on the voters, made for their version.
-    fn submit(
-        &self,
-        payload: impl FnOnce(u64) -> Bytes + Send + 'static,
-        completion: Completion,
-    ) -> OperationId {
-        let (shared, id) = (self.shared.clone(), self.shared.next_operation());
-        self.commands.push(move |runner| {
-            let Some(hosted) = runner.part(&shared) else {
-                return completion(Err(Error::Closed { may_have_executed: false }));
-            };
-            let version = hosted.core().quorum().map_or(0, |quorum| quorum.version);
-            let payload = payload(version);
-            hosted.wait_for(id, completion);
-            let (channel, patient) = (voters::CHANNEL, false);
-            runner.input_to(&shared, Input::Submit { id, channel, payload, patient });
-        });
-        id
+    pub(crate) fn machines(&self) -> &Machines {
+        &self.machines
     }
 
     pub(crate) fn parts(&self) -> (&Commands, &Arc<Shared>) {

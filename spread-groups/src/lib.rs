@@ -10,11 +10,11 @@
 //! | [`retained`] | topics with a last value for late subscribers | each side by itself |
 //! | [`call`] | calls of one server or of all | within each side |
 //! | [`replicated`] | the same state at all members; each operation once | both sides go on; the operations of one are taken back at the merge |
-//! | [`leader`] | one leader in a view, its messages, and questions to it | one leader on each side: advisory |
+//! | [`leader`] | one leader in a view, its messages, and questions to it | one leader on each side: advisory; with voters one, with a fence |
 //! | [`map`] | keys and values, with conditions, times to live and owners | as [`replicated`] |
-//! | [`lock`] | mutexes, read-write locks and semaphores, with queues | one holder on each side: advisory |
+//! | [`lock`] | mutexes, read-write locks and semaphores, with queues | one holder on each side: advisory; with voters one, with a fence |
 //! | [`barrier`] | members wait for each other | each side by itself |
-//! | [`sequence`] | numbers, each given once | both sides give the same numbers: advisory |
+//! | [`sequence`] | numbers, each given once | both sides give the same numbers: advisory; with voters none does twice |
 //! | [`vote`] | all members decide on a topic, by majority or unanimously | the sides may decide differently |
 //! | [`action`] | all members act at one time, if they agree | as the vote |
 //! | [`work`] | queues of jobs, and workers | both sides do the jobs; the results of one stand |
@@ -26,8 +26,9 @@
 //! Each module says what its pattern promises, what it sends, and what a roster change, a
 //! partition and a merge do to it. The table is about groups without voters: there nothing is
 //! unique across a partition, and no answer is final until the next merge. In a group with
-//! [`voters`], which is new, operations are executed only on the side with a majority of them, and
-//! their answers are final. Leaders, locks and sequences are advisory there, too.
+//! [`voters`], which are new, operations are executed only on the side with a majority of them,
+//! their answers are final, and leaders, locks and sequences are unique: a [`VotedGroup`]. The page
+//! `guide` of the documentation says which is for what, and what can be lost.
 //!
 //! Methods of a builder only set options; `send`, `start`, `run` or `join` does what was built. All
 //! other methods do at once what they are named for. A result that takes time is a [`Pending`].
@@ -83,6 +84,7 @@ mod deadlines;
 mod desk;
 mod error;
 mod feed;
+mod fence;
 mod group;
 mod inbox;
 mod machines;
@@ -108,11 +110,16 @@ pub mod retained;
 pub mod sequence;
 pub mod topic;
 pub mod vote;
+mod voted;
 pub mod voters;
 pub mod work;
 
 #[cfg(any(doc, doctest))]
 pub mod coming_from;
+
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/tiers.md")]
+pub mod guide {}
 
 #[cfg(test)]
 mod simulation;
@@ -134,18 +141,22 @@ pub use core::roster::{Change, Departure, Incarnation, Member, Refusal};
 pub use core::status::{Counters, Standing, Status};
 pub use core::{Event, JoinFailed};
 pub use error::Error;
+pub use fence::Fence;
 pub use group::Group;
-pub use leader::{LeaderServing, LeaderTopic, Leadership, Term};
-pub use lock::{AdvisoryLock, AdvisoryRwLock, AdvisorySemaphore, Guard};
+pub use leader::{FencedLeadership, FencedTerm, LeaderServing, LeaderTopic, Leadership, Term};
+pub use lock::{
+    AdvisoryLock, AdvisoryRwLock, AdvisorySemaphore, FencedGuard, Guard, Mutex, RwLock, Semaphore,
+};
 pub use map::{Map, MapEvent, MapWatch, Put, Removal, Remove, Revision, Versioned};
 pub use mesh::{Dest, Mesh};
-pub use node::{GroupBuilder, Node};
+pub use node::{GroupBuilder, Node, WithVoters, WithoutVoters};
 pub use pending::Pending;
 pub use reactor::Reactor;
 pub use registry::{Announced, Found, Instance, Registry, Service, Watching};
 pub use replicated::{Replicated, StateMachine};
 pub use retained::RetainedTopic;
-pub use sequence::AdvisorySequence;
+pub use sequence::{AdvisorySequence, Sequence};
 pub use topic::{Item, Meta, Subscribers, Subscription, Topic};
 pub use vote::{Asked, Ballot, Handling, Rule, Vote, VoteOutcome, VoteResult};
+pub use voted::VotedGroup;
 pub use work::{Attempt, GivenUpJob, Submission, Work, WorkStatus, Working};

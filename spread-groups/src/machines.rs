@@ -40,7 +40,7 @@ pub(crate) struct Machines {
 
 impl Machines {
     /// Adds the machines to a group.
-    pub(crate) fn add_to(group: &mut GroupBuilder<'_>) -> Result<Machines, Error> {
+    pub(crate) fn add_to<K>(group: &mut GroupBuilder<'_, K>) -> Result<Machines, Error> {
         Ok(Machines {
             services: group.replicate(Services::default())?,
             locks: group.replicate(Locks::default())?,

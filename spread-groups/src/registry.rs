@@ -451,7 +451,7 @@ mod tests {
     use crate::core::roster::Departure;
 
     fn at(session: u32) -> At {
-        At { place: Place::default(), time: 0, session }
+        At { place: Place::default(), epoch: 1, time: 0, session }
     }
 
     fn joined(session: u32) -> Change {

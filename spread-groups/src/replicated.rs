@@ -24,8 +24,8 @@
 //! **In a partition** both sides go on. **At a merge** the state that most members have stands: that
 //! of the larger side, unless members of it were still receiving the state. Operations that the
 //! others have executed since the partition are taken back, and submitted again by their
-//! submitters ([`Event::Rewound`]). So an answer can turn out to be untrue: without voters no
-//! answer is final.
+//! submitters ([`Event::Rewound`]). So an answer can turn out to be untrue: without
+//! [voters](crate::voters) no answer is final.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -40,7 +40,7 @@ use crate::core::roster::Change;
 use crate::core::sessions::Answer;
 use crate::core::{Event, Input};
 use crate::leader::Revocation;
-use crate::node::{Commands, Hosted, Shared};
+use crate::node::{Commands, Hosted, Shared, Side};
 use crate::pending::{Completion, Unsent};
 use crate::{Error, Pending};
 
@@ -282,6 +282,16 @@ impl<M: StateMachine> Replicated<M> {
     /// a connection, without which it does not.
     pub(crate) fn revoke_when_lost(&self, revocation: &Arc<Revocation>) -> bool {
         self.shared.revoke_when_lost(revocation)
+    }
+
+    /// Revokes something when the member comes to a side without a majority of the voters.
+    pub(crate) fn revoke_in_minority(&self, doubt: &Arc<Revocation>) {
+        self.shared.revoke_in_minority(doubt);
+    }
+
+    /// Returns whether this member is on a side without a majority of the voters.
+    pub(crate) fn is_in_minority(&self) -> bool {
+        self.shared.side() == Some(Side::Minority)
     }
 
     /// Shows the state to `watcher` now, and after every change until it ends. Once the state

@@ -277,7 +277,7 @@ mod tests {
     use crate::core::history::Place;
 
     fn publish(retained: &mut Retained, index: u64, channel: u32, len: usize) -> bool {
-        let at = At { place: Place { branch: 1, index }, time: index, session: 1 };
+        let at = At { place: Place { branch: 1, index }, epoch: 1, time: index, session: 1 };
         let publish = Step::Publish { channel, from: "#a#d".into(), payload: vec![0; len] };
         retained.apply(at, publish).0
     }
@@ -306,7 +306,7 @@ mod tests {
             assert!(publish(&mut retained, 5, 100 + channel, 0));
         }
         assert!(!publish(&mut retained, 6, 8, 0));
-        let at = At { place: Place { branch: 1, index: 7 }, time: 7, session: 1 };
+        let at = At { place: Place { branch: 1, index: 7 }, epoch: 1, time: 7, session: 1 };
         assert_eq!(retained.apply(at, Step::Remove(7)), Done(true));
         assert_eq!(retained.apply(at, Step::Remove(7)), Done(false));
         assert_eq!((retained.bytes, retained.recent), (0, Recent::Nothing));
@@ -319,7 +319,7 @@ mod tests {
         publish(&mut retained, 1, 7, 1);
         retained.topics.get_mut(&7).unwrap().from = "x".repeat(99);
         assert!(Retained::restore(&retained.snapshot()).is_err());
-        let at = At { place: Place::default(), time: 0, session: 1 };
+        let at = At { place: Place::default(), epoch: 1, time: 0, session: 1 };
         let unnamed = Step::Publish { channel: 7, from: "x".repeat(99), payload: vec![] };
         assert!(!retained.apply(at, unnamed).0);
     }

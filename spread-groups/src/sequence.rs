@@ -1,4 +1,4 @@
-//! Sequences of numbers, without voters: advisory.
+//! Sequences of numbers: advisory without voters, unique with them.
 //!
 //! **Promises.** Within one side of a partition each number of a sequence is given once, in the
 //! order of the requests, beginning with 1. A number is lost if the member that asked for it is
@@ -13,6 +13,9 @@
 //! parted. **At a merge** the sequence of the side that stands goes on. All numbers that the other
 //! side gave since the partition are given a second time, by then or later. The requests of that
 //! side are executed again, which only leaves gaps.
+//!
+//! **With [voters](crate::voters)** ([`Sequence`]) no number is given twice: in a minority none is.
+//! A number whose request failed after it was executed is left out.
 //!
 //! A group has at most 65,536 sequences; a name has at most 255 bytes, and no number is above
 //! 2^64 - 1. More is refused with [`Error::NoRoom`] at the same place at all members.
@@ -101,6 +104,52 @@ impl AdvisorySequence {
     }
 }
 
+/// A sequence of a group with voters, made by
+/// [`VotedGroup::sequence`](crate::VotedGroup::sequence): no number is given twice, nor is a
+/// sequence ever removed by this type.
+///
+/// ```
+/// # let daemon = spread_daemon::Daemon::builder().start()?;
+/// # let address = daemon.address();
+/// use spread::Mailbox;
+/// use spread_groups::Node;
+///
+/// let node = Node::connect(Mailbox::builder(address))?;
+/// let plant = node.group("plant")?.voters(["ann"]).votes_as("ann").join()?;
+/// let orders = plant.sequence("orders");
+/// assert_eq!(orders.next_block(100).wait()?, 1..101);
+/// assert_eq!(orders.next().wait()?, 101);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Sequence(AdvisorySequence);
+
+impl Sequence {
+    pub(crate) fn new(name: &str, sequences: Replicated<Sequences>) -> Sequence {
+        Sequence(AdvisorySequence::new(name, sequences))
+    }
+
+    /// Takes the next number. One that was given to nobody, because this failed after it was
+    /// executed, is left out.
+    ///
+    /// # Errors
+    ///
+    /// The pending result fails with [`Error::NoRoom`] if there are too many sequences or no
+    /// more numbers, and with the errors of [`Replicated::submit`].
+    pub fn next(&self) -> Pending<u64> {
+        self.0.next()
+    }
+
+    /// Takes this many consecutive numbers.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`next`](Sequence::next).
+    pub fn next_block(&self, count: u64) -> Pending<Range<u64>> {
+        self.0.next_block(count)
+    }
+}
+
 /// The next number of each sequence.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sequences(BTreeMap<String, u64>);
@@ -180,7 +229,7 @@ mod tests {
     }
 
     fn at() -> At {
-        At { place: Place::default(), time: 0, session: 1 }
+        At { place: Place::default(), epoch: 1, time: 0, session: 1 }
     }
 
     #[test]

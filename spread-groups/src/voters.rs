@@ -3,13 +3,13 @@
 //! Without voters a group goes on in every part of a partition, and a merge takes back what
 //! one side has done. With voters only the side with a majority of them goes on: what was
 //! answered survives as long as a majority of the voters lives, operations of all machines are
-//! linearizable, and the index of a [`Place`](crate::Place) is never given twice, so that it
-//! serves as a fence which storage can check.
+//! linearizable, and leaders, locks and sequences are unique.
 //!
-//! The state is in memory. If a majority of the voters ends at one time, it is gone: the group
-//! says so ([`Why::StateLost`]) and waits for an operator ([`Group::force_primary`]). If all
-//! voters end and no other member is left, the next ones found another group. What has to outlive
-//! that belongs in a database, or in a store that writes to disk, such as etcd.
+//! The state is in memory. If a majority of the voters ends at one time, the group says so
+//! ([`Why::StateLost`]) and waits for an operator ([`VotedGroup::force_primary`]). If all members
+//! end, it is gone, and the next voters found another group. What has to outlive that belongs in a
+//! database, or in a store that writes to disk, such as etcd. The page [`guide`](crate::guide) of
+//! the documentation says which tier is for what, and what can be lost in each.
 //!
 //! Each voter has a name, which its node is configured with. The voters of the configuration found
 //! the group, when all of them are there. From then on the *incarnation* of a voter counts, which
@@ -20,37 +20,52 @@
 //!
 //! # What is guaranteed, and how far that has been tested
 //!
-//! Groups with voters are new and experimental: they have not been in use yet. As long as a
-//! majority of the voters keeps its state, these hold:
+//! Groups with voters are new: they have not been in use yet. As long as a majority of the voters
+//! keeps its state, these hold:
 //!
 //! * At most one side of a partition commits: the *primary*, which has a majority of the voters.
 //! * An operation is applied and answered once a majority of the voters has logged it. Then no
 //!   merge takes it back.
 //! * Elsewhere an operation fails with [`Error::NoQuorum`], which says whether it may have been
 //!   executed.
-//! * [`Group::confirm`] ends when all that was answered before is applied at this member.
+//! * [`VotedGroup::confirm`] ends when all that was answered before is applied at this member; a
+//!   [`read_confirmed`](VotedGroup::read_confirmed) is linearizable.
+//! * A leadership or a lock that is granted has a [`Fence`](crate::Fence) greater than those before
+//!   it. No number of a [`sequence`](VotedGroup::sequence) is given twice, and no job has two
+//!   outcomes.
 //!
-//! These are not guaranteed: leaders, locks and sequences are advisory as in groups without voters,
-//! and are named so. A member that is cut off from the majority is not told that it leads no
-//! more, or that another one has its lock.
+//! # In a minority
+//!
+//! A member is told that it is on a side without a majority ([`Event::Minority`]) when a view comes
+//! in which no majority of the voters is, or when there is none after an exchange of three seconds.
+//! Then its terms are [revoked](crate::Term::is_revoked) and its guards
+//! [lost](crate::Guard::is_lost), as they are when its connection is lost or another member has
+//! the grant. [`leadership().current()`](crate::FencedLeadership::current) is `None` there, nothing
+//! is granted and no job assigned, and a vote that it has proposed ends with [`Error::NoQuorum`].
+//! [`Event::Primary`] follows when a majority commits with it; terms and locks have to be requested
+//! anew.
+//!
+//! **The majority does not wait until the minority has been told.** Each side learns of a partition
+//! by itself, and a process that stalls learns of nothing: a former holder can act for a while
+//! beside the next one. The fence is what tells storage which of the two is of the past.
 //!
 //! What this crate submits by itself and what waits without an end, such as the release of a lock,
 //! the result of a job, a ballot or the claim of a term, does not fail with [`Error::NoQuorum`] but
-//! waits for a majority.
+//! waits for a majority. So do a request for a lock and a job that were executed before.
+//!
+//! # Tests
 //!
 //! The state machine is tested by a simulation of three voters and two other members: random
 //! schedules of partitions, crashes of daemons, lost connections, voters that start again and
 //! delayed messages. It checks that one entry is committed at an index and one Form stands of a
 //! number, that no answered operation is taken back, and that the histories of a map and of a lock
-//! are linearizable. Other numbers of voters, weights and [`Group::set_voter`] are not simulated;
+//! are linearizable. Other numbers of voters, weights and [`VotedGroup::set_voter`] are not simulated;
 //! the latter is tested with daemons. For most rules of the protocol there is no test yet that
 //! the simulation notices when the rule is broken.
 //!
-//! # Without a majority
+//! # Example
 //!
-//! Without a majority, operations fail with [`Error::NoQuorum`]; topics and calls go on among
-//! those who see each other. Reads show the state as it was; [`Group::confirm`] before a read
-//! makes it linearizable.
+//! Topics and calls go on without a majority among those who see each other.
 //!
 //! ```no_run
 //! use spread::Mailbox;
@@ -62,17 +77,18 @@
 //! plant.ready().wait()?;
 //! let limits = plant.map::<String>("limits");
 //! limits.put("boiler/max", &String::from("80")).send().wait()?;
-//! plant.confirm().wait()?;
-//! println!("{:?}", limits.get("boiler/max")?);
+//! println!("{:?}", plant.read_confirmed(move || limits.get("boiler/max")).wait()?);
 //! if let Some(quorum) = plant.status().wait()?.quorum {
 //!     assert!(matches!(quorum.standing, Standing::Primary(_)));
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Group::force_primary`]: crate::Group::force_primary
-//! [`Group::confirm`]: crate::Group::confirm
-//! [`Group::set_voter`]: crate::Group::set_voter
 //! [`Error::NoQuorum`]: crate::Error::NoQuorum
+//! [`Event::Minority`]: crate::Event::Minority
+//! [`Event::Primary`]: crate::Event::Primary
+
+#[cfg(doc)]
+use crate::VotedGroup;
 
 pub use crate::core::voting::standing::{Quorum, Standing, Voter, Why};

@@ -199,3 +199,31 @@ fn bridge() {
         has(&lines, &["copies were not published", "another daemon hears: 20 degrees"]);
     }
 }
+
+#[test]
+fn distributed_lock() {
+    let expected = [
+        "ann sets the valve to 40 %",
+        "bob sets the valve to 60 %",
+        "has it lost the lock, as far as it knows? false",
+        "the valve refuses ann, whose fence is of the past",
+        "ann is told that the lock is lost",
+        "ann sets the valve to 50 %",
+    ];
+    has(&lines("distributed_lock", &[]), &expected);
+}
+
+#[test]
+fn primary_jobs() {
+    let lines = lines("primary_jobs", &[]);
+    let expected = [
+        "leads, 0 jobs are done",
+        "crashes",
+        "leads, 10 jobs are done",
+        "is parted from the others",
+        "leads, 20 jobs are done",
+        "30 jobs were done, by",
+    ];
+    has(&lines, &expected);
+    assert!(lines.iter().any(|line| line.contains("is refused by the ledger")), "{lines:#?}");
+}

@@ -123,7 +123,7 @@ impl Core {
     pub(super) fn count(&mut self, now: Duration, body: Body) {
         self.counters.entries += 1;
         let place = self.roster.history.count(body.digest());
-        let entry = Entry { place, body };
+        let entry = Entry { place, epoch: self.roster.history.epoch(), body };
         if matches!(self.holdings, Holdings::Current) {
             self.log(entry);
         } else if let Some(newcomer) = &mut self.newcomer

@@ -133,6 +133,11 @@ pub enum Event {
         /// changes, when it comes to the roster of another side.
         changes: Vec<Change>,
     },
+    /// A majority of the voters commits with this member, in a group with
+    /// [voters](crate::voters), under the Form of this number. Told again for each Form.
+    Primary(u64),
+    /// This side has no majority of the voters: the terms and guards of this member have ended.
+    Minority,
     /// A merge took answered operations back. They are submitted again.
     Rewound(Rewound),
     /// These operations, which a merge had taken back, are not executed again: the session

@@ -230,6 +230,7 @@ impl Core {
         self.replace_voters();
         self.pump(now);
         self.tell_standing();
+        self.tell_side();
     }
 
     /// Returns the next thing to do.

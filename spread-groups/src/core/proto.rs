@@ -306,6 +306,9 @@ pub struct Snapshot {
 pub struct Entry {
     #[prost(message, optional, tag = "1")]
     pub place: ::core::option::Option<Place>,
+    /// The number of the Form under which it was logged.
+    #[prost(uint64, tag = "4")]
+    pub epoch: u64,
     #[prost(oneof = "entry::Body", tags = "2, 3")]
     pub body: ::core::option::Option<entry::Body>,
 }

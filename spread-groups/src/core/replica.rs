@@ -13,12 +13,15 @@ use super::history::{Place, mix};
 use super::proto;
 use super::roster::Change;
 use super::sessions::{Answer, Sessions, Verdict};
+use crate::Fence;
 
 /// An entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// Where it stands.
     pub place: Place,
+    /// The number of the Form under which it was logged.
+    pub epoch: u64,
     /// What it is.
     pub body: Body,
 }
@@ -71,11 +74,21 @@ impl Body {
 pub struct At {
     /// The place.
     pub place: Place,
+    /// The number of the Form under which the operation was logged.
+    pub epoch: u64,
     /// Milliseconds since 1970, stamped by the clock of the operation's sender, but never
     /// earlier than that of an operation before it.
     pub time: u64,
     /// The session of the operation's sender; 0 for a change of the roster.
     pub session: u32,
+}
+
+impl At {
+    /// Returns the fence of what is granted here, in a group with [voters](crate::voters). Without
+    /// voters another side of a partition can have the same one.
+    pub fn fence(&self) -> Fence {
+        Fence { epoch: self.epoch, index: self.place.index }
+    }
 }
 
 /// A machine of the log: state that is the same at all members, because each does the same
@@ -158,7 +171,7 @@ impl Replica {
 
     /// Applies the next entry; returns the answer, if it is an operation that counts.
     pub(crate) fn apply(&mut self, entry: &Entry) -> Option<Answered> {
-        let place = entry.place;
+        let Entry { place, epoch, .. } = *entry;
         match &entry.body {
             Body::Roster(change) => {
                 match change {
@@ -166,7 +179,7 @@ impl Replica {
                     Change::Expired { session } => self.sessions.expire(*session),
                     Change::Departed { .. } => {}
                 }
-                let at = At { place, time: self.time, session: 0 };
+                let at = At { place, epoch, time: self.time, session: 0 };
                 self.machines.values_mut().for_each(|machine| machine.follow(at, change));
                 None
             }
@@ -178,7 +191,7 @@ impl Replica {
                     Verdict::Repeat(answer) => Some(answer),
                     Verdict::Execute => {
                         self.time = self.time.max(*sent_at);
-                        let at = At { place, time: self.time, session };
+                        let at = At { place, epoch, time: self.time, session };
                         let answer = self.execute(at, *channel, payload.as_deref());
                         self.sessions.keep(session, answer.clone());
                         Some(answer)

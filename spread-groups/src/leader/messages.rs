@@ -125,7 +125,7 @@ fn published(order: &Order) -> Option<Published> {
 
 fn accepted(outcome: Outcome) -> Result<(), Error> {
     match outcome {
-        Outcome::Done => Ok(()),
+        Outcome::Done | Outcome::Leads(_) => Ok(()),
         Outcome::Full => Err(Error::NoRoom),
         Outcome::Deposed => Err(Error::Deposed),
     }

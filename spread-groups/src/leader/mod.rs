@@ -1,4 +1,4 @@
-//! The leader of a group, without voters: advisory.
+//! The leader of a group: advisory without voters, unique with a fence with them.
 //!
 //! **Promises.** The leader is the senior member of the roster that takes part in the replicated
 //! state. All members at one place of the order agree on it; a joiner does not change the leader,
@@ -27,9 +27,16 @@
 //! again, of the remaining leader, also those that were answered. Messages of the deposed leader
 //! are submitted again and ignored.
 //!
+//! **With [voters](crate::voters)** only the side with a majority has a leader
+//! ([`FencedLeadership`]). A term is revoked also when its member comes to a minority. That can be
+//! after the majority has a leader: what the two must not both do is an operation of the log, or
+//! a write to storage that checks the term's [fence](FencedTerm::fence). A merge deposes nobody.
+//! A member that leads still, once the majority has come back, asks for its term anew.
+//!
 //! A group has at most 4,096 open questions of 16 MiB together. More is refused with
 //! [`Error::NoRoom`] at the same place at all members.
 
+mod fenced;
 mod messages;
 mod state;
 
@@ -40,6 +47,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
+pub use fenced::{FencedLeadership, FencedTerm};
 pub(crate) use messages::{LeaderHandlers, ask, hand_over, serve};
 pub use messages::{LeaderServing, LeaderTopic};
 pub(crate) use state::Leaders;
@@ -47,7 +55,7 @@ pub(crate) use state::Leaders;
 use crate::core::roster::{Incarnation, Member};
 use crate::node::Shared;
 use crate::replicated::{Replicated, Watch};
-use crate::{Error, Pending};
+use crate::{Error, Fence, Pending};
 use state::{Outcome, Step, TermId};
 
 /// The leadership of a group, returned by [`Group::leadership`](crate::Group::leadership).
@@ -112,8 +120,19 @@ impl Leadership {
     ///
     /// The pending result fails with [`Error::Closed`] if the member leaves the group before.
     pub fn term(&self) -> Pending<Term> {
+        self.lead(|term, _| term)
+    }
+
+    /// Returns what `begin` makes of the term of this member and the fence of its confirmation.
+    fn lead<T: Send + 'static>(
+        &self,
+        begin: impl FnOnce(Term, Fence) -> T + Send + 'static,
+    ) -> Pending<T> {
         let (complete, pending) = Pending::new();
         let (is_given_up, pending) = pending.told_when_given_up();
+        let complete = |term: Result<(Term, Fence), Error>| {
+            complete(term.map(|(term, fence)| begin(term, fence)));
+        };
         let waits: Waits = Arc::new(Mutex::new(Some(Box::new(complete))));
         let this = self.clone();
         let mut claimed = None;
@@ -135,9 +154,9 @@ impl Leadership {
     /// connection.
     fn claim(self, id: TermId, waits: Waits) {
         self.leaders.clone().submit_when_room(&Step::Claim(id), move |confirmed| match confirmed {
-            Ok(Outcome::Done) => self.begin(id, &waits),
+            Ok(Outcome::Leads(fence)) => self.begin(id, fence, waits),
             // Another term of this member is claimed when it begins.
-            Ok(Outcome::Deposed | Outcome::Full) | Err(Error::SessionExpired) => {}
+            Ok(_) | Err(Error::SessionExpired) => {}
             Err(error) => {
                 if let Some(complete) = lock(&waits).take() {
                     complete(Err(error));
@@ -146,19 +165,20 @@ impl Leadership {
         });
     }
 
-    fn begin(&self, id: TermId, waits: &Waits) {
+    fn begin(self, id: TermId, fence: Fence, waits: Waits) {
         let revocation = Arc::new(Revocation::default());
         let near = Revokes::new(&revocation);
         if !self.shared.revoke_when_lost(&revocation) {
-            return;
+            // The term may outlive it: it is claimed again, as soon as operations are executed.
+            return self.claim(id, waits);
         }
         self.leaders.watch(move |leaders| {
             let goes_on = leaders.term() == Some(id) && near.is_wanted();
             // What is dropped revokes the term, if only because the member has left.
             if goes_on { Watch::GoesOn } else { Watch::Ends }
         });
-        if let Some(complete) = lock(waits).take() {
-            complete(Ok(Term { id, revocation }));
+        if let Some(complete) = lock(&waits).take() {
+            complete(Ok((Term { id, revocation }, fence)));
         }
     }
 
@@ -196,18 +216,25 @@ impl Leadership {
     /// if the member leaves the group before it leads.
     pub async fn while_leading<T>(&self, work: impl AsyncFnOnce(&Term) -> T) -> Result<T, Error> {
         let term = self.term().await?;
-        let mut revoked = term.revoked();
-        let mut work = pin!(work(&term));
-        poll_fn(|cx| match Pin::new(&mut revoked).poll(cx) {
-            Poll::Ready(_) => Poll::Ready(Err(Error::Deposed)),
-            Poll::Pending => work.as_mut().poll(cx).map(Ok),
-        })
-        .await
+        until_revoked(term.revoked(), work(&term)).await
     }
 }
 
+/// Polls `work` until a term is revoked.
+async fn until_revoked<T>(
+    mut revoked: Pending<()>,
+    work: impl Future<Output = T>,
+) -> Result<T, Error> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match Pin::new(&mut revoked).poll(cx) {
+        Poll::Ready(_) => Poll::Ready(Err(Error::Deposed)),
+        Poll::Pending => work.as_mut().poll(cx).map(Ok),
+    })
+    .await
+}
+
 /// The waiter for a term, until it is told.
-type Waits = Arc<Mutex<Option<Box<dyn FnOnce(Result<Term, Error>) + Send>>>>;
+type Waits = Arc<Mutex<Option<Box<dyn FnOnce(Result<(Term, Fence), Error>) + Send>>>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -226,8 +253,8 @@ pub struct Term {
 
 impl Term {
     /// Returns whether the term has ended: the member has departed from the roster, lost its
-    /// connection or left the group, or another one leads after a merge. Once revoked it
-    /// stays so. It is a hint: a member that is cut off learns of it late.
+    /// connection or left the group, another one leads after a merge, or the member is on a side
+    /// without a majority of the [voters](crate::voters). Once revoked it stays so. It is a hint: a member that is cut off learns of it late.
     pub fn is_revoked(&self) -> bool {
         self.revocation.is_revoked()
     }
@@ -252,13 +279,18 @@ impl Revocation {
 
     pub(crate) fn revoked(&self) -> Pending<()> {
         let (complete, pending) = Pending::new();
+        self.when_revoked(|| complete(Ok(())));
+        pending
+    }
+
+    /// Calls `tell` when it is revoked, or now if it is.
+    pub(crate) fn when_revoked(&self, tell: impl FnOnce() + Send + 'static) {
         let mut waiting = lock(&self.waiting);
         if self.is_revoked() {
-            complete(Ok(()));
-        } else {
-            waiting.push(Box::new(|| complete(Ok(()))));
+            drop(waiting);
+            return tell();
         }
-        pending
+        waiting.push(Box::new(tell));
     }
 
     pub(crate) fn revoke(&self) {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
 use crate::codec::{Message, Postcard};
 use crate::core::replica::{At, BadState};
 use crate::core::roster::{Change, Incarnation};
 use crate::replicated::StateMachine;
 use crate::ticket::Tickets;
+use crate::{Error, Fence};
 
 /// Questions without an answer that a group has at most.
 const MAX_OPEN: usize = 4_096;
@@ -108,6 +108,8 @@ pub(crate) enum Outcome {
     Done,
     Full,
     Deposed,
+    /// The term is that of the claim, whose place is its fence.
+    Leads(Fence),
 }
 
 impl Message for Step {
@@ -219,7 +221,8 @@ impl StateMachine for Leaders {
                 }
             }
             Step::Claim(term) if !self.is_of(term, at) => return Outcome::Deposed,
-            Step::Claim(_) | Step::Nothing => {}
+            Step::Claim(_) => return Outcome::Leads(at.fence()),
+            Step::Nothing => {}
         }
         Outcome::Done
     }
@@ -282,7 +285,7 @@ mod tests {
     use crate::core::roster::Departure;
 
     fn at(index: u64, session: u32) -> At {
-        At { place: Place { branch: 1, index }, time: 0, session }
+        At { place: Place { branch: 1, index }, epoch: 1, time: 0, session }
     }
 
     fn join(leaders: &mut Leaders, index: u64, session: u32, observer: bool) {
@@ -335,7 +338,7 @@ mod tests {
         assert_eq!(order(&mut leaders, 9, second), Outcome::Done);
         assert_eq!(order(&mut leaders, 1, second), Outcome::Deposed, "not its term");
         let claims = [first, second].map(|term| leaders.apply(at(9, 9), Step::Claim(term)));
-        assert_eq!(claims, [Outcome::Deposed, Outcome::Done]);
+        assert_eq!(claims, [Outcome::Deposed, Outcome::Leads(Fence { epoch: 1, index: 9 })]);
     }
 
     #[test]

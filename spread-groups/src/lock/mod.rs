@@ -1,4 +1,4 @@
-//! Locks, without voters: advisory.
+//! Locks: advisory without voters, with fences with them.
 //!
 //! **Promises.** Within one side of a partition a [mutex](AdvisoryLock) has at most one holder, a
 //! [read-write lock](AdvisoryRwLock) one writer or any number of readers, and a
@@ -19,20 +19,28 @@
 //! locks of the side that stands remain; guards of the other side are [lost](Guard::is_lost), and
 //! its waiting requests fail with [`Error::LockLost`].
 //!
+//! **With [voters](crate::voters)** ([`Mutex`], [`RwLock`], [`Semaphore`]) locks are granted only on
+//! the side with a majority. A guard is lost also when its member comes to a minority; the request
+//! is withdrawn then. That can be after the majority has granted the lock anew: what two holders
+//! must not both write goes to storage that checks the [fence](FencedGuard::fence). A request that
+//! waits does so in a minority, too, and ends when its member departs on the side of the majority.
+//!
 //! All locks of a group have at most 65,536 requests; a name has at most 255 bytes. More is
 //! refused with [`Error::NoRoom`] at the same place at all members.
 
+mod fenced;
 mod state;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use fenced::{FencedGuard, Mutex, RwLock, Semaphore};
 pub(crate) use state::Locks;
 
 use crate::leader::{Revocation, Revokes};
 use crate::machines;
 use crate::replicated::{Replicated, Watch};
-use crate::{Error, Pending};
+use crate::{Error, Fence, Pending};
 use state::{Key, Kind, Outcome, Standing, Step};
 
 /// A mutex of a group, made by [`Group::advisory_lock`](crate::Group::advisory_lock).
@@ -69,7 +77,7 @@ impl AdvisoryLock {
     /// [`Error::NoRoom`] if there are too many requests; and with the errors of
     /// [`Replicated::submit`].
     pub fn lock(&self) -> Pending<Guard> {
-        self.0.request(false)
+        self.0.request(false, |guard, _| guard)
     }
 }
 
@@ -90,7 +98,7 @@ impl AdvisoryRwLock {
     ///
     /// Those of [`AdvisoryLock::lock`].
     pub fn read(&self) -> Pending<Guard> {
-        self.0.request(true)
+        self.0.request(true, |guard, _| guard)
     }
 
     /// Requests the lock for a writer.
@@ -99,7 +107,7 @@ impl AdvisoryRwLock {
     ///
     /// Those of [`AdvisoryLock::lock`].
     pub fn write(&self) -> Pending<Guard> {
-        self.0.request(false)
+        self.0.request(false, |guard, _| guard)
     }
 }
 
@@ -119,7 +127,7 @@ impl AdvisorySemaphore {
     ///
     /// Those of [`AdvisoryLock::lock`].
     pub fn acquire(&self) -> Pending<Guard> {
-        self.0.request(false)
+        self.0.request(false, |guard, _| guard)
     }
 }
 
@@ -134,7 +142,12 @@ impl Lock {
         Lock { key: Key { kind, name: name.to_owned() }, locks }
     }
 
-    fn request(&self, reads: bool) -> Pending<Guard> {
+    /// Requests the lock; `grant` makes the result of its guard and the fence.
+    fn request<G: Send + 'static>(
+        &self,
+        reads: bool,
+        grant: impl FnOnce(Guard, Fence) -> G + Send + 'static,
+    ) -> Pending<G> {
         let (complete, pending) = Pending::new();
         let ticket = match machines::random() {
             Ok(ticket) => ticket,
@@ -152,7 +165,9 @@ impl Lock {
             locks: locks.clone(),
             released: AtomicBool::new(false),
         });
-        let given_up = hold.clone();
+        let (given_up, lost) = (hold.clone(), hold.clone());
+        // Nobody waits for a guard that was lost, in a minority that turned out to be none.
+        revocation.when_revoked(move || lost.release_what_is_held());
         let guard = Guard { hold, revocation };
         let id = locks.clone().submit_then(&step, move |requested| {
             match requested {
@@ -160,25 +175,25 @@ impl Lock {
                 Ok(Outcome::Full) => return complete(Err(Error::NoRoom)),
                 Err(error) => return complete(Err(error)),
             }
-            let (mut waits, handle) = (Some((complete, guard)), locks.clone());
+            let (mut waits, handle) = (Some((complete, guard, grant)), locks.clone());
             // What is dropped revokes the guard, if only because the member has left.
             locks.watch(move |locks| match (locks.standing(&key, ticket), waits.take()) {
                 (Standing::Waits, still) => {
                     waits = still;
                     Watch::GoesOn
                 }
-                (Standing::Holds, granted) => {
-                    if let Some((complete, guard)) = granted {
+                (Standing::Holds(fence), granted) => {
+                    if let Some((complete, guard, grant)) = granted {
                         // Without a connection the member has departed, or is going to.
                         match handle.revoke_when_lost(&guard.revocation) {
-                            true => complete(Ok(guard)),
+                            true => complete(Ok(grant(guard, fence))),
                             false => complete(Err(Error::LockLost)),
                         }
                     }
                     if near.is_wanted() { Watch::GoesOn } else { Watch::Ends }
                 }
                 (Standing::Gone, refused) => {
-                    if let Some((complete, _guard)) = refused {
+                    if let Some((complete, ..)) = refused {
                         complete(Err(Error::LockLost));
                     }
                     Watch::Ends
@@ -199,6 +214,14 @@ struct Hold {
 }
 
 impl Hold {
+    /// Releases the lock unless it is gone from the state that this member knows.
+    fn release_what_is_held(&self) {
+        let standing = self.locks.look(|locks| locks.standing(&self.key, self.ticket));
+        if standing != Standing::Gone {
+            self.release();
+        }
+    }
+
     fn release(&self) {
         if !self.released.swap(true, Ordering::Relaxed) {
             let (key, ticket) = (self.key.clone(), self.ticket);
@@ -218,8 +241,8 @@ pub struct Guard {
 
 impl Guard {
     /// Returns whether the lock was lost: the member departed from the roster, lost its
-    /// connection or left the group, or a merge took its side's operations back. Once lost it
-    /// stays so. It is a hint: a member that is cut off learns of it late.
+    /// connection, left the group or is on a side without a majority of the
+    /// [voters](crate::voters), or a merge took its side's operations back. Once lost it stays so. It is a hint: a member that is cut off learns of it late.
     pub fn is_lost(&self) -> bool {
         self.revocation.is_revoked()
     }

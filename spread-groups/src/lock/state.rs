@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Fence;
 use crate::codec::{Message, Postcard};
 use crate::core::replica::{At, BadState};
 use crate::core::roster::Change;
@@ -42,6 +43,8 @@ struct Request {
     ticket: u128,
     /// Whether it is that of a reader.
     reads: bool,
+    /// Its place. Requests are granted in their order, and so are their fences.
+    fence: Fence,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +81,7 @@ impl Message for Outcome {
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    Holds,
+    Holds(Fence),
     Waits,
     Gone,
 }
@@ -97,7 +100,8 @@ impl Locks {
             Kind::ReadWrite => at == 0 || queue.iter().take(at + 1).all(|request| request.reads),
             Kind::Semaphore(permits) => at < permits as usize,
         };
-        if holds { Standing::Holds } else { Standing::Waits }
+        let fence = queue.get(at).map(|request| request.fence).filter(|_| holds);
+        fence.map_or(Standing::Waits, Standing::Holds)
     }
 
     fn retain(&mut self, stays: impl Fn(&Request) -> bool) {
@@ -120,7 +124,7 @@ impl StateMachine for Locks {
                 return Outcome::Full;
             }
             Step::Request { key, ticket, reads } => {
-                let request = Request { session: at.session, ticket, reads };
+                let request = Request { session: at.session, ticket, reads, fence: at.fence() };
                 self.queues.entry(key).or_default().push_back(request);
                 self.requests += 1;
             }
@@ -164,7 +168,7 @@ mod tests {
     use crate::core::roster::Departure;
 
     fn at(session: u32) -> At {
-        At { place: Place::default(), time: 0, session }
+        At { place: Place::default(), epoch: 1, time: 0, session }
     }
 
     fn key(kind: Kind) -> Key {
@@ -182,7 +186,8 @@ mod tests {
     }
 
     fn holders(locks: &Locks, kind: Kind) -> Vec<u128> {
-        let holds = |ticket: &u128| locks.standing(&key(kind), *ticket) == Standing::Holds;
+        let holds =
+            |ticket: &u128| matches!(locks.standing(&key(kind), *ticket), Standing::Holds(_));
         (0..10).filter(holds).collect()
     }
 
@@ -295,7 +300,8 @@ mod tests {
                 }
                 held.clear();
                 for (key, queue) in &locks.queues {
-                    let holds = |r: &&Request| locks.standing(key, r.ticket) == Standing::Holds;
+                    let holds =
+                        |r: &&Request| matches!(locks.standing(key, r.ticket), Standing::Holds(_));
                     let holders: Vec<&Request> = queue.iter().filter(holds).collect();
                     prop_assert!(!holders.is_empty());
                     let limit = match key.kind {

@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn put(maps: &mut Maps, index: u64, key: &str, life: Option<u64>) {
-        let at = At { place: Place { branch: 1, index }, time: 0, session: 1 };
+        let at = At { place: Place { branch: 1, index }, epoch: 1, time: 0, session: 1 };
         let (key, value, when) = (key.to_owned(), vec![], When::Always);
         maps.apply(at, Step::Put { map: 7, key, value, when, life, owned: false });
     }

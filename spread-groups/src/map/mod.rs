@@ -22,6 +22,10 @@
 //! submitted again and their conditions are judged anew: a put that succeeded before can have no
 //! effect then.
 //!
+//! **With [voters](crate::voters)** an answer is final, and puts and removals are linearizable, and
+//! so is a [`read_confirmed`](crate::VotedGroup::read_confirmed). In a minority a read returns the
+//! state as it was.
+//!
 //! All maps of a group have at most 65,536 entries, and 32 MiB of keys and values. An entry that
 //! does not fit is refused with [`Error::NoRoom`] at the same place at all members.
 

@@ -251,7 +251,7 @@ mod tests {
     }
 
     fn at(index: u64, session: u32) -> At {
-        At { place: Place { branch: 1, index }, time: 0, session }
+        At { place: Place { branch: 1, index }, epoch: 1, time: 0, session }
     }
 
     fn put(key: &str, value: &[u8], when: When) -> Step {

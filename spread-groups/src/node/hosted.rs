@@ -11,7 +11,7 @@ use spread::Name;
 use super::executor::{Executor, Task};
 use super::link::Link;
 use super::outlet::ConnectionId;
-use super::shared::Shared;
+use super::shared::{Shared, Side};
 use super::subscribers::{Memory, Subscribers};
 use crate::call::{Asked, Handlers};
 use crate::core::envelope::{Call, Reply, ReplyOutcome, Topic};
@@ -245,6 +245,8 @@ impl Hosted {
                     }
                 }
             }
+            Event::Primary(_) => self.shared.stand_on(Side::Primary),
+            Event::Minority => self.shared.stand_on(Side::Minority),
             Event::Failed(why) => {
                 self.end = Some(Error::JoinFailed { why: *why, may_have_executed: false });
             }

@@ -12,6 +12,7 @@ mod timers;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -26,7 +27,7 @@ use link::Link;
 use outlet::Outlet;
 pub(crate) use outlet::{ConnectionId, Unsendable};
 use runner::Runner;
-pub(crate) use shared::Shared;
+pub(crate) use shared::{Shared, Side};
 
 use crate::audit::{self, Digest};
 use crate::core::config::PROTOCOL;
@@ -36,7 +37,7 @@ use crate::core::voting::voters::{self, Configured, Verdicts};
 use crate::core::{Config, Core};
 use crate::machines::Machines;
 use crate::replicated::{self, Adapter, Replicated, StateMachine};
-use crate::{Error, Group, Pending, pending};
+use crate::{Error, Group, Pending, VotedGroup, pending};
 
 /// A node: one connection to a daemon, which it restores, for any number of groups.
 ///
@@ -116,6 +117,7 @@ impl Node {
             votes_as: None,
             machines: BTreeMap::new(),
             digests: BTreeMap::new(),
+            kind: PhantomData,
         })
     }
 
@@ -158,9 +160,18 @@ const SESSION_LIFE: (Duration, Duration) =
 /// The shortest time between two audits.
 const MIN_AUDIT_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How a node takes part in a group.
+/// The kind of a [`GroupBuilder`] for a group without voters.
+#[derive(Debug)]
+pub enum WithoutVoters {}
+
+/// The kind of a [`GroupBuilder`] for a group with [voters](crate::voters).
+#[derive(Debug)]
+pub enum WithVoters {}
+
+/// How a node takes part in a group. With [`voters`](GroupBuilder::voters) it joins a
+/// [`VotedGroup`].
 #[must_use = "nothing happens before `join`"]
-pub struct GroupBuilder<'a> {
+pub struct GroupBuilder<'a, K = WithoutVoters> {
     node: &'a Node,
     metadata: Bytes,
     observer: bool,
@@ -172,9 +183,10 @@ pub struct GroupBuilder<'a> {
     machines: BTreeMap<u32, Box<dyn Machine>>,
     digests: BTreeMap<u32, Digest>,
     shared: Arc<Shared>,
+    kind: PhantomData<K>,
 }
 
-impl GroupBuilder<'_> {
+impl<'a, K> GroupBuilder<'a, K> {
     /// Sets the metadata that the roster shows for this member, at most 256 bytes.
     pub fn metadata(mut self, metadata: impl Into<Bytes>) -> Self {
         self.metadata = metadata.into();
@@ -211,33 +223,6 @@ impl GroupBuilder<'_> {
         self
     }
 
-    /// Makes it a group with [voters](crate::voters), of these names: 1 to 64 names of 1 to 64
-    /// bytes. They found the group, once all of them are there; later they are changed by
-    /// [`Group::set_voter`] only. Members that do not vote give the same names.
-    ///
-    /// Groups with voters are new and experimental: [`crate::voters`] says what is guaranteed and
-    /// how it was tested. Leaders, locks and sequences are advisory there, too.
-    pub fn voters<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
-        self.voters = Some(names.into_iter().map(|name| (name.into(), 1)).collect());
-        self
-    }
-
-    /// Makes it a group with voters as [`voters`](GroupBuilder::voters) does, of these weights,
-    /// from 1. A majority is more than half of the weight.
-    pub fn weighted_voters<N: Into<String>>(
-        mut self,
-        voters: impl IntoIterator<Item = (N, u32)>,
-    ) -> Self {
-        self.voters = Some(voters.into_iter().map(|(name, w)| (name.into(), w)).collect());
-        self
-    }
-
-    /// Makes the node a voter, by a name that no other node goes by.
-    pub fn votes_as(mut self, name: impl Into<String>) -> Self {
-        self.votes_as = Some(name.into());
-        self
-    }
-
     /// Adds a state machine. All members of the group have to add the same machines, in the
     /// state in which the group begins.
     ///
@@ -256,17 +241,27 @@ impl GroupBuilder<'_> {
         Ok(handle)
     }
 
-    /// Joins the group. Returns at once; [`Group::ready`] tells when the node is a member
-    /// and has the state.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::MetadataTooLong`], [`Error::IllegalVoters`], [`Error::AlreadyJoined`] if the node
-    /// is a member, [`Error::AlreadyReplicated`] if a machine has a name of this crate's own
-    /// machines, [`Error::System`] if no thread can be started or there are no random numbers,
-    /// [`Error::Closed`] if the node has ended, and [`Error::OwnThread`] on a thread of this
-    /// crate. Then nothing was done.
-    pub fn join(mut self) -> Result<Group, Error> {
+    /// Returns a builder for a group with these voters.
+    fn with_voters(self, voters: BTreeMap<String, u32>) -> GroupBuilder<'a, WithVoters> {
+        let GroupBuilder { node, metadata, observer, session_life, audit_every, .. } = self;
+        let GroupBuilder { protocol, votes_as, machines, digests, shared, .. } = self;
+        GroupBuilder {
+            node,
+            metadata,
+            observer,
+            session_life,
+            audit_every,
+            protocol,
+            voters: Some(voters),
+            votes_as,
+            machines,
+            digests,
+            shared,
+            kind: PhantomData,
+        }
+    }
+
+    fn begin(mut self) -> Result<Group, Error> {
         pending::refuse_own_threads()?;
         let common = Machines::add_to(&mut self)?;
         let GroupBuilder { node, shared, metadata, observer, session_life, .. } = self;
@@ -305,6 +300,59 @@ impl GroupBuilder<'_> {
     }
 }
 
+impl<'a> GroupBuilder<'a> {
+    /// Makes it a group with [voters](crate::voters), of these names: 1 to 64 names of 1 to 64
+    /// bytes. They found the group, once all of them are there; later they are changed by
+    /// [`VotedGroup::set_voter`] only. Members that do not vote give the same names.
+    pub fn voters<N: Into<String>>(
+        self,
+        names: impl IntoIterator<Item = N>,
+    ) -> GroupBuilder<'a, WithVoters> {
+        self.with_voters(names.into_iter().map(|name| (name.into(), 1)).collect())
+    }
+
+    /// Makes it a group with voters as [`voters`](GroupBuilder::voters) does, of these weights,
+    /// from 1. A majority is more than half of the weight.
+    pub fn weighted_voters<N: Into<String>>(
+        self,
+        voters: impl IntoIterator<Item = (N, u32)>,
+    ) -> GroupBuilder<'a, WithVoters> {
+        self.with_voters(voters.into_iter().map(|(name, weight)| (name.into(), weight)).collect())
+    }
+
+    /// Joins the group. Returns at once; [`Group::ready`] tells when the node is a member
+    /// and has the state.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MetadataTooLong`], [`Error::AlreadyJoined`] if the node
+    /// is a member, [`Error::AlreadyReplicated`] if a machine has a name of this crate's own
+    /// machines, [`Error::System`] if no thread can be started or there are no random numbers,
+    /// [`Error::Closed`] if the node has ended, and [`Error::OwnThread`] on a thread of this
+    /// crate. Then nothing was done.
+    pub fn join(self) -> Result<Group, Error> {
+        self.begin()
+    }
+}
+
+impl GroupBuilder<'_, WithVoters> {
+    /// Makes the node a voter, by a name that no other node goes by.
+    pub fn votes_as(mut self, name: impl Into<String>) -> Self {
+        self.votes_as = Some(name.into());
+        self
+    }
+
+    /// Joins the group. Returns at once; [`Group::ready`] tells when the node is a member
+    /// and has the state, for which a majority of the voters has to be there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::IllegalVoters`], and those of a group without voters. Then nothing was done.
+    pub fn join(self) -> Result<VotedGroup, Error> {
+        self.begin().map(VotedGroup::new)
+    }
+}
+
 /// Returns the voters that a node is configured with.
 fn configured(
     voters: Option<BTreeMap<String, u32>>,
@@ -312,7 +360,7 @@ fn configured(
     observer: bool,
 ) -> Result<Option<Configured>, Error> {
     let Some(voters) = voters else {
-        return if own.is_none() { Ok(None) } else { Err(Error::IllegalVoters) };
+        return Ok(None);
     };
     let number = (1..=voters::MAX_VOTERS).contains(&voters.len());
     let names = voters.keys().chain(&own).all(|name| voters::is_legal(name));

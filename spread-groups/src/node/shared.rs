@@ -58,11 +58,22 @@ struct State {
     /// The private group of the node, or the last one it had.
     name: Name,
     is_connected: bool,
+    /// The side that this member is on, in a group with voters and as long as it is known.
+    side: Option<Side>,
     /// Terms that end when the connection is lost, or the member leaves.
     terms: Vec<Weak<Revocation>>,
+    /// What ends when the member comes to a minority.
+    doubts: Vec<Weak<Revocation>>,
     /// Why the member has left.
     end: Option<Error>,
     listeners: Vec<SyncSender<Event>>,
+}
+
+/// The side of a partition that a member of a group with voters is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Primary,
+    Minority,
 }
 
 impl Shared {
@@ -71,7 +82,9 @@ impl Shared {
             roster: Arc::default(),
             name,
             is_connected: false,
+            side: None,
             terms: Vec::new(),
+            doubts: Vec::new(),
             end: None,
             listeners: Vec::new(),
         };
@@ -107,6 +120,20 @@ impl Shared {
         timeout: Duration,
         condition: impl Fn(&[Member]) -> bool,
     ) -> Result<Arc<[Member]>, Error> {
+        self.wait_until(timeout, |roster, _| condition(roster).then(|| roster.clone()))
+    }
+
+    /// Waits until the roster, and whether a majority of the voters is known to be here, have what
+    /// is looked for; returns it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait_for_roster`](Shared::wait_for_roster).
+    pub(crate) fn wait_until<T>(
+        &self,
+        timeout: Duration,
+        look: impl Fn(&Arc<[Member]>, bool) -> Option<T>,
+    ) -> Result<T, Error> {
         pending::refuse_own_threads()?;
         let deadline = Instant::now().checked_add(timeout);
         let mut state = self.lock();
@@ -114,8 +141,8 @@ impl Shared {
             if let Some(error) = &state.end {
                 return Err(error.clone());
             }
-            if condition(&state.roster) {
-                return Ok(state.roster.clone());
+            if let Some(found) = look(&state.roster, state.side == Some(Side::Primary)) {
+                return Ok(found);
             }
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             let left = left.unwrap_or(Duration::MAX);
@@ -141,22 +168,57 @@ impl Shared {
 
     pub(super) fn lost(&self) {
         let mut state = self.lock();
-        state.is_connected = false;
+        (state.is_connected, state.side) = (false, None);
         let terms = std::mem::take(&mut state.terms);
         drop(state);
         terms.iter().filter_map(Weak::upgrade).for_each(|term| term.revoke());
         self.calls(Calls::lost);
     }
 
-    /// Ends a term when the connection is lost or the member leaves; returns whether there is
-    /// a connection, without which it does not.
+    /// Takes note of the side that this member has come to. In a minority its terms end.
+    pub(super) fn stand_on(&self, side: Side) {
+        let mut state = self.lock();
+        state.side = Some(side);
+        let ended = match side {
+            Side::Primary => Vec::new(),
+            Side::Minority => {
+                let mut ended = std::mem::take(&mut state.terms);
+                ended.append(&mut state.doubts);
+                ended
+            }
+        };
+        drop(state);
+        self.changed.notify_all();
+        ended.iter().filter_map(Weak::upgrade).for_each(|term| term.revoke());
+    }
+
+    /// Revokes something when the member comes to a minority.
+    pub(crate) fn revoke_in_minority(&self, doubt: &Arc<Revocation>) {
+        let mut state = self.lock();
+        state.doubts.retain(|doubt| doubt.strong_count() > 0);
+        state.doubts.push(Arc::downgrade(doubt));
+    }
+
+    /// Returns the side that this member is on, in a group with voters and as long as it is known.
+    pub(crate) fn side(&self) -> Option<Side> {
+        self.lock().side
+    }
+
+    /// Returns whether this member is known to be on the side with a majority of the voters.
+    pub(crate) fn is_primary(&self) -> bool {
+        self.side() == Some(Side::Primary)
+    }
+
+    /// Ends a term when the connection is lost, the member leaves or comes to a minority; returns
+    /// whether there is a connection and no minority, without which it does not.
     pub(crate) fn revoke_when_lost(&self, term: &Arc<Revocation>) -> bool {
         let mut state = self.lock();
-        if state.is_connected {
+        let holds = state.is_connected && state.side != Some(Side::Minority);
+        if holds {
             state.terms.retain(|term| term.strong_count() > 0);
             state.terms.push(Arc::downgrade(term));
         }
-        state.is_connected
+        holds
     }
 
     pub(crate) fn listen(&self) -> Receiver<Event> {

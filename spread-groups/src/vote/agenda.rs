@@ -79,7 +79,7 @@ mod tests {
     const AT: u64 = 1_000;
 
     fn at(time: u64) -> At {
-        At { place: Place::default(), time, session: 1 }
+        At { place: Place::default(), epoch: 1, time, session: 1 }
     }
 
     /// Returns the state in which an action was accepted, and nothing done since.

@@ -23,14 +23,19 @@
 //! side that stands remain. A vote that was proposed on the other side only is proposed again by
 //! its proposer, if that is still a member, and all members vote on it; a handler may be asked
 //! twice. So a result can turn out to be untrue: without voters no result is final.
+//!
+//! **With [voters](crate::voters)** only the side with a majority decides, and its result is final.
+//! A vote that a member has proposed ends with [`Error::NoQuorum`] when that member comes to a
+//! minority: the others may decide it, which the member is told at the merge
+//! ([`Group::on_vote_result`](crate::Group::on_vote_result)).
 
 mod agenda;
 mod ballots;
 mod desk;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -39,6 +44,7 @@ use bytes::Bytes;
 use crate::codec::{self, CodecError, Message};
 use crate::core::fragments;
 use crate::desk::{Complete, Desk};
+use crate::leader::Revocation;
 use crate::machines::random;
 use crate::{Error, Pending};
 pub(crate) use ballots::{Motion, Votes};
@@ -153,8 +159,22 @@ impl Proposal {
         let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         let motion = Motion { channel: self.channel, payload, rule: self.rule, within, at };
         let (complete, pending) = Pending::new();
-        let complete: Complete<_> =
-            Box::new(|end| complete(end.map(|(outcome, missed)| read(outcome, missed))));
+        let complete = Arc::new(Mutex::new(Some(complete)));
+        let take = |of: &Mutex<Option<_>>| of.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // In a minority it is decided without this member, or not at all.
+        let (doubt, doubtful) = (Arc::new(Revocation::default()), complete.clone());
+        doubt.when_revoked(move || {
+            if let Some(complete) = take(&doubtful) {
+                complete(Err(Error::NoQuorum { may_have_executed: true }));
+            }
+        });
+        self.desk.machine().revoke_in_minority(&doubt);
+        let complete: Complete<_> = Box::new(move |end| {
+            drop(doubt);
+            if let Some(complete) = take(&complete) {
+                complete(end.map(|(outcome, missed)| read(outcome, missed)));
+            }
+        });
         pending.of_operation(self.desk.submit(ticket, motion, complete))
     }
 }

@@ -24,6 +24,10 @@
 //! are results, which are refused if the job has moved on. A job of the other side whose
 //! submitter is gone is lost.
 //!
+//! **With [voters](crate::voters)** jobs are assigned and results recorded only on the side with a
+//! majority: no job has two outcomes, and a recorded one is not taken back. A handler may still run
+//! twice, on either side of a partition; what it does to storage has to be refused the second time.
+//!
 //! A program may submit a job again under the same [id](Submission::id), at any member. While the
 //! job is open or remembered, it gets the one outcome, and the job is not done again. A queue
 //! remembers the outcomes of its last 1,024 jobs that ended, and 4 MiB of results.
@@ -295,9 +299,11 @@ impl Attempt {
         given(&self.key.1)
     }
 
-    /// Returns whether the result would still be recorded, as this member knows.
+    /// Returns whether the result would still be recorded, as this member knows; `false` on a side
+    /// without a majority of the [voters](crate::voters), where nothing is recorded.
     pub fn is_current(&self) -> bool {
-        self.desk.machine().look(|queues| queues.is_current(&self.key))
+        let machine = self.desk.machine();
+        machine.look(|queues| queues.is_current(&self.key)) && !machine.is_in_minority()
     }
 }
 

@@ -9,8 +9,13 @@ use crate::support::*;
 #[derive(Clone)]
 struct Sum(u64);
 
-/// For each test a counter of what all members have executed, by their texts.
-static EXECUTED: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+/// What is not the same everywhere, and a counter of what all members have executed of it: one for
+/// each test.
+static UNLIKE: [(&str, AtomicU64); 3] = [
+    ("asked for", AtomicU64::new(0)),
+    ("from time to time", AtomicU64::new(0)),
+    ("with voters", AtomicU64::new(0)),
+];
 
 impl StateMachine for Sum {
     const NAME: &'static str = "test.Sum";
@@ -20,7 +25,7 @@ impl StateMachine for Sum {
     fn apply(&mut self, _: At, op: String) -> String {
         self.0 += op.parse::<u64>().unwrap_or_else(|_| {
             // One of three members is different.
-            let executed = &EXECUTED[usize::from(op == "unlike")];
+            let (_, executed) = UNLIKE.iter().find(|(text, _)| *text == op).unwrap();
             u64::from(executed.fetch_add(1, Ordering::SeqCst) % 3 == 1)
         });
         self.0.to_string()
@@ -45,20 +50,34 @@ struct Adds {
     sum: Replicated<Sum>,
 }
 
-fn adds(cluster: &impl Daemons, daemon: &str, interval: Option<Duration>) -> Adds {
+#[derive(Clone, Copy)]
+enum Audits {
+    AskedFor,
+    Every(Duration),
+    WithVoters,
+}
+
+fn adds(cluster: &impl Daemons, daemon: &str, audits: Audits) -> Adds {
     let node = node(cluster, daemon);
     let mut plant = node.group("plant").unwrap();
-    if let Some(interval) = interval {
-        plant = plant.audit_every(interval);
-    }
     let sum = plant.replicate(Sum(0)).unwrap();
-    let group = plant.join().unwrap();
+    let group = match audits {
+        Audits::AskedFor => plant.join().unwrap(),
+        Audits::Every(interval) => plant.audit_every(interval).join().unwrap(),
+        Audits::WithVoters => {
+            let plant = plant.voters(["d1"]).votes_as(daemon).join().unwrap();
+            plant.ready().wait().unwrap();
+            // The first one is a voter.
+            assert!(plant.set_voter(daemon, plant.incarnation(), 1).wait().unwrap());
+            plant.into()
+        }
+    };
     group.ready().wait().unwrap();
     Adds { _node: node, group, sum }
 }
 
-fn of_three(cluster: &impl Daemons, interval: Option<Duration>) -> [Adds; 3] {
-    let members = ["d1", "d2", "d3"].map(|daemon| adds(cluster, daemon, interval));
+fn of_three(cluster: &impl Daemons, audits: Audits) -> [Adds; 3] {
+    let members = ["d1", "d2", "d3"].map(|daemon| adds(cluster, daemon, audits));
     for member in &members {
         member.group.wait_for_members(3, LONG).unwrap();
     }
@@ -89,18 +108,27 @@ fn has_left(member: &Adds) -> bool {
     matches!(member.group.ready().wait(), Err(Error::Diverged))
 }
 
-#[test]
-fn a_member_whose_state_is_another_one_leaves_at_the_audit() {
+fn at_the_audit(audits: Audits, operation: &str) {
     let cluster = cluster();
-    let members = of_three(&cluster, None);
+    let members = of_three(&cluster, audits);
     members[1].sum.submit(&String::from("5")).wait().unwrap();
     members[2].group.audit().wait().unwrap();
-    one_diverges(&members, "differs", || members[2].group.audit().wait().unwrap());
+    one_diverges(&members, operation, || members[2].group.audit().wait().unwrap());
+}
+
+#[test]
+fn a_member_whose_state_is_another_one_leaves_at_the_audit() {
+    at_the_audit(Audits::AskedFor, "asked for");
+}
+
+#[test]
+fn a_member_of_a_group_with_voters_leaves_at_the_audit_too() {
+    at_the_audit(Audits::WithVoters, "with voters");
 }
 
 #[test]
 fn audits_are_made_from_time_to_time() {
     let cluster = daemons();
-    let members = of_three(&cluster, Some(Duration::from_millis(10)));
-    one_diverges(&members, "unlike", || {});
+    let members = of_three(&cluster, Audits::Every(Duration::from_millis(10)));
+    one_diverges(&members, "from time to time", || {});
 }

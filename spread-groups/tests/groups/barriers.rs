@@ -13,7 +13,6 @@ fn waits(member: &Participant, pending: &mut Pending<()>) -> bool {
     matches!(pending.wait_timeout(std::time::Duration::ZERO), Ok(None))
 }
 
-#[test]
 fn members_wait_for_each_other_again_and_again() {
     let cluster = daemons();
     let [one, two, three] = three_members(&cluster);
@@ -30,7 +29,6 @@ fn members_wait_for_each_other_again_and_again() {
     }
 }
 
-#[test]
 fn a_barrier_of_all_members_opens_without_one_that_is_killed() {
     let cluster = cluster();
     let [one, two, killed] = three_members(&cluster);
@@ -44,7 +42,6 @@ fn a_barrier_of_all_members_opens_without_one_that_is_killed() {
     drop(killed);
 }
 
-#[test]
 fn a_barrier_of_an_exact_number_is_broken_by_one_that_is_killed() {
     let cluster = cluster();
     let [one, two, killed] = three_members(&cluster);
@@ -126,4 +123,10 @@ fn a_member_that_leaves_does_not_wait_any_more() {
     let pending = arrive(&one, Parties::AllMembers);
     one.group.leave();
     assert!(matches!(pending.wait(), Err(Error::Closed { .. })));
+}
+
+in_both_kinds_of_groups! {
+    members_wait_for_each_other_again_and_again,
+    a_barrier_of_all_members_opens_without_one_that_is_killed,
+    a_barrier_of_an_exact_number_is_broken_by_one_that_is_killed,
 }

@@ -86,12 +86,12 @@ fn what_is_begun_after_a_member_has_left_ends() {
 #[test]
 fn what_is_begun_after_a_node_was_shut_down_ends() {
     let daemons = daemons();
-    let Participant { node, group, words } = member(&daemons, "d1");
+    let Participant { node, group, words, .. } = member(&daemons, "d1");
     group.ready().wait().unwrap();
     node.shutdown(LONG).unwrap();
     let other = member(&daemons, "d2");
     eventually("its handlers are refused", || group.on_vote_result(|_: String, _| ()).is_err());
-    everything_ends(&Participant { node: other.node, group, words });
+    everything_ends(&Participant::new(other.node, group, words));
 }
 
 /// Held while a [`Gate`] applies nothing.

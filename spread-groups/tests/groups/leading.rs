@@ -3,37 +3,25 @@ use spread_groups::{Error, Item, Node, Pending};
 
 use crate::support::*;
 
-#[test]
 fn a_joiner_changes_no_leader_whatever_its_name() {
     let cluster = cluster();
     let first = member(&cluster, "d3");
     first.group.ready().wait().unwrap();
     let builder = Mailbox::builder(cluster.address("d1").unwrap()).private_name("aaa");
-    let node = Node::connect(builder).unwrap();
-    let mut plant = node.group("plant").unwrap();
-    let _words = plant.replicate(Words::default()).unwrap();
-    let plant = plant.join().unwrap();
-    plant.ready().wait().unwrap();
-    for group in [&first.group, &plant] {
+    let second = join(Node::connect(builder).unwrap(), "plant", |plant| plant);
+    second.group.ready().wait().unwrap();
+    second.vote();
+    for group in [&first.group, &second.group] {
         group.wait_for_members(2, LONG).unwrap();
         let leader = group.leadership().current().unwrap();
         assert_eq!(leader.incarnation, first.group.incarnation());
     }
 }
 
-#[test]
 fn the_next_by_seniority_succeeds_a_leader_that_is_killed() {
     let cluster = cluster();
-    let members = ["d3", "d2", "d1"].map(|daemon| {
-        let member = member(&cluster, daemon);
-        member.group.ready().wait().unwrap();
-        member
-    });
-    let [_first, second, third] = members;
-    let leaders = [&second, &third].map(|member| {
-        member.group.wait_for_members(3, LONG).unwrap();
-        member.group.leadership().current()
-    });
+    let [_first, second, third] = members_at(&cluster, ["d3", "d2", "d1"]);
+    let leaders = [&second, &third].map(|member| member.group.leadership().current());
     cluster.crash("d3").unwrap();
     for (member, former) in [&second, &third].into_iter().zip(leaders) {
         let change = member.group.leadership().wait_for_change(former.as_ref(), LONG);
@@ -93,7 +81,6 @@ fn ask(member: &Participant, question: &str) -> Pending<String> {
     member.group.to_leader("who", &question.to_owned())
 }
 
-#[test]
 fn the_late_message_of_a_deposed_leader_is_ignored_everywhere() {
     let cluster = cluster();
     let [former, one, other] = three_members(&cluster);
@@ -136,7 +123,6 @@ fn a_merge_deposes_the_leader_of_the_smaller_side() {
     }
 }
 
-#[test]
 fn the_leader_at_its_place_answers_a_question() {
     let cluster = daemons();
     let [leader, next, asks] = three_members(&cluster);
@@ -160,7 +146,6 @@ fn the_leader_at_its_place_answers_a_question() {
     assert_eq!(ask(&asks, "").wait().unwrap(), own(&next));
 }
 
-#[test]
 fn a_question_ends_when_the_leader_crashes_or_the_connection_is_lost() {
     let cluster = cluster();
     let [leader, other, asks] = three_members(&cluster);
@@ -185,7 +170,6 @@ fn a_question_ends_when_the_leader_crashes_or_the_connection_is_lost() {
     drop(release);
 }
 
-#[test]
 fn each_of_many_questions_is_answered_or_ends_with_the_leader_that_is_killed() {
     let cluster = cluster();
     let [leader, next, asks] = three_members(&cluster);
@@ -234,7 +218,6 @@ fn a_question_of_the_smaller_side_is_answered_by_the_leader_that_remains() {
     drop(release);
 }
 
-#[test]
 fn work_is_done_while_leading_and_dropped_when_deposed() {
     let cluster = cluster();
     let [leader, next, _other] = three_members(&cluster);
@@ -267,4 +250,14 @@ fn work_is_done_while_leading_and_dropped_when_deposed() {
     let never = leads(&leader).term();
     leader.group.leave();
     assert!(matches!(never.wait(), Err(Error::Closed { .. })));
+}
+
+in_both_kinds_of_groups! {
+    a_joiner_changes_no_leader_whatever_its_name,
+    the_next_by_seniority_succeeds_a_leader_that_is_killed,
+    the_late_message_of_a_deposed_leader_is_ignored_everywhere,
+    the_leader_at_its_place_answers_a_question,
+    a_question_ends_when_the_leader_crashes_or_the_connection_is_lost,
+    each_of_many_questions_is_answered_or_ends_with_the_leader_that_is_killed,
+    work_is_done_while_leading_and_dropped_when_deposed,
 }

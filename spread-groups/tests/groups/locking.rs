@@ -17,7 +17,6 @@ fn waits(member: &Participant, pending: &mut Pending<spread_groups::Guard>) -> b
     matches!(pending.wait_timeout(Duration::ZERO), Ok(None))
 }
 
-#[test]
 fn a_lock_has_one_holder_and_then_the_next() {
     let cluster = daemons();
     let [one, two, _three] = three_members(&cluster);
@@ -29,7 +28,6 @@ fn a_lock_has_one_holder_and_then_the_next() {
     assert!(!second.wait().unwrap().is_lost());
 }
 
-#[test]
 fn the_lock_of_a_holder_that_crashes_goes_to_the_next() {
     let cluster = cluster();
     let [one, two, _three] = three_members(&cluster);
@@ -41,7 +39,6 @@ fn the_lock_of_a_holder_that_crashes_goes_to_the_next() {
     eventually("the former holder is told", || guard.is_lost());
 }
 
-#[test]
 fn a_guard_is_lost_with_the_connection_though_nobody_tells_its_node() {
     let cluster = cluster();
     let member = member(&cluster, "d1");
@@ -56,7 +53,6 @@ fn a_guard_is_lost_with_the_connection_though_nobody_tells_its_node() {
     guard.lost().wait().unwrap();
 }
 
-#[test]
 fn a_guard_is_lost_when_the_member_leaves() {
     let cluster = daemons();
     let member = member(&cluster, "d1");
@@ -65,7 +61,6 @@ fn a_guard_is_lost_when_the_member_leaves() {
     guard.lost().wait().unwrap();
 }
 
-#[test]
 fn a_request_that_was_dropped_holds_up_nobody() {
     let cluster = cluster();
     let [one, two, three] = three_members(&cluster);
@@ -97,7 +92,6 @@ fn after_a_merge_the_holder_of_the_larger_side_remains() {
     drop(again.wait().unwrap());
 }
 
-#[test]
 fn a_guard_is_lost_with_the_group() {
     let cluster = cluster();
     let [one, two, _three] = three_members(&cluster);
@@ -110,7 +104,6 @@ fn a_guard_is_lost_with_the_group() {
     eventually("the guard is lost", || guard.is_lost());
 }
 
-#[test]
 fn a_request_that_was_given_up_is_withdrawn_before_it_is_granted() {
     let cluster = daemons();
     let [one, two, three] = three_members(&cluster);
@@ -125,7 +118,6 @@ fn a_request_that_was_given_up_is_withdrawn_before_it_is_granted() {
     drop(third.wait().unwrap());
 }
 
-#[test]
 fn a_grant_that_arrives_after_the_request_was_given_up_is_released() {
     let cluster = cluster();
     let [one, two, _three] = three_members(&cluster);
@@ -141,7 +133,6 @@ fn a_grant_that_arrives_after_the_request_was_given_up_is_released() {
     drop(lock(&two).wait().unwrap());
 }
 
-#[test]
 fn a_waiter_that_has_left_is_passed_over() {
     let cluster = daemons();
     let [one, leaves, three] = three_members(&cluster);
@@ -157,7 +148,6 @@ fn a_waiter_that_has_left_is_passed_over() {
     drop(third.wait().unwrap());
 }
 
-#[test]
 fn a_lock_is_released_also_by_a_member_with_too_much_under_way() {
     let cluster = cluster();
     let [one, two, _three] = three_members(&cluster);
@@ -174,7 +164,6 @@ fn a_lock_is_released_also_by_a_member_with_too_much_under_way() {
     drop(open);
 }
 
-#[test]
 fn readers_share_a_lock_and_a_writer_is_not_passed() {
     let cluster = daemons();
     let [one, two, writer] = three_members(&cluster);
@@ -193,7 +182,6 @@ fn readers_share_a_lock_and_a_writer_is_not_passed() {
     drop(lock(&one).wait().unwrap());
 }
 
-#[test]
 fn a_semaphore_has_so_many_holders() {
     let cluster = daemons();
     let [one, two, three] = three_members(&cluster);
@@ -204,4 +192,19 @@ fn a_semaphore_has_so_many_holders() {
     assert!(waits(&three, &mut third));
     drop(first);
     drop(third.wait().unwrap());
+}
+
+in_both_kinds_of_groups! {
+    a_lock_has_one_holder_and_then_the_next,
+    the_lock_of_a_holder_that_crashes_goes_to_the_next,
+    a_guard_is_lost_with_the_connection_though_nobody_tells_its_node,
+    a_guard_is_lost_when_the_member_leaves,
+    a_request_that_was_dropped_holds_up_nobody,
+    a_guard_is_lost_with_the_group,
+    a_request_that_was_given_up_is_withdrawn_before_it_is_granted,
+    a_grant_that_arrives_after_the_request_was_given_up_is_released,
+    a_waiter_that_has_left_is_passed_over,
+    a_lock_is_released_also_by_a_member_with_too_much_under_way,
+    readers_share_a_lock_and_a_writer_is_not_passed,
+    a_semaphore_has_so_many_holders,
 }

@@ -1,5 +1,6 @@
 //! Nodes on embedded daemons, with faults.
 
+#[macro_use]
 mod support;
 
 mod auditing;
@@ -7,6 +8,7 @@ mod barriers;
 mod bridging;
 mod calling;
 mod ending;
+mod fences;
 mod leading;
 mod lifetimes;
 mod locking;

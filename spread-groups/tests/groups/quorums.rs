@@ -1,23 +1,37 @@
 //! Groups with voters: majorities, minorities, and voters that come back without their state.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use spread_daemon::Cluster;
 use spread_groups::voters::{Quorum, Standing, Why};
-use spread_groups::{Error, Incarnation};
+use spread_groups::{Error, Incarnation, Node, Pending, Replicated, VotedGroup};
 
 use crate::support::*;
 
-const VOTERS: [&str; 3] = ["ann", "bob", "cid"];
+pub(crate) const VOTERS: [&str; 3] = ["ann", "bob", "cid"];
 
-/// Joins a group with voters and words; does not wait.
-fn voter(cluster: &Cluster, daemon: &str, name: &str) -> Participant {
-    let node = node(cluster, daemon);
-    let mut plant = node.group(cluster.group()).unwrap().voters(VOTERS).votes_as(name);
-    let words = plant.replicate(Words::default()).unwrap();
-    let group = plant.join().unwrap();
-    Participant { node, group, words }
+/// A member of a group with voters and words.
+pub(crate) struct Voter {
+    pub(crate) node: Node,
+    pub(crate) group: VotedGroup,
+    pub(crate) words: Replicated<Words>,
 }
 
-fn three_voters(cluster: &Cluster) -> [Participant; 3] {
+/// Joins a group with voters and words; does not wait.
+pub(crate) fn voter(cluster: &Cluster, daemon: &str, name: &str) -> Voter {
+    voter_of(cluster, daemon, name, &VOTERS)
+}
+
+fn voter_of(cluster: &Cluster, daemon: &str, name: &str, voters: &[&str]) -> Voter {
+    let node = node(cluster, daemon);
+    let plant = node.group(cluster.group()).unwrap();
+    let mut plant = plant.voters(voters.iter().copied()).votes_as(name);
+    let words = plant.replicate(Words::default()).unwrap();
+    let group = plant.join().unwrap();
+    Voter { node, group, words }
+}
+
+pub(crate) fn three_voters(cluster: &Cluster) -> [Voter; 3] {
     let voters = [("d1", "ann"), ("d2", "bob"), ("d3", "cid")];
     let voters = voters.map(|(daemon, name)| voter(cluster, daemon, name));
     for voter in &voters {
@@ -27,24 +41,24 @@ fn three_voters(cluster: &Cluster) -> [Participant; 3] {
     voters
 }
 
-fn quorum(voter: &Participant) -> Quorum {
+pub(crate) fn quorum(voter: &Voter) -> Quorum {
     voter.group.status().wait().unwrap().quorum.unwrap()
 }
 
-fn stands(voter: &Participant, standing: Standing) {
+pub(crate) fn stands(voter: &Voter, standing: Standing) {
     eventually(&format!("{standing:?}"), || quorum(voter).standing == standing);
 }
 
-fn is_primary(voter: &Participant) {
+pub(crate) fn is_primary(voter: &Voter) {
     eventually("a primary", || matches!(quorum(voter).standing, Standing::Primary(_)));
 }
 
-fn add(voter: &Participant, word: &str) -> Result<String, Error> {
+pub(crate) fn add(voter: &Voter, word: &str) -> Result<String, Error> {
     voter.words.submit(&String::from(word)).wait()
 }
 
 /// Waits until a word was added so often, as a member knows it.
-fn has(voter: &Participant, word: &str, times: u64) {
+pub(crate) fn has(voter: &Voter, word: &str, times: u64) {
     eventually(word, || voter.words.read(|words| words.0.get(word) == Some(&times)));
 }
 
@@ -192,6 +206,83 @@ fn another_node_of_a_voters_name_does_not_vote() {
 }
 
 #[test]
+fn voters_with_different_lists_found_no_group() {
+    let cluster = cluster();
+    let [ann, bob] = [("d1", "ann"), ("d2", "bob")].map(|(d, name)| voter(&cluster, d, name));
+    let cid = voter_of(&cluster, "d3", "cid", &["ann", "bob", "cid", "dan"]);
+    for voter in [&ann, &bob, &cid] {
+        stands(voter, Standing::Forming(Why::Founding));
+    }
+    cid.node.shutdown(LONG).unwrap();
+    let cid = voter(&cluster, "d3", "cid");
+    [&ann, &bob, &cid].into_iter().for_each(is_primary);
+}
+
+#[test]
+fn the_ghost_of_a_voter_keeps_no_primary_beside_the_new_one() {
+    let cluster = cluster();
+    let [ann, bob, cid] = three_voters(&cluster);
+    // Its daemon has it still, and it hears and says nothing.
+    cluster.sever(&name(&bob.group)).unwrap();
+    let again = voter(&cluster, "d3", "bob");
+    again.group.ready().wait().unwrap();
+    assert!(ann.group.set_voter("bob", again.group.incarnation(), 1).wait().unwrap());
+    assert_eq!(ann.group.members().len(), 4, "the ghost is a member");
+    cluster.partition(&[&["d1", "d2"], &["d3"]]).unwrap();
+    is_primary(&again);
+    assert_eq!(add(&cid, "word").unwrap(), "1");
+    stands(&ann, Standing::Minority);
+    assert!(matches!(add(&ann, "word"), Err(Error::NoQuorum { .. })));
+}
+
+#[test]
+fn cascades_of_three_components_leave_one_primary_of_each_number() {
+    let cluster = cluster();
+    let voters = three_voters(&cluster);
+    let mut branches = BTreeMap::new();
+    let mut open: Vec<Pending<String>> = Vec::new();
+    let cascade: [&[&[&str]]; 4] = [
+        &[&["d1"], &["d2"], &["d3"]],
+        &[&["d1", "d2"], &["d3"]],
+        &[&["d1"], &["d2", "d3"]],
+        &[&["d2"], &["d1", "d3"]],
+    ];
+    for round in 0..12 {
+        for turn in 0..4 {
+            // The fourth of them stays for a while now and then.
+            cluster.partition(cascade[(turn * 3 + round) % 4]).unwrap();
+            let words = voters.iter().map(|voter| voter.words.submit(&String::from("word")));
+            open.extend(words);
+            for voter in &voters {
+                let status = voter.group.status().wait().unwrap();
+                if let Some(Quorum { standing: Standing::Primary(number), .. }) = status.quorum {
+                    let branch = branches.entry(number).or_insert(status.place.branch);
+                    assert_eq!(*branch, status.place.branch, "two primaries of {number}");
+                }
+            }
+        }
+        if round % 3 == 0 {
+            cluster.merge().unwrap();
+            voters.iter().for_each(is_primary);
+        }
+    }
+    cluster.merge().unwrap();
+    voters.iter().for_each(is_primary);
+    let mut answers = BTreeSet::new();
+    for pending in open {
+        match pending.wait() {
+            Ok(times) => assert!(answers.insert(times), "two primaries have counted alike"),
+            Err(error) => assert!(matches!(error, Error::NoQuorum { .. }), "{error}"),
+        }
+    }
+    assert!(!answers.is_empty() && branches.len() > 3);
+    voters[0].group.confirm().wait().unwrap();
+    let counted = voters[0].words.read(|words| words.0["word"]);
+    let most = answers.iter().map(|times| times.parse::<u64>().unwrap()).max();
+    assert!(counted >= answers.len() as u64 && Some(counted) >= most);
+}
+
+#[test]
 fn voters_are_added_and_removed_by_operations() {
     let cluster = cluster();
     let [ann, bob, cid] = three_voters(&cluster);
@@ -224,7 +315,6 @@ fn voters_that_cannot_be_are_refused() {
         group().weighted_voters([("ann", 0)]),
         group().voters(VOTERS).votes_as(long.as_str()),
         group().voters(VOTERS).votes_as("ann").observer(),
-        group().votes_as("ann"),
     ] {
         assert!(matches!(builder.join(), Err(Error::IllegalVoters)));
     }

@@ -33,7 +33,6 @@ fn operations_of_all_members_are_executed_once_at_all_members() {
     assert!(state.values().all(|times| *times == 1));
 }
 
-#[test]
 fn a_member_that_joins_under_load_misses_nothing_and_gets_nothing_twice() {
     let cluster = daemons();
     let first = member(&cluster, "d1");
@@ -102,7 +101,7 @@ fn a_state_of_some_megabytes_is_given_to_a_newcomer() {
 #[test]
 fn each_pending_result_of_an_operation_has_an_id_of_its_own() {
     let cluster = daemons();
-    let Participant { node: _node, group, words } = member(&cluster, "d1");
+    let Participant { node: _node, group, words, .. } = member(&cluster, "d1");
     group.ready().wait().unwrap();
     let text = word("a");
     let ids = [
@@ -186,4 +185,8 @@ fn an_observer_submits_nothing() {
     let plant = plant.join().unwrap();
     plant.wait_for_members(2, LONG).unwrap();
     assert!(matches!(words.submit(&word("a")).wait(), Err(Error::Observer)));
+}
+
+in_both_kinds_of_groups! {
+    a_member_that_joins_under_load_misses_nothing_and_gets_nothing_twice,
 }

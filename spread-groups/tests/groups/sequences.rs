@@ -4,7 +4,6 @@ use crate::support::*;
 
 const NAME: &str = "orders";
 
-#[test]
 fn members_that_take_numbers_at_once_get_each_once() {
     let cluster = daemons();
     let members = three_members(&cluster);
@@ -46,4 +45,8 @@ fn numbers_of_the_smaller_side_repeat_after_a_merge() {
     eventually("one roster", || lone.group.members().len() == 3);
     // Behind the request of the smaller side, which is executed again.
     assert_eq!((next(&lone), next(&one)), (5, 6));
+}
+
+in_both_kinds_of_groups! {
+    members_that_take_numbers_at_once_get_each_once,
 }

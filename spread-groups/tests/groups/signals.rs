@@ -107,7 +107,7 @@ fn views_that_come_while_a_member_is_between_signal_and_view_lose_and_repeat_not
     let mut plant = node.group("plant").unwrap();
     let words = plant.replicate(Words::default()).unwrap();
     let group = plant.join().unwrap();
-    let between = Participant { node, group, words };
+    let between = Participant::new(node, group, words);
     let members = [&one, &between, &three];
     members.iter().for_each(|member| drop(member.group.wait_for_members(3, LONG).unwrap()));
     members.iter().for_each(|member| member.group.ready().wait().unwrap());

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use spread::Mailbox;
 use spread_daemon::Cluster;
-use spread_groups::{At, BadState, Group, Member, Node, Replicated, StateMachine};
+use spread_groups::{
+    At, BadState, Group, GroupBuilder, Member, Node, Replicated, StateMachine, VotedGroup,
+};
 
 /// What never takes so long, unless something is wrong.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
@@ -120,28 +123,93 @@ pub(crate) struct Participant {
     pub(crate) node: Node,
     pub(crate) group: Group,
     pub(crate) words: Replicated<Words>,
+    /// In a group with voters, which of them it is.
+    voted: Option<(VotedGroup, u32)>,
+}
+
+impl Participant {
+    /// A member of a group without voters.
+    pub(crate) fn new(node: Node, group: Group, words: Replicated<Words>) -> Participant {
+        Participant { node, group, words, voted: None }
+    }
+
+    /// Makes it a voter, if the group has voters.
+    pub(crate) fn vote(&self) {
+        if let Some((group, number @ 1..)) = &self.voted {
+            let vote = group.set_voter(&number.to_string(), group.incarnation(), 1);
+            assert!(vote.wait().unwrap());
+        }
+    }
+}
+
+thread_local! {
+    /// How many members with voters the test of this thread has made; `None` without voters.
+    static VOTERS: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
+/// Runs a test whose members join groups with voters.
+pub(crate) fn with_voters(test: fn()) {
+    VOTERS.set(Some(0));
+    test();
+}
+
+/// Runs tests in groups without voters, and again in groups with voters.
+macro_rules! in_both_kinds_of_groups {
+    ($($test:ident),* $(,)?) => {
+        mod without_voters {
+            $(#[test] fn $test() { super::$test(); })*
+        }
+        mod with_voters {
+            $(#[test] fn $test() { crate::support::with_voters(super::$test); })*
+        }
+    };
 }
 
 /// Joins a group with words; does not wait.
 pub(crate) fn member(daemons: &impl Daemons, daemon: &str) -> Participant {
-    let node = node(daemons, daemon);
-    let mut plant = node.group(daemons.group()).unwrap();
-    let words = plant.replicate(Words::default()).unwrap();
-    let group = plant.join().unwrap();
-    Participant { node, group, words }
+    join(node(daemons, daemon), daemons.group(), |plant| plant)
 }
 
-/// Joins at three daemons, one after the other, and waits until all know each other.
-pub(crate) fn three_members(daemons: &impl Daemons) -> [Participant; 3] {
-    let members = ["d1", "d2", "d3"].map(|daemon| {
+/// Joins a group with words; does not wait. If it has voters, the first member of the test founds
+/// it; the others [vote](Participant::vote) later.
+pub(crate) fn join(
+    node: Node,
+    group: &str,
+    configure: impl for<'a> FnOnce(GroupBuilder<'a>) -> GroupBuilder<'a>,
+) -> Participant {
+    let mut plant = configure(node.group(group).unwrap());
+    let Some(number) = VOTERS.get() else {
+        let words = plant.replicate(Words::default()).unwrap();
+        let group = plant.join().unwrap();
+        return Participant::new(node, group, words);
+    };
+    VOTERS.set(Some(number + 1));
+    let words = plant.replicate(Words::default()).unwrap();
+    let group = plant.voters(["0"]).votes_as(number.to_string()).join().unwrap();
+    let voted = Some((group.clone(), number));
+    Participant { node, group: group.into(), words, voted }
+}
+
+/// Joins at daemons, one after the other, and waits until all know each other and vote.
+pub(crate) fn members_at<const N: usize>(
+    daemons: &impl Daemons,
+    at: [&str; N],
+) -> [Participant; N] {
+    let members = at.map(|daemon| {
         let member = member(daemons, daemon);
         member.group.ready().wait().unwrap();
+        member.vote();
         member
     });
     for member in &members {
-        member.group.wait_for_members(3, LONG).unwrap();
+        member.group.wait_for_members(N, LONG).unwrap();
     }
     members
+}
+
+/// Joins at three daemons, one after the other, and waits until all know each other and vote.
+pub(crate) fn three_members(daemons: &impl Daemons) -> [Participant; 3] {
+    members_at(daemons, ["d1", "d2", "d3"])
 }
 
 /// Returns the private group of a member, as it knows it itself.

@@ -20,10 +20,7 @@ fn slow_newcomer(cluster: &Cluster, delay: Duration) -> Participant {
     let builder = Mailbox::builder(cluster.address("d3").unwrap()).private_name("late");
     let node = Node::connect(builder).unwrap();
     cluster.delay(LATE, delay).unwrap();
-    let mut plant = node.group("plant").unwrap();
-    let words = plant.replicate(Words::default()).unwrap();
-    let group = plant.join().unwrap();
-    Participant { node, group, words }
+    join(node, "plant", |plant| plant)
 }
 
 fn standing(member: &Participant) -> Standing {
@@ -39,14 +36,9 @@ fn same(members: &[&Participant]) {
     });
 }
 
-#[test]
 fn the_next_member_gives_the_state_when_the_donor_is_killed() {
     let cluster = cluster();
-    let [donor, next] = ["d1", "d2"].map(|daemon| {
-        let member = member(&cluster, daemon);
-        member.group.ready().wait().unwrap();
-        member
-    });
+    let [donor, next, _third] = three_members(&cluster);
     for number in 0..4 {
         next.words.submit(&word(number)).wait().unwrap();
     }
@@ -62,7 +54,6 @@ fn the_next_member_gives_the_state_when_the_donor_is_killed() {
     drop(donor);
 }
 
-#[test]
 fn a_state_of_fifty_megabytes_comes_to_a_slow_newcomer_under_load() {
     let cluster = cluster();
     let one = member(&cluster, "d1");
@@ -81,17 +72,11 @@ fn a_state_of_fifty_megabytes_comes_to_a_slow_newcomer_under_load() {
     assert_eq!(newcomer.words.read(|words| words.0.len()), 50 + meanwhile);
 }
 
-#[test]
 fn the_retry_of_a_session_that_has_expired_is_refused() {
     let cluster = cluster();
-    let one = {
-        let node = node(&cluster, "d1");
-        let mut plant = node.group("plant").unwrap().session_life(Duration::from_millis(20));
-        let words = plant.replicate(Words::default()).unwrap();
-        let group = plant.join().unwrap();
-        group.ready().wait().unwrap();
-        Participant { node, group, words }
-    };
+    let short_lived = Duration::from_millis(20);
+    let one = join(node(&cluster, "d1"), "plant", |plant| plant.session_life(short_lived));
+    one.group.ready().wait().unwrap();
     let away = member(&cluster, "d2");
     away.group.ready().wait().unwrap();
     one.group.wait_for_members(2, LONG).unwrap();
@@ -178,4 +163,10 @@ fn a_member_that_is_ready_shows_the_state() {
         newcomer.group.ready().wait().unwrap();
         assert_eq!(newcomer.words.read(|words| words.0.len()), 1);
     }
+}
+
+in_both_kinds_of_groups! {
+    the_next_member_gives_the_state_when_the_donor_is_killed,
+    a_state_of_fifty_megabytes_comes_to_a_slow_newcomer_under_load,
+    the_retry_of_a_session_that_has_expired_is_refused,
 }

@@ -10,7 +10,7 @@ fn speaks(daemons: &impl Daemons, daemon: &str, version: u32) -> Participant {
     let mut plant = node.group(daemons.group()).unwrap().protocol(version);
     let words = plant.replicate(Words::default()).unwrap();
     let group = plant.join().unwrap();
-    Participant { node, group, words }
+    Participant::new(node, group, words)
 }
 
 fn version(member: &Participant) -> u32 {

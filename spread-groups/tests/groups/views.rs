@@ -241,7 +241,7 @@ fn a_member_that_comes_back_at_another_daemon_while_its_ghost_lives_goes_on() {
     cluster.disconnect(&ghost).unwrap();
     eventually("the ghost is gone", || one.group.status().wait().unwrap().silent.is_empty());
     assert!(back(), "the member stays when its ghost goes");
-    let member = Participant { node, group, words };
+    let member = Participant::new(node, group, words);
     agree(&[&one, &two, &member], 2, 1);
     drop(far);
     drop(relay.join().unwrap());

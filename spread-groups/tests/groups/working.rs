@@ -53,7 +53,6 @@ impl Held {
     }
 }
 
-#[test]
 fn of_a_thousand_jobs_each_is_recorded_once_though_a_worker_is_killed() {
     let cluster = cluster();
     let [one, two, killed] = three_members(&cluster);
@@ -88,7 +87,6 @@ fn of_a_thousand_jobs_each_is_recorded_once_though_a_worker_is_killed() {
     assert_eq!(resize(&one).status().waiting, 0);
 }
 
-#[test]
 fn the_late_result_of_a_stalled_worker_is_refused() {
     let cluster = daemons();
     let [one, two, stalls] = three_members(&cluster);
@@ -126,7 +124,6 @@ fn the_time_of_an_attempt_is_told_by_the_next_senior_member_if_one_has_gone() {
     assert!(matches!(error, Error::GivenUp { attempts: 1, .. }), "{error}");
 }
 
-#[test]
 fn jobs_wait_until_a_worker_comes() {
     let cluster = daemons();
     let [one, two, _three] = three_members(&cluster);
@@ -143,7 +140,6 @@ fn jobs_wait_until_a_worker_comes() {
     assert!(matches!(after.wait_timeout(Duration::ZERO), Ok(None)));
 }
 
-#[test]
 fn a_queue_is_full_at_the_same_job_everywhere() {
     let cluster = cluster();
     let members = three_members(&cluster);
@@ -212,7 +208,6 @@ fn after_a_merge_the_jobs_of_both_sides_are_done() {
     eventually("nothing waits", || resize(&one).status().waiting == 0);
 }
 
-#[test]
 fn who_submits_the_same_id_again_gets_the_one_result() {
     let cluster = daemons();
     let [one, two, lost] = three_members(&cluster);
@@ -232,7 +227,6 @@ fn who_submits_the_same_id_again_gets_the_one_result() {
     assert_eq!(resize(&one).status().waiting, 0);
 }
 
-#[test]
 fn a_submitter_whose_connection_is_cut_gets_its_result() {
     let cluster = cluster();
     let [one, two, _three] = three_members(&cluster);
@@ -328,4 +322,13 @@ fn a_result_that_is_too_large_fails_the_attempt() {
         panic!("{refused:?}");
     };
     assert!(why.contains("too large"), "{why}");
+}
+
+in_both_kinds_of_groups! {
+    of_a_thousand_jobs_each_is_recorded_once_though_a_worker_is_killed,
+    the_late_result_of_a_stalled_worker_is_refused,
+    jobs_wait_until_a_worker_comes,
+    a_queue_is_full_at_the_same_job_everywhere,
+    who_submits_the_same_id_again_gets_the_one_result,
+    a_submitter_whose_connection_is_cut_gets_its_result,
 }

@@ -97,7 +97,8 @@ impl Core {
         };
         voting.committed = voting.committed.max(committed);
         voting.chain.commit(committed);
-        if matches!(self.holdings, Holdings::Current) {
+        self.tell_side();
+        if let (Holdings::Current, Some(voting)) = (&self.holdings, &mut self.voting) {
             while let Some(entry) = voting.tail.commit(committed) {
                 self.outputs.push_back(Output::Entry(entry));
             }

@@ -85,7 +85,7 @@ fn write(entry: &Entry) -> proto::Entry {
             })
         }
     };
-    proto::Entry { place: Some(entry.place.into()), body: Some(body) }
+    proto::Entry { place: Some(entry.place.into()), epoch: entry.epoch, body: Some(body) }
 }
 
 fn read(entry: proto::Entry) -> Option<Entry> {
@@ -100,7 +100,7 @@ fn read(entry: proto::Entry) -> Option<Entry> {
             payload: operation.payload,
         },
     };
-    Some(Entry { place: entry.place?.into(), body })
+    Some(Entry { place: entry.place?.into(), epoch: entry.epoch, body })
 }
 
 fn write_change(change: &Change) -> proto::RosterChange {
@@ -141,7 +141,7 @@ mod tests {
     use crate::core::history::Place;
 
     fn entry(index: u64, body: Body) -> Entry {
-        Entry { place: Place { branch: 7, index }, body }
+        Entry { place: Place { branch: 7, index }, epoch: 2, body }
     }
 
     fn operation(payload: Option<&'static [u8]>) -> Body {

@@ -71,6 +71,8 @@ pub(crate) struct Voting {
     stood: bool,
     /// The version of the voters for which this member has submitted a change.
     proposed: Option<u64>,
+    /// On which side the application was told that this member is.
+    told: Option<standing::Side>,
     /// Whether an operator wants a Form of those who are there, in this exchange.
     pub(crate) force: bool,
 }
@@ -88,6 +90,7 @@ impl Voting {
             committed: 0,
             stood: false,
             proposed: None,
+            told: None,
             force: false,
         }
     }

@@ -1,7 +1,7 @@
 //! What a member is told of its part in a group with voters.
 
 use crate::core::roster::Incarnation;
-use crate::core::{Core, Phase};
+use crate::core::{Core, Event, Output, Phase};
 
 /// Where a member of a group with voters stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,51 @@ pub struct Quorum {
     pub committed: u64,
 }
 
+/// What the application is told of the side that a member is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Primary(u64),
+    Minority,
+}
+
 impl Core {
+    /// Tells the application when this member comes to the side with a majority of the voters, or
+    /// to one without. What is granted under a Form is applied after this.
+    pub(crate) fn tell_side(&mut self) {
+        let side = match &self.phase {
+            Phase::Formed(_) if self.is_confirmed() => {
+                Some(Side::Primary(self.roster.history.epoch()))
+            }
+            Phase::Exchanging(_) if self.is_in_minority() => Some(Side::Minority),
+            // It may turn out either way.
+            Phase::Formed(_) | Phase::Exchanging(_) | Phase::Transitional => return,
+            Phase::Out | Phase::Closed => None,
+        };
+        let Some(voting) = self.voting.as_mut().filter(|voting| voting.told != side) else {
+            return;
+        };
+        voting.told = side;
+        let event = side.map(|side| match side {
+            Side::Primary(number) => Event::Primary(number),
+            Side::Minority => Event::Minority,
+        });
+        self.outputs.extend(event.map(Output::Event));
+    }
+
+    /// Returns whether no majority of the voters is in the view: they are neither the clients that
+    /// they were, nor have they said Hello under another name.
+    fn is_in_minority(&self) -> bool {
+        let (Phase::Exchanging(exchange), Some(voting)) = (&self.phase, &self.voting) else {
+            return false;
+        };
+        let is_here = |voter: Incarnation| {
+            let known = self.roster.by_incarnation(voter);
+            exchange.has(voter)
+                || known.is_some_and(|member| self.view.members.contains(&member.name))
+        };
+        voting.stood && !voting.chain.is_majority(is_here) || self.is_without_quorum()
+    }
+
     /// Returns how the voters are; `None` in a group without.
     pub(crate) fn quorum(&self) -> Option<Quorum> {
         let voting = self.voting.as_ref()?;

@@ -7,7 +7,7 @@ use crate::core::roster::{Departure, Incarnation};
 const TICKET: u128 = 9;
 
 fn at(session: u32) -> At {
-    At { place: Place::default(), time: 100, session }
+    At { place: Place::default(), epoch: 1, time: 100, session }
 }
 
 fn joined(session: u32, observer: bool) -> Change {

@@ -7,7 +7,7 @@ use crate::core::roster::Incarnation;
 const QUEUE: u32 = 7;
 
 fn at(session: u32) -> At {
-    At { place: Place::default(), time: 0, session }
+    At { place: Place::default(), epoch: 1, time: 0, session }
 }
 
 fn joined(session: u32) -> Change {

@@ -1,0 +1,82 @@
+//! Fences: what storage checks, so that a former leader or holder changes nothing.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The place of a committed grant, given with each leadership and lock of a group with
+/// [voters](crate::voters). A later grant has a greater fence.
+///
+/// A member learns late that it leads no more, or that its lock has another holder: a stalled
+/// process or a slow network makes the two overlap in time. What excludes them is the storage that
+/// they write to. It keeps the greatest fence that it has seen for each resource, in one
+/// transaction with the write, and refuses a smaller one:
+///
+/// ```sql
+/// UPDATE boiler SET setting = $1, fence = $2 WHERE id = 7 AND fence <= $2;  -- no row: refused
+/// ```
+///
+/// A fence is ordered, and so are its text of 33 characters (`to_string`) and its 16 bytes
+/// ([`to_bytes`](Fence::to_bytes)), which a column or an object's metadata can hold. Where writers
+/// exclude readers, reads are refused below the fence of the last write, and do not raise it.
+/// Storage that cannot compare is not protected.
+///
+/// ```
+/// use spread_groups::Fence;
+///
+/// let (former, next) = (Fence { epoch: 3, index: 40 }, Fence { epoch: 4, index: 41 });
+/// assert!(former < next && former.to_string() < next.to_string());
+/// assert_eq!(Fence::from_bytes(next.to_bytes()), next);
+/// ```
+///
+/// Fences of all leaderships and locks of a group are one order, which goes on while a majority of
+/// the voters keeps its state, and after [`force_primary`](crate::VotedGroup::force_primary). If
+/// all members end at one time, the next ones found another group, whose fences begin anew:
+/// then the storage has to forget its own, once no former member can write any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Fence {
+    /// The number of the Form under which the operation was logged.
+    pub epoch: u64,
+    /// The index of the operation in the log.
+    pub index: u64,
+}
+
+impl Fence {
+    /// Returns the fence as bytes, which are ordered as fences are.
+    pub fn to_bytes(self) -> [u8; 16] {
+        (u128::from(self.epoch) << 64 | u128::from(self.index)).to_be_bytes()
+    }
+
+    /// Returns the fence of [`to_bytes`](Fence::to_bytes).
+    pub fn from_bytes(bytes: [u8; 16]) -> Fence {
+        let both = u128::from_be_bytes(bytes);
+        Fence { epoch: (both >> 64) as u64, index: both as u64 }
+    }
+}
+
+impl fmt::Display for Fence {
+    /// Writes both numbers as 16 hexadecimal digits each, so that texts are ordered as fences are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{:016x}", self.epoch, self.index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn texts_and_bytes_are_ordered_as_fences_are(one: (u64, u64), other: (u64, u64)) {
+            let [one, other] = [one, other].map(|(epoch, index)| Fence { epoch, index });
+            let order = one.cmp(&other);
+            prop_assert_eq!(one.to_string().cmp(&other.to_string()), order);
+            prop_assert_eq!(one.to_bytes().cmp(&other.to_bytes()), order);
+            prop_assert_eq!(Fence::from_bytes(one.to_bytes()), one);
+            let encoded = postcard::to_allocvec(&one).unwrap();
+            prop_assert_eq!(postcard::from_bytes::<Fence>(&encoded).unwrap(), one);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Locks in a group with voters.
+
+use std::ops::Deref;
+
+use super::state::Kind;
+use super::{Guard, Lock, Locks};
+use crate::replicated::Replicated;
+use crate::{Fence, Pending};
+
+/// A mutex of a group with voters, made by [`VotedGroup::mutex`](crate::VotedGroup::mutex); see
+/// [`crate::lock`].
+///
+/// ```
+/// # let daemon = spread_daemon::Daemon::builder().start()?;
+/// # let address = daemon.address();
+/// use spread::Mailbox;
+/// use spread_groups::Node;
+///
+/// let node = Node::connect(Mailbox::builder(address))?;
+/// let plant = node.group("plant")?.voters(["ann"]).votes_as("ann").join()?;
+/// let first = plant.mutex("boiler").lock().wait()?.fence();
+/// let second = plant.mutex("boiler").lock().wait()?;
+/// assert!(first < second.fence() && !second.is_lost());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Mutex(Lock);
+
+impl Mutex {
+    pub(crate) fn new(name: &str, locks: Replicated<Locks>) -> Mutex {
+        Mutex(Lock::new(Kind::Mutex, name, locks))
+    }
+
+    /// Requests the lock. Dropping the pending result withdraws the request, also after a
+    /// [`wait_timeout`](Pending::wait_timeout) that ended without the lock.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AdvisoryLock::lock`](super::AdvisoryLock::lock);
+    /// [`Error::LockLost`](crate::Error::LockLost) also if it is granted where this member has
+    /// come to a minority meanwhile, and [`Error::NoQuorum`](crate::Error::NoQuorum) in a minority.
+    pub fn lock(&self) -> Pending<FencedGuard> {
+        self.0.request(false, FencedGuard::new)
+    }
+}
+
+/// A lock for many readers or one writer, in a group with voters, made by
+/// [`VotedGroup::rw_lock`](crate::VotedGroup::rw_lock).
+#[derive(Clone, Debug)]
+pub struct RwLock(Lock);
+
+impl RwLock {
+    pub(crate) fn new(name: &str, locks: Replicated<Locks>) -> RwLock {
+        RwLock(Lock::new(Kind::ReadWrite, name, locks))
+    }
+
+    /// Requests the lock for a reader; it is shared with the other readers before the next
+    /// writer. The fence of a reader is to be compared, and not to be kept: readers that share the
+    /// lock have different ones.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mutex::lock`].
+    pub fn read(&self) -> Pending<FencedGuard> {
+        self.0.request(true, FencedGuard::new)
+    }
+
+    /// Requests the lock for a writer.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mutex::lock`].
+    pub fn write(&self) -> Pending<FencedGuard> {
+        self.0.request(false, FencedGuard::new)
+    }
+}
+
+/// A lock with several holders, in a group with voters, made by
+/// [`VotedGroup::semaphore`](crate::VotedGroup::semaphore). Its guards have no fence: an order of
+/// fences cannot tell which of several holders has gone.
+#[derive(Clone, Debug)]
+pub struct Semaphore(Lock);
+
+impl Semaphore {
+    pub(crate) fn new(name: &str, permits: u32, locks: Replicated<Locks>) -> Semaphore {
+        Semaphore(Lock::new(Kind::Semaphore(permits.max(1)), name, locks))
+    }
+
+    /// Requests a permit.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mutex::lock`].
+    pub fn acquire(&self) -> Pending<Guard> {
+        self.0.request(false, |guard, _| guard)
+    }
+}
+
+/// A lock that is held until this is dropped or [lost](Guard::is_lost): a [`Guard`] and its fence.
+#[derive(Debug)]
+#[must_use = "dropping it releases the lock"]
+pub struct FencedGuard {
+    guard: Guard,
+    fence: Fence,
+}
+
+impl FencedGuard {
+    fn new(guard: Guard, fence: Fence) -> FencedGuard {
+        FencedGuard { guard, fence }
+    }
+
+    /// Returns the fence, which storage checks: it is greater than those of all holders before
+    /// that excluded this one.
+    pub fn fence(&self) -> Fence {
+        self.fence
+    }
+}
+
+impl Deref for FencedGuard {
+    type Target = Guard;
+
+    fn deref(&self) -> &Guard {
+        &self.guard
+    }
+}
