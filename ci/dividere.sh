@@ -25,5 +25,5 @@ if [ -z "$python" ]; then
     [ -z "${REQUIRE_ALL-}" ] || exit 1
     exit 0
 fi
-DIVIDERE_PYTHON=$python cargo test -p spread-groups --features dividere --test dividere -- \
-    --include-ignored
+# With all of the workspace, so that what the test command compiles serves.
+DIVIDERE_PYTHON=$python cargo test --workspace --test dividere -- --include-ignored

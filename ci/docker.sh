@@ -88,5 +88,6 @@ if [ -n "$built" ]; then
     [ "$label" = "$version" ] || { echo "ci/docker.sh: the image is labelled $label"; exit 1; }
 fi
 
-SPREAD_DAEMON=$port@localhost cargo test --workspace
+# Unit tests and doc tests use no daemon.
+SPREAD_DAEMON=$port@localhost cargo test --workspace --test '*'
 echo "== the tests have passed against $image"

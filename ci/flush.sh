@@ -16,7 +16,8 @@ if [ -n "${SPREAD_DIR-}" ]; then
 fi
 export FLUSH_PEERS SPREAD_DAEMON
 for library in native sys; do
-    cargo test --test "$library" programs_in_c_are_members -- --ignored | tee "$work/log"
+    # With all of the workspace, so that what the test command compiles serves.
+    cargo test --workspace --test "$library" programs_in_c_are_members -- --ignored | tee "$work/log"
     # A filter that matches no test is refused.
     grep -q '^test result: ok. 1 passed' "$work/log"
 done

@@ -4,19 +4,20 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# model CASES CARGO_ARGUMENTS...: a filter that matches no test is refused.
+# model CASES FILTER: a filter that matches no test is refused. All are compiled at once.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 model() {
-    PROPTEST_CASES=$1 cargo test --release --lib "${@:2}" | tee "$log"
+    PROPTEST_CASES=$1 cargo test --release --lib -p spread-core -p spread-daemon -p spread-groups \
+        --features spread-daemon/corosync "$2" | tee "$log"
     grep -q '^test result: ok. [1-9]' "$log" || {
-        echo "$0: there is no test for: ${*:2}" >&2
+        echo "$0: there is no test for: $2" >&2
         exit 1
     }
 }
 
-model 10000 -p spread-core messages_are_delivered
-model 10000 -p spread-groups any_schedule
-model 10000 -p spread-daemon --features corosync three_hosts
-model 10000 -p spread-daemon --features corosync five_hosts
-model 1000 -p spread-daemon --features corosync sixteen_hosts
+model 10000 messages_are_delivered
+model 10000 any_schedule
+model 10000 three_hosts
+model 10000 five_hosts
+model 1000 sixteen_hosts

@@ -18,7 +18,7 @@ SPREADD=$(readlink -f "${CARGO_TARGET_DIR:-target}/$folder/spreadd")
 # The chaos has clients that flood others, which are not to be disconnected for it.
 export SPREADD_ARGS='--max-session-messages 100000'
 export SPREADD SPREAD_HOSTS=${SPREAD_HOSTS:-$(mktemp -d)}
-cargo test "${options[@]}" -p spread-daemon --test hosts --no-run
+cargo test "${options[@]}" --workspace --test hosts --no-run
 clean_up() {
     for what in spreadd corosync; do
         for n in 1 2 3; do
@@ -33,4 +33,4 @@ trap clean_up EXIT
 "$here/node.sh" conf "$SPREAD_HOSTS"
 for n in 1 2 3; do "$here/node.sh" corosync $n "$SPREAD_HOSTS"; done
 for n in 1 2 3; do "$here/node.sh" spreadd $n "$SPREAD_HOSTS"; done
-ip netns exec c0 cargo test "${options[@]}" -p spread-daemon --test hosts -- --ignored --test-threads=1 --nocapture "$@"
+ip netns exec c0 cargo test "${options[@]}" --workspace --test hosts -- --ignored --test-threads=1 --nocapture "$@"

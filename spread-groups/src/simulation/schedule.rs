@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, RngSeed, TestRunner};
 use super::world::{CLIENTS, DAEMONS, ROUNDS, World};
 use crate::core::{Broken, JoinFailed};
 
-const SCHEDULES: u32 = 1000;
+const SCHEDULES: u32 = 100;
 const SEED: u64 = 4803;
 
 #[derive(Clone, Debug)]
