@@ -385,7 +385,7 @@ fn voters(address: &str, args: &Args, members: usize) -> Result {
     let wait = |pending: Pending<Vec<u8>>| Ok(pending.wait().map(drop)?);
     let (mut rates, mut times) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new(), Vec::new()]);
     for round in 0..=args.rounds {
-        let rate = [rate(args, &commit)?, rate(args, &apply)?];
+        let rate = [rate(args, commit)?, rate(args, apply)?];
         let commit = median_time(args, || wait(commit()))?;
         let apply = median_time(args, || wait(apply()))?;
         let time = [commit, apply, median_time(args, &mut plain)?];
@@ -400,6 +400,8 @@ fn voters(address: &str, args: &Args, members: usize) -> Result {
     let [committed, applied, plain] = times;
     compare(&format!("{members} voters, p50 in us, beside a message"), &committed, &plain);
     compare(&format!("{members} members, p50 in us, beside a message"), &applied, &plain);
+    let what = format!("{members} voters, p50 of a commit : that of an operation without voters");
+    println!("{what}: {}", range(&ratios(&committed, &applied)));
     mailbox.disconnect()?;
     Ok(())
 }
@@ -410,12 +412,14 @@ fn failover(address: &str, args: &Args) -> Result {
     for round in 0..=args.rounds {
         let name = format!("failover{round}");
         let mut leader = Leader::start(address, &name)?;
-        let join = |voter: &str| {
+        let join = |voter: &str| -> Result<(Node, VotedGroup)> {
             let node = Node::connect(Mailbox::builder(address))?;
             let group = node.group(&name)?.voters(["leader"]).votes_as(voter).join()?;
             group.ready().wait()?;
-            let votes = group.set_voter(voter, group.incarnation(), 1).wait()?;
-            votes.then_some((node, group)).ok_or_else(|| "no voter".into())
+            match group.set_voter(voter, group.incarnation(), 1).wait()? {
+                true => Ok((node, group)),
+                false => Err("no voter".into()),
+            }
         };
         let [(_one, next), (_other, _)] = [join("one")?, join("other")?];
         let (term, lock) = (next.leadership().term(), next.mutex("lock").lock());
@@ -474,8 +478,8 @@ fn memory(address: &str, args: &Args) -> Result {
     for part in 0..=10 {
         println!("memory after {} messages: {} KiB", part * (args.messages / 10), resident()?);
         if part < 10 {
-            let args =
-                Args { count: args.messages / 10, parts: Vec::new(), size: Vec::new(), ..*args };
+            let (parts, size, be_leader) = (Vec::new(), Vec::new(), Vec::new());
+            let args = Args { count: args.messages / 10, parts, size, be_leader, ..*args };
             publish(&topic, &mut subscription, &args, 64)?;
         }
     }

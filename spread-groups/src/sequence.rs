@@ -96,7 +96,7 @@ impl AdvisorySequence {
     }
 
     /// Removes the sequence, so that another one can have its room; returns whether it was there.
-    /// The next number is 1 again.
+    /// The next number is 1 again, also for a [`Sequence`] of this name.
     ///
     /// # Errors
     ///

@@ -227,7 +227,7 @@ fn the_ghost_of_a_voter_keeps_no_primary_beside_the_new_one() {
     let again = voter(&cluster, "d3", "bob");
     again.group.ready().wait().unwrap();
     assert!(ann.group.set_voter("bob", again.group.incarnation(), 1).wait().unwrap());
-    assert_eq!(ann.group.members().len(), 4, "the ghost is a member");
+    assert_eq!(ann.group.status().wait().unwrap().silent.len(), 1, "the ghost is in the view");
     cluster.partition(&[&["d1", "d2"], &["d3"]]).unwrap();
     is_primary(&again);
     assert_eq!(add(&cid, "word").unwrap(), "1");
@@ -240,6 +240,16 @@ fn cascades_of_three_components_leave_one_primary_of_each_number() {
     let cluster = cluster();
     let voters = three_voters(&cluster);
     let mut branches = BTreeMap::new();
+    let mut look = || {
+        for voter in &voters {
+            let status = voter.group.status().wait().unwrap();
+            if let Some(Quorum { standing: Standing::Primary(number), .. }) = status.quorum {
+                let branch = branches.entry(number).or_insert(status.place.branch);
+                assert_eq!(*branch, status.place.branch, "two primaries of {number}");
+            }
+        }
+        branches.len()
+    };
     let mut open: Vec<Pending<String>> = Vec::new();
     let cascade: [&[&[&str]]; 4] = [
         &[&["d1"], &["d2"], &["d3"]],
@@ -247,27 +257,17 @@ fn cascades_of_three_components_leave_one_primary_of_each_number() {
         &[&["d1"], &["d2", "d3"]],
         &[&["d2"], &["d1", "d3"]],
     ];
-    for round in 0..12 {
+    for round in 0..6 {
         for turn in 0..4 {
-            // The fourth of them stays for a while now and then.
             cluster.partition(cascade[(turn * 3 + round) % 4]).unwrap();
             let words = voters.iter().map(|voter| voter.words.submit(&String::from("word")));
             open.extend(words);
-            for voter in &voters {
-                let status = voter.group.status().wait().unwrap();
-                if let Some(Quorum { standing: Standing::Primary(number), .. }) = status.quorum {
-                    let branch = branches.entry(number).or_insert(status.place.branch);
-                    assert_eq!(*branch, status.place.branch, "two primaries of {number}");
-                }
-            }
+            look();
         }
-        if round % 3 == 0 {
-            cluster.merge().unwrap();
-            voters.iter().for_each(is_primary);
-        }
+        cluster.merge().unwrap();
+        voters.iter().for_each(is_primary);
+        assert!(look() > round, "each merge has a primary of another number");
     }
-    cluster.merge().unwrap();
-    voters.iter().for_each(is_primary);
     let mut answers = BTreeSet::new();
     for pending in open {
         match pending.wait() {
@@ -275,7 +275,7 @@ fn cascades_of_three_components_leave_one_primary_of_each_number() {
             Err(error) => assert!(matches!(error, Error::NoQuorum { .. }), "{error}"),
         }
     }
-    assert!(!answers.is_empty() && branches.len() > 3);
+    assert!(!answers.is_empty());
     voters[0].group.confirm().wait().unwrap();
     let counted = voters[0].words.read(|words| words.0["word"]);
     let most = answers.iter().map(|times| times.parse::<u64>().unwrap()).max();
