@@ -3,7 +3,8 @@
 //! Without voters a group goes on in every part of a partition, and a merge takes back what
 //! one side has done. With voters only the side with a majority of them goes on: what was
 //! answered survives as long as a majority of the voters lives, operations of all machines are
-//! linearizable, and leaders, locks and sequences are unique.
+//! linearizable, and leaders, locks and sequences are unique. [Form, log, entry and
+//! session](crate#words) are explained with the crate.
 //!
 //! The state is in memory. If a majority of the voters ends at one time, it is gone: the group
 //! says so ([`Why::StateLost`]) and waits for an operator ([`VotedGroup::force_primary`]). If all
