@@ -134,7 +134,7 @@ impl Asking {
             while !done.load(Ordering::Relaxed) {
                 let start = Instant::now();
                 for (path, stream) in
-                    ["/metrics", "/status.json?after=10000"].into_iter().zip(&mut streams)
+                    ["/metrics", "/status.json"].into_iter().zip(&mut streams)
                 {
                     let start = Instant::now();
                     bytes = get(stream, path);
