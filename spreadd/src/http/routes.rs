@@ -101,11 +101,7 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    pub(super) fn new(
-        daemon: AdminHandle,
-        names: Vec<HostName>,
-        token: Option<Token>,
-    ) -> Routes {
+    pub(super) fn new(daemon: AdminHandle, names: Vec<HostName>, token: Option<Token>) -> Routes {
         Routes {
             daemon,
             names,

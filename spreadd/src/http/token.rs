@@ -41,7 +41,9 @@ impl Token {
         let mut text = String::new();
         let len = file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(unreadable)?;
         if len as u64 > MAX_FILE {
-            return Err(format!("{name} has more than {MAX_FILE} bytes: it should have a token").into());
+            return Err(
+                format!("{name} has more than {MAX_FILE} bytes: it should have a token").into()
+            );
         }
         let token = text.trim_ascii();
         if token.is_empty() {
