@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn the_host_is_an_address_localhost_or_a_name_that_was_given() {
-        let names = ["spread.example", "box"].map(|name| name.parse().unwrap());
+        let names = ["spread.example", "box"].map(|name| name.parse::<HostName>().unwrap());
         let is = |hosts: &[&str]| names_this_host(&headers(HOST, hosts), &names);
         for host in [
             "localhost",

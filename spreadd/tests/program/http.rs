@@ -335,8 +335,8 @@ fn what_is_wrong_with_its_address_or_token_is_told_at_the_start() {
         (" \n", "is empty: it should have a token"),
         ("two words are wrong", "a token is one word of printable ASCII"),
         ("short", "the token has fewer than 16 characters"),
-        (&format!("{TOKEN}{}", "\n".repeat(5000)), "has more than 4096 bytes"),
-        (&"x".repeat(4097), "has more than 4096 bytes"),
+        (&*format!("{TOKEN}{}", "\n".repeat(5000)), "has more than 4096 bytes"),
+        (&*"x".repeat(4097), "has more than 4096 bytes"),
     ] {
         token_file(&folder, text);
         let said = with(&options);
