@@ -30,6 +30,11 @@ pub(crate) fn ask(socket: &Path, question: &str) -> Result<String> {
         Ok(answer)
     };
     answer().map_err(|error: io::Error| {
+        if is_timeout(&error) {
+            let (socket, seconds) = (socket.display(), PATIENCE.as_secs());
+            let text = format!("no answer within {seconds} s at {socket}");
+            return Failure::new(Code::NoAnswer, text).advise(STOPPED).into();
+        }
         let text = format!("no daemon tells its status at {}: {error}", socket.display());
         let advice = match error.kind() {
             io::ErrorKind::PermissionDenied => "only the user of the daemon, and root, may ask it",
@@ -40,6 +45,15 @@ pub(crate) fn ask(socket: &Path, question: &str) -> Result<String> {
         };
         Failure::new(Code::NoDaemon, text).advise(advice).into()
     })
+}
+
+/// What to do about a daemon that does not answer.
+pub(crate) const STOPPED: &str = "the daemon is there, but is stopped (SIGSTOP, a debugger) or \
+                                  overloaded: look at its process and its log";
+
+/// Returns whether an error is the end of the time for an answer.
+pub(crate) fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// Asks for the status.
@@ -119,6 +133,9 @@ pub(crate) struct Hosts {
     pub(crate) present: Vec<String>,
     pub(crate) absent: Vec<String>,
     pub(crate) forming: bool,
+    /// Why the daemon is in no configuration.
+    pub(crate) reason: Option<String>,
+    pub(crate) waits_for: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -15,7 +15,10 @@ pub(crate) fn health(connection: &Connection) -> Result {
     match connection.status_socket() {
         Ok(socket) if socket.exists() => match admin::ask(&socket, "health")?.trim() {
             "healthy" => print("healthy\n"),
-            other => Err(Failure::new(Code::Failed, other.to_owned()).into()),
+            other => {
+                let text = other.strip_prefix("error: ").unwrap_or(other);
+                Err(Failure::new(Code::Failed, text).into())
+            }
         },
         _ => {
             connection.builder()?.connect()?.disconnect()?;

@@ -26,7 +26,8 @@ Exit codes:
        written; doctor: something is wrong
   2    the command line is wrong, a name is illegal or a message too long
   3    no session: no daemon there, another server, wrong password, name in use
-  4    no answer: nobody serves the request, the time is over, sub got fewer than --count
+  4    no answer: nobody serves the request, the time is over, sub got fewer than --count,
+       the daemon is stopped
   130  ctrl-c (143 after SIGTERM, 129 after SIGHUP); groups are left first
 
 Colours are used on a terminal only, and not if NO_COLOR is set."

@@ -28,8 +28,13 @@ pub(crate) fn ask(at: &At, what: &str) -> Outcome<String> {
         }
         Ok(answer)
     };
-    let answer =
-        answer().map_err(|e: io::Error| format!("no daemon answers at {}: {e}", path.display()))?;
+    let answer = answer().map_err(|e: io::Error| match e.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            let (path, seconds) = (path.display(), PATIENCE.as_secs());
+            format!("no answer within {seconds} s at {path}: the daemon is stopped or overloaded")
+        }
+        _ => format!("no daemon answers at {}: {e}", path.display()),
+    })?;
     match answer.strip_prefix("error: ") {
         Some(error) => Err(error.trim_end().into()),
         None => Ok(answer),

@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal, Write};
 use std::panic;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -57,6 +57,7 @@ struct Counts {
 /// The log of the program, with what can be changed while it runs.
 pub(crate) struct Logging {
     log: Log,
+    is_to_file: AtomicBool,
     set_filter: Box<dyn Fn(EnvFilter) -> Outcome<()> + Send + Sync>,
 }
 
@@ -69,8 +70,8 @@ pub(crate) fn start(format: LogFormat, file: Option<&Path>, level: &str) -> Outc
     };
     let log = Log::start(format, out)?;
     let colours = file.is_none() && io::stderr().is_terminal();
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter(level)).with_writer(log.clone());
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter(level, file.is_some()));
+    let subscriber = subscriber.with_writer(log.clone());
     let set_filter: Box<dyn Fn(EnvFilter) -> Outcome<()> + Send + Sync> = match format {
         LogFormat::Text => {
             let subscriber = subscriber.with_ansi(colours).with_filter_reloading();
@@ -87,7 +88,7 @@ pub(crate) fn start(format: LogFormat, file: Option<&Path>, level: &str) -> Outc
             Box::new(move |filter| Ok(handle.reload(filter)?))
         }
     };
-    Ok(Logging { log, set_filter })
+    Ok(Logging { log, is_to_file: file.is_some().into(), set_filter })
 }
 
 /// Opens a file to log to its end.
@@ -96,14 +97,20 @@ pub(crate) fn open(path: &Path) -> Outcome<File> {
     Ok(file.map_err(|e| format!("cannot log to {}: {e}", path.display()))?)
 }
 
-fn filter(level: &str) -> EnvFilter {
-    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level))
+fn filter(level: &str, is_to_file: bool) -> EnvFilter {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    match is_to_file {
+        true => filter,
+        // The program itself says on stderr why the daemon has ended.
+        false => filter.add_directive("spread_daemon::end=off".parse().expect("it is one")),
+    }
 }
 
 impl Logging {
     /// Logs to another file from now on, if one is given, and at another level.
     pub(crate) fn change(&self, file: Option<File>, level: &str) -> Outcome<()> {
-        (self.set_filter)(filter(level))?;
+        let is_to_file = self.is_to_file.fetch_or(file.is_some(), Ordering::Relaxed);
+        (self.set_filter)(filter(level, is_to_file || file.is_some()))?;
         if let Some(file) = file {
             // Without a thread nothing is logged any more.
             let _ = self.log.entries.send(Entry::Out(Box::new(file)));

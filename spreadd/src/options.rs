@@ -50,8 +50,8 @@ SIGINT, or a second SIGTERM, it ends at once.
 
 Exit codes:
   0  it ended after a signal; the command was done; the configuration is fine
-  1  status, health, kick: no daemon answers; kick: there is no such session;
-     passwd: the entry could not be made; corosync-conf: the configuration is not
+  1  status, health, kick: no daemon answers; health: the daemon serves no clients,
+     because it is in no configuration; kick: there is no such session; passwd: the entry could not be made; corosync-conf: the configuration is not
      one of several hosts
   2  it cannot start: wrong options or configuration, the port is taken, or the
      daemons of the other hosts refuse it
@@ -82,7 +82,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         at: At,
     },
-    /// End with code 0 if the daemon that runs on this host answers
+    /// End with code 0 if the daemon that runs on this host serves clients: not if it does not
+    /// answer, and not while it is one of several hosts and in no configuration with them
     Health {
         #[command(flatten)]
         at: At,
@@ -164,7 +165,7 @@ pub(crate) struct Run {
 
     /// Be one of the daemons of the configuration, which speak to each other over
     /// Corosync, in this process group [default: spread]
-    #[arg(long, value_name = "GROUP", requires = "config", num_args = 0..=1,
+    #[arg(long, value_name = "GROUP", conflicts_with = "no_config", num_args = 0..=1,
         require_equals = true, default_missing_value = "spread")]
     pub(crate) corosync: Option<String>,
 

@@ -60,6 +60,13 @@ pub(crate) fn read(path: &Path) -> Outcome<Conf> {
 pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
     let path = run.config.as_deref();
     let file = path.map(|path| path.display().to_string()).unwrap_or_default();
+    if run.corosync.is_some() && path.is_none() {
+        let places = PLACES.join(", ");
+        return Err(format!(
+            "--corosync takes its daemons from a spread.conf: give -c FILE; there is none of {places}"
+        )
+        .into());
+    }
     let conf = path.map(read).transpose()?.unwrap_or_default();
     let daemon = match path {
         Some(path) => {

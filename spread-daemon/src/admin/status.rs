@@ -79,10 +79,18 @@ pub struct HostsStatus {
     /// The daemons of the present configuration, itself included; none while Corosync is
     /// gone.
     pub present: Vec<String>,
-    /// The others.
+    /// The others that are not in it.
     pub absent: Vec<String>,
+    /// Why this daemon is in no configuration, as the last error of Corosync; `None` while it is
+    /// in one.
+    pub reason: Option<String>,
+    /// The other daemons that this one waits for: while the next configuration is being formed,
+    /// those whose message it needs; otherwise those that are furthest behind with safe messages.
+    /// A process that has not told which daemon it is stands here as `process 7 on node 2`.
+    pub waits_for: Vec<String>,
     /// The present configuration: the same at all of its daemons, and another for each that
-    /// is formed; 0 before the first.
+    /// is formed; 0 before the first. In JSON it is a text of 16 hexadecimal digits.
+    #[serde(with = "hexadecimal")]
     pub configuration: u64,
     /// Whether the next configuration is being formed.
     pub forming: bool,
@@ -452,6 +460,30 @@ impl Status {
     }
 }
 
+/// A number beyond those that every reader of JSON keeps exactly.
+mod hexadecimal {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// What an older version has written is a number.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Text(String),
+        Number(u64),
+    }
+
+    pub(super) fn serialize<S: Serializer>(number: &u64, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{number:016x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+        match Written::deserialize(from)? {
+            Written::Text(text) => u64::from_str_radix(&text, 16).map_err(D::Error::custom),
+            Written::Number(number) => Ok(number),
+        }
+    }
+}
+
 mod whole_seconds {
     use std::time::Duration;
 
@@ -483,7 +515,9 @@ mod tests {
             hosts: Some(HostsStatus {
                 present: vec!["here".to_owned(), "d2".to_owned()],
                 absent: vec!["d3".to_owned()],
-                configuration: 0x2a,
+                reason: None,
+                waits_for: vec!["d2".to_owned()],
+                configuration: 0xf000_0000_0000_002a,
                 forming: false,
                 outbox_bytes: 11,
                 safe_lag: 12,
@@ -546,8 +580,10 @@ mod tests {
             (&"#a#here".into(), &6.into())
         );
         assert_eq!(json["hosts"]["absent"][0], "d3");
-        let keys = ["configuration", "outbox_bytes", "safe_lag", "configurations_total"];
-        assert_eq!(keys.map(|key| json["hosts"][key].as_u64()), [42, 11, 12, 13].map(Some));
+        let keys = ["outbox_bytes", "safe_lag", "configurations_total"];
+        assert_eq!(keys.map(|key| json["hosts"][key].as_u64()), [11, 12, 13].map(Some));
+        assert_eq!(json["hosts"]["configuration"], "f00000000000002a");
+        assert_eq!(json["hosts"]["waits_for"][0], "d2");
         assert_eq!(
             (&json["hosts"]["full_total"], &json["hosts"]["rejoined_total"]),
             (&14.into(), &15.into())
@@ -558,6 +594,8 @@ mod tests {
     fn its_json_is_read_back_also_that_of_another_version() {
         let read: Status = serde_json::from_str(&status().to_json()).unwrap();
         assert_eq!(read, status());
+        let older: Status = serde_json::from_str(r#"{"hosts": {"configuration": 42}}"#).unwrap();
+        assert_eq!(older.hosts.unwrap().configuration, 42);
         let newer = r#"{"daemon": "d", "news": 1, "cut_offs": [{"reason": "bored"}],
             "views": [{"cause": "moon"}]}"#;
         let read: Status = serde_json::from_str(newer).unwrap();
@@ -569,9 +607,10 @@ mod tests {
     fn its_table_tells_who_is_in_the_configuration() {
         let table = status().to_string();
         assert!(table.contains("\nconfiguration: here d2; absent: d3\n"), "{table}");
-        let numbers = "\nnumber of the configuration: 000000000000002a, formed 13; not sent 11 bytes, \
+        let numbers = "\nnumber of the configuration: f00000000000002a, formed 13; not sent 11 bytes, \
                        safe lag 12, no room 14, rejoined 15\n";
         assert!(table.contains(numbers), "{table}");
+        assert!(table.contains("rejoined 15\nsafe messages wait for d2\n"), "{table}");
     }
 
     #[test]

@@ -90,16 +90,37 @@ fn names(names: &[String], count: usize) -> String {
     }
 }
 
+impl HostsStatus {
+    /// Returns the line of the log about a configuration that was formed.
+    pub(crate) fn formed(&self) -> String {
+        let mut line = format!("a configuration was formed: {}", self.present.join(" "));
+        if !self.absent.is_empty() {
+            line.push_str(&format!("; absent: {}", self.absent.join(" ")));
+        }
+        line
+    }
+}
+
 impl fmt::Display for HostsStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.present[..] {
-            [] => write!(f, "in no configuration")?,
+            [] => {
+                write!(f, "in no configuration")?;
+                self.reason.iter().try_for_each(|reason| write!(f, ": {reason}"))?;
+            }
             present => write!(f, "configuration: {}", present.join(" "))?,
         }
         if !self.absent.is_empty() {
             write!(f, "; absent: {}", self.absent.join(" "))?;
         }
-        writeln!(f, "{}", if self.forming { "; the next one is being formed" } else { "" })?;
+        let waits_for = self.waits_for.join(" ");
+        if self.forming && !self.present.is_empty() {
+            write!(f, "; the next one is being formed")?;
+        }
+        if self.forming && !waits_for.is_empty() {
+            write!(f, "; it waits for {waits_for}")?;
+        }
+        writeln!(f)?;
         writeln!(
             f,
             "number of the configuration: {:016x}, formed {}; not sent {} bytes, safe lag {}, no \
@@ -110,7 +131,11 @@ impl fmt::Display for HostsStatus {
             self.safe_lag,
             self.full,
             self.rejoined
-        )
+        )?;
+        match waits_for.is_empty() || self.forming {
+            true => Ok(()),
+            false => writeln!(f, "safe messages wait for {waits_for}"),
+        }
     }
 }
 
@@ -118,6 +143,30 @@ impl fmt::Display for HostsStatus {
 mod tests {
     use super::*;
     use crate::admin::status::{Counts, CutOff, GroupStatus, SessionStatus};
+
+    #[test]
+    fn it_tells_why_there_is_no_configuration_and_whom_the_next_one_waits_for() {
+        let first_line = |hosts: &HostsStatus| hosts.to_string().lines().next().unwrap().to_owned();
+        let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let mut hosts = HostsStatus { absent: texts(&["d2", "d3"]), ..HostsStatus::default() };
+        hosts.reason = Some("corosync does not run".to_owned());
+        let gone = "in no configuration: corosync does not run; absent: d2 d3";
+        assert_eq!(first_line(&hosts), gone);
+        hosts.reason = Some("the first one is being formed".to_owned());
+        hosts.forming = true;
+        hosts.waits_for = texts(&["process 7 on node 2"]);
+        let first = "in no configuration: the first one is being formed; absent: d2 d3; it waits for \
+                     process 7 on node 2";
+        assert_eq!(first_line(&hosts), first);
+        hosts = HostsStatus { present: texts(&["d1", "d2"]), absent: texts(&["d3"]), ..hosts };
+        let next = "configuration: d1 d2; absent: d3; the next one is being formed; it waits for \
+                    process 7 on node 2";
+        assert_eq!(first_line(&hosts), next);
+        assert!(!hosts.to_string().contains("safe messages wait"));
+        assert_eq!(hosts.formed(), "a configuration was formed: d1 d2; absent: d3");
+        hosts.absent.clear();
+        assert_eq!(hosts.formed(), "a configuration was formed: d1 d2");
+    }
 
     #[test]
     fn it_tells_who_is_where_who_waits_for_whom_and_who_was_cut_off() {

@@ -20,7 +20,7 @@ mod route;
 pub(crate) use daemon_set::{DaemonId, DaemonSet, MAX_DAEMONS};
 #[cfg(feature = "corosync")]
 pub(crate) use remote::RingId;
-pub(crate) use remote::{Identity, MemberId, Refusal, Remote, Told, digest};
+pub(crate) use remote::{Awaited, Identity, MemberId, Refusal, Remote, Told, digest};
 pub(crate) use replica::Configuration;
 
 use std::borrow::Cow;

@@ -37,6 +37,8 @@ pub(crate) struct Connections {
     pub(crate) views: Views,
     /// Connections that may have more to read, though no event will say so.
     to_read: VecDeque<usize>,
+    /// Sessions that are to be read once their requests can go on.
+    held: Vec<usize>,
     /// Connections that got messages since they were flushed last.
     to_flush: Vec<usize>,
     /// Connections that are to be closed.
@@ -57,6 +59,7 @@ impl Connections {
             cut_offs: VecDeque::new(),
             views: Views::default(),
             to_read: VecDeque::new(),
+            held: Vec::new(),
             to_flush: Vec::new(),
             to_close: VecDeque::new(),
             serial: 0,
@@ -91,7 +94,12 @@ impl Connections {
     }
 
     pub(crate) fn remove(&mut self, key: usize) -> Option<Connection> {
-        self.slab.try_remove(key)
+        let removed = self.slab.try_remove(key)?;
+        if removed.to_read {
+            // The next connection with the key is another one.
+            self.held.retain(|held| *held != key);
+        }
+        Some(removed)
     }
 
     /// Returns how many bytes of messages may wait for all of them.
@@ -179,6 +187,26 @@ impl Connections {
         let key = self.to_read.pop_front()?;
         self.slab.get_mut(key)?.to_read = false;
         Some(key)
+    }
+
+    /// Reads the connection once [`Connections::release`] is called.
+    pub(crate) fn hold(&mut self, key: usize) {
+        if let Some(connection) = self.slab.get_mut(key)
+            && !connection.to_read
+        {
+            connection.to_read = true;
+            self.held.push(key);
+        }
+    }
+
+    /// Returns whether connections are held back that have something to be read.
+    pub(crate) fn has_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Reads the connections that were held back in this turn or the next.
+    pub(crate) fn release(&mut self) {
+        self.to_read.extend(self.held.drain(..));
     }
 
     /// Writes to the connection with the next [`Connections::flush`].

@@ -122,7 +122,9 @@ impl<L: Send + 'static> Running<L> {
             let _done = Ended(done);
             let ended = run(state);
             if let Err(error) = &ended {
-                tracing::error!(%error, "the daemon ends");
+                // With a target of its own: a program that says itself why its daemon has ended,
+                // where its log is seen, too, can filter it.
+                tracing::error!(target: "spread_daemon::end", %error, "the daemon ends");
             }
             ended
         };

@@ -19,6 +19,7 @@ use super::incoming::{Incoming, Origin};
 use super::listener::{Door, Listener};
 use super::listeners::{Accepted, Listeners};
 use super::server::Server;
+use super::sessions::Sessions;
 use super::stream::Stream;
 use super::verifier::Verifier;
 use super::wait::Wait;
@@ -188,12 +189,12 @@ impl EventLoop {
         self.server.close_late(Instant::now());
         self.close();
         self.exchange();
+        if Hosts::takes_requests(&self.server.sessions.cluster) {
+            self.server.sessions.connections.release();
+        }
         for _ in 0..self.server.sessions.connections.to_read() {
-            if !Hosts::takes_requests(&self.server.sessions.cluster) {
-                break;
-            }
             if let Some(key) = self.server.sessions.connections.next_to_read() {
-                self.read(key);
+                self.read_or_hold(key);
                 self.close();
             }
         }
@@ -250,7 +251,7 @@ impl EventLoop {
         let joined = joined.and_then(|channel| hosts.join_again(channel, &mut sessions.cluster));
         if let Err(error) = joined {
             tracing::debug!(error, "cannot join the daemons of the other hosts");
-            return hosts.join_later();
+            return hosts.join_later(error.to_string());
         }
         tracing::warn!("joined the daemons of the other hosts again");
         if let Err(error) = self.watch_hosts() {
@@ -260,12 +261,18 @@ impl EventLoop {
 
     /// Disconnects all clients, because this daemon is no longer with the others.
     fn part(&mut self, parted: Parted) {
-        match parted {
+        let reason = match parted {
             Parted::Gone(error) => {
+                let reason = error.to_string();
                 tracing::error!(error, "disconnected all clients: the other hosts are gone");
+                reason
             }
-            Parted::Refused(refused) => self.refused = Some(refused),
-        }
+            Parted::Refused(refused) => {
+                let reason = refused.to_string();
+                self.refused = Some(refused);
+                reason
+            }
+        };
         let Server { sessions, hosts, .. } = &mut self.server;
         if let Some(hosts) = hosts {
             if let Some(fd) = hosts.fd()
@@ -273,7 +280,7 @@ impl EventLoop {
             {
                 tracing::debug!(%error, "cannot deregister the group");
             }
-            hosts.leave(&mut sessions.cluster);
+            hosts.leave(reason, &mut sessions.cluster);
         }
         let connections = &mut sessions.connections;
         let is_client = |(key, c): (usize, &Connection)| match c.door {
@@ -378,6 +385,18 @@ impl EventLoop {
         Token(self.listeners.len() + key)
     }
 
+    /// Reads a connection, unless it is a session whose requests cannot go on. Whoever asks for the
+    /// status, or is on its way to a session, is read in any case.
+    fn read_or_hold(&mut self, key: usize) {
+        let Sessions { cluster, connections, .. } = &mut self.server.sessions;
+        if !Hosts::takes_requests(cluster)
+            && connections.get(key).is_some_and(Connection::has_session)
+        {
+            return connections.hold(key);
+        }
+        self.read(key);
+    }
+
     /// Handles the kept input of a connection, then reads it once and handles what came.
     fn read(&mut self, key: usize) {
         if !self.server.is_read(key) {
@@ -457,13 +476,14 @@ impl EventLoop {
         self.catches_up = true;
         let mut events = Events::with_capacity(1024);
         while !self.control.is_stopped() {
-            match self.poll.poll(&mut events, Some(Duration::ZERO)) {
+            match self.poll.poll(&mut events, self.catch_up_timeout(until)) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
                 // The next poll of the loop returns it.
                 Err(_) => break,
                 Ok(()) => {}
             }
-            if events.is_empty() && self.server.sessions.connections.to_read() == 0 {
+            let connections = &self.server.sessions.connections;
+            if events.is_empty() && connections.to_read() == 0 && !connections.has_held() {
                 break;
             }
             self.turn(&events);
@@ -478,6 +498,17 @@ impl EventLoop {
         let sends_on = |(key, c): (usize, &Connection)| (c.caught_up >= IN_FLIGHT).then_some(key);
         let unread: Vec<usize> = connections.iter().filter_map(sends_on).collect();
         unread.into_iter().for_each(|key| connections.read_later(key));
+    }
+
+    /// Returns how long to wait for events while the loop catches up: only for room for the
+    /// requests of sessions that are held back.
+    fn catch_up_timeout(&self, until: Instant) -> Option<Duration> {
+        let connections = &self.server.sessions.connections;
+        if connections.to_read() > 0 || !connections.has_held() {
+            return Some(Duration::ZERO);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        Some(self.timeout().map_or(left, |timeout| timeout.min(left)))
     }
 
     /// Takes nothing new, and ends when all that is queued has gone out, or after
@@ -520,8 +551,9 @@ impl EventLoop {
     /// Returns how long to wait for events until a deadline is due.
     fn timeout(&self) -> Option<Duration> {
         let Server { sessions, .. } = &self.server;
-        let to_read =
-            sessions.connections.to_read() > 0 && Hosts::takes_requests(&sessions.cluster);
+        let connections = &sessions.connections;
+        let is_released = connections.has_held() && Hosts::takes_requests(&sessions.cluster);
+        let to_read = connections.to_read() > 0 || is_released;
         let has_more = self.server.hosts.as_ref().is_some_and(Hosts::has_more);
         if to_read || has_more || self.listeners.has_ready() {
             return Some(Duration::ZERO);

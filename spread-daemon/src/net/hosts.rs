@@ -16,7 +16,7 @@ use super::identity::unix_time;
 use super::sessions::Sessions;
 use crate::admin::status::HostsStatus;
 use crate::cluster::{
-    DaemonId, DaemonSet, Identity, MemberId, Refusal, Remote, State, Told, digest,
+    Awaited, DaemonId, DaemonSet, Identity, MemberId, Refusal, Remote, State, Told, digest,
 };
 
 /// Events taken of the group before the clients have their turn.
@@ -75,6 +75,10 @@ pub(crate) struct Hosts {
     time: i32,
     /// More can be taken, though no event will say so.
     has_more: bool,
+    /// Why there is no channel.
+    error: Option<String>,
+    /// The configuration that the log has told of last.
+    logged: u64,
     /// When to send again, because there was no room.
     send_at: Option<Instant>,
     /// When to join again.
@@ -127,6 +131,8 @@ impl Hosts {
             channel: None,
             time: unix_time(),
             has_more: false,
+            error: None,
+            logged: 0,
             send_at: None,
             join_at: None,
             repeat_at: None,
@@ -181,6 +187,8 @@ impl Hosts {
         };
         cluster.join(Remote::new(identity));
         self.channel = Some(channel);
+        self.error = None;
+        self.logged = 0;
         self.has_more = true;
         Ok(())
     }
@@ -188,13 +196,19 @@ impl Hosts {
     /// Returns what the status tells of the others.
     pub(crate) fn status(&self, cluster: &State) -> HostsStatus {
         let presence = cluster.presence();
-        let names = |daemons: DaemonSet| {
-            let names = daemons.iter().map(|daemon| self.membership.names[daemon.0].clone());
-            names.collect()
-        };
+        let name = |daemon: DaemonId| self.membership.names[daemon.0].clone();
+        let names = |daemons: DaemonSet| daemons.iter().map(name).collect();
+        let here = presence.present.union(DaemonSet::of(self.daemon));
+        let awaited = cluster.remote().map(Remote::awaited).unwrap_or_default();
+        let awaited = awaited.into_iter().map(|awaited| match awaited {
+            Awaited::Daemon(daemon) => name(daemon),
+            Awaited::Process(member) => member.to_string(),
+        });
         HostsStatus {
             present: names(presence.present),
-            absent: names(cluster.all().without(presence.present)),
+            absent: names(cluster.all().without(here)),
+            reason: self.reason(cluster),
+            waits_for: awaited.collect(),
             configuration: presence.configuration,
             forming: presence.forming,
             outbox_bytes: presence.unsent,
@@ -202,6 +216,32 @@ impl Hosts {
             configurations: self.formed + presence.formed,
             full: self.full,
             rejoined: self.rejoined,
+        }
+    }
+
+    /// Returns why this daemon is in no configuration, if so.
+    pub(crate) fn reason(&self, cluster: &State) -> Option<String> {
+        match cluster.remote() {
+            Some(remote) if remote.configuration() != 0 => None,
+            Some(_) => Some("the first one is being formed".to_owned()),
+            None => {
+                let error = self.error.as_deref();
+                Some(error.unwrap_or("the other hosts are being joined").to_owned())
+            }
+        }
+    }
+
+    /// Logs the configuration, if it is another one than before.
+    fn log_configuration(&mut self, cluster: &State) {
+        let formed = cluster.remote().map(Remote::configuration).unwrap_or_default();
+        if formed == 0 || formed == self.logged {
+            return;
+        }
+        self.logged = formed;
+        let status = self.status(cluster);
+        match status.absent.is_empty() {
+            true => tracing::info!("{}", status.formed()),
+            false => tracing::warn!("{}", status.formed()),
         }
     }
 
@@ -267,6 +307,7 @@ impl Hosts {
             let names = self.membership.names.join(" ");
             return Err(Parted::Refused(Refused { refusal, names }));
         }
+        self.log_configuration(cluster);
         if let Some((key, until)) = connections.take_behind()
             && let Some(receiver) = connections.id(key)
         {
@@ -295,8 +336,8 @@ impl Hosts {
         Ok(())
     }
 
-    /// Leaves the others, and joins them again in a second.
-    pub(crate) fn leave(&mut self, cluster: &mut State) {
+    /// Leaves the others for this reason, and joins them again in a second.
+    pub(crate) fn leave(&mut self, reason: String, cluster: &mut State) {
         if let Some(remote) = cluster.remote() {
             self.time = remote.next_time();
         }
@@ -307,11 +348,12 @@ impl Hosts {
         self.send_at = None;
         self.repeat_at = None;
         self.behind = None;
-        self.join_later();
+        self.join_later(reason);
     }
 
-    /// Joins the others again in a second.
-    pub(crate) fn join_later(&mut self) {
+    /// Joins the others again in a second; this is why not at once.
+    pub(crate) fn join_later(&mut self, reason: String) {
+        self.error = Some(reason);
         self.join_at = Some(Instant::now() + SECOND);
     }
 

@@ -27,7 +27,7 @@ impl Server {
         let answer = match question {
             Question::Table => self.status().to_string(),
             Question::Json => self.status().to_json() + "\n",
-            Question::Health => "healthy\n".to_owned(),
+            Question::Health => self.health(),
             Question::Kick(name) => match self.kick(&name) {
                 Some(client) => format!("kicked {client}\n"),
                 None => format!("error: no session {name:?}\n"),
@@ -39,6 +39,16 @@ impl Server {
             Question::Other => "error: ask for table, json, health or kick NAME\n".to_owned(),
         };
         self.answer(key, answer.as_bytes());
+    }
+
+    /// Returns whether clients can connect: not to a daemon of several hosts that is in no
+    /// configuration.
+    fn health(&self) -> String {
+        let hosts = self.hosts.as_ref();
+        match hosts.and_then(|hosts| hosts.reason(&self.sessions.cluster)) {
+            Some(reason) => format!("error: in no configuration: {reason}\n"),
+            None => "healthy\n".to_owned(),
+        }
     }
 
     /// Ends a session, named by its private group or, of this daemon, by its private name;

@@ -10,6 +10,8 @@ use spread::{AuthExchange, AuthStep, Authenticator, UserPassword};
 use spread_core::Address;
 use spread_wire::handshake::{Client, ClientError, ClientStep, Connect, Version};
 
+use crate::admin::is_timeout;
+
 trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
@@ -60,6 +62,8 @@ pub(super) enum Greeting {
     },
     /// It is no Spread daemon.
     Other(String),
+    /// It takes connections, and says nothing.
+    Silent,
 }
 
 /// Opens a session, which ends when this returns.
@@ -90,6 +94,7 @@ pub(super) fn greet(mut reached: Reached, password: Option<UserPassword>) -> Gre
                 }
                 Why::Protocol(error) => Greeting::Rejected { why: error.to_string(), permitted },
                 // Whoever has told its methods is a daemon.
+                Why::Io(error) if is_timeout(&error) => Greeting::Silent,
                 Why::Io(error) if permitted.is_empty() => Greeting::Other(error.to_string()),
                 Why::Io(error) => Greeting::Rejected { why: error.to_string(), permitted },
             };

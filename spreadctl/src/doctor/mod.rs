@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use spread::{MAX_BODY_AND_GROUPS, Mailbox, Message, Service};
 use spread_core::Address;
 
-use crate::admin::{self, Status};
+use crate::admin::{self, Hosts, Status};
 use crate::failure::{Code, End, Failure, Result};
 use crate::options::{Connection, Json, service_name};
 use crate::output::{Output, Theme};
@@ -25,8 +25,8 @@ pub(crate) fn run(options: &Json, connection: &Connection, theme: Theme) -> Resu
     let mut report = Report::default();
     let mut output = Output::new();
     let mut shown = 0;
-    let mut examination = Examination { connection, report: &mut report };
-    let mut next = Some(Step::Address);
+    let mut examination = Examination { connection, report: &mut report, told: Told::Nothing };
+    let mut next = Some(Step::Begin);
     while let Some(step) = next {
         next = examination.go(step, password.clone());
         // Each line as it comes: some steps take their time.
@@ -54,6 +54,8 @@ pub(crate) fn run(options: &Json, connection: &Connection, theme: Theme) -> Resu
 /// The steps of an examination. One that fails is followed by those that can succeed all the
 /// same.
 enum Step {
+    /// Asks for the status where the daemon has its socket: it knows best what is wrong.
+    Begin,
     Address,
     Reach(Address),
     Greet(handshake::Reached),
@@ -61,17 +63,51 @@ enum Step {
     RoundTrips(Mailbox),
     Membership(Mailbox),
     Largest(Mailbox),
+    /// Tells why there was no status to be asked for.
     Status,
 }
 
 struct Examination<'a> {
     connection: &'a Connection,
     report: &'a mut Report,
+    told: Told,
+}
+
+/// What the status socket has told.
+enum Told {
+    /// There is none, or what answers is no `spreadd`.
+    Nothing,
+    /// It is there, and does not answer.
+    Silent,
+    Status(Box<Status>),
+}
+
+impl Told {
+    /// Returns whether a daemon of several hosts is in no configuration.
+    fn has_no_configuration(&self) -> bool {
+        self.hosts().is_some_and(|hosts| hosts.present.is_empty())
+    }
+
+    /// Returns the daemons of other hosts that this one waits for.
+    fn waits_for(&self) -> &[String] {
+        self.hosts().map_or(&[], |hosts| &hosts.waits_for)
+    }
+
+    fn hosts(&self) -> Option<&Hosts> {
+        match self {
+            Told::Status(status) => status.hosts.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 impl Examination<'_> {
     fn go(&mut self, step: Step, password: Option<spread::UserPassword>) -> Option<Step> {
         match step {
+            Step::Begin => {
+                self.ask();
+                Some(Step::Address)
+            }
             Step::Address => self.address(),
             Step::Reach(address) => self.reach(&address),
             Step::Greet(reached) => self.greet(reached, password),
@@ -147,6 +183,17 @@ impl Examination<'_> {
                 self.report.fail("protocol", found, advice);
                 Some(Step::Status)
             }
+            Greeting::Silent => {
+                let found = format!("no answer within {:?}", self.connection.timeout);
+                self.report.fail("protocol", found, Some(admin::STOPPED.to_owned()));
+                Some(Step::Status)
+            }
+            Greeting::Other(why) if self.told.has_no_configuration() => {
+                let found = format!("the daemon refuses clients: {why}");
+                let advice = "it takes them again when it is in a configuration: see hosts above";
+                self.report.fail("protocol", found, Some(advice.to_owned()));
+                None
+            }
             Greeting::Other(why) => {
                 let advice = "check the port: Spread's is 4803 unless its file says otherwise";
                 let found = format!("no Spread daemon: {why}");
@@ -176,7 +223,7 @@ impl Examination<'_> {
             match self.median(&mut mailbox, service) {
                 Ok(time) => found.push(format!("{} {}", service_name(service), millis(time))),
                 Err(end) => {
-                    self.fail("round trip", end);
+                    self.fail_round_trip(service, end);
                     return Some(Step::Status);
                 }
             }
@@ -255,13 +302,48 @@ impl Examination<'_> {
         }
     }
 
+    /// Asks for the status, if its socket is there.
+    fn ask(&mut self) {
+        let socket = self.connection.status_socket().ok().filter(|socket| socket.exists());
+        self.told = match socket.map(|socket| admin::status(&socket)) {
+            Some(Ok(status)) => {
+                self.judge(&status);
+                Told::Status(Box::new(status))
+            }
+            Some(Err(End::Failure(failure))) if failure.code == Code::NoAnswer => {
+                self.report.fail("status", failure.text, failure.advice);
+                Told::Silent
+            }
+            // The end tells it, after what matters more.
+            _ => Told::Nothing,
+        }
+    }
+
+    fn fail_round_trip(&mut self, service: Service, end: End) {
+        // The status was asked before the message was sent.
+        let status = self.connection.status_socket().ok().and_then(|s| admin::status(&s).ok());
+        if let Some(status) = status {
+            self.told = Told::Status(Box::new(status));
+        }
+        let (text, advice) = match end {
+            End::Failure(failure) => (failure.text, failure.advice),
+            other => (format!("{other:?}"), None),
+        };
+        let advice = advice.unwrap_or_else(|| overdue(self.told.waits_for()));
+        self.report.fail("round trip", format!("{}: {text}", service_name(service)), Some(advice));
+    }
+
     fn status(&mut self) {
+        if !matches!(self.told, Told::Nothing) {
+            return;
+        }
         const NOTE: &str = "status, top and kick work with spreadd, on its own host";
         let socket = match self.connection.status_socket() {
             Ok(socket) => socket,
             Err(_) => return self.report.warn("status", "the daemon is on another host", NOTE),
         };
         match admin::status(&socket) {
+            // It has come meanwhile.
             Ok(status) => self.judge(&status),
             Err(End::Failure(failure)) => self.report.warn("status", failure.text, NOTE),
             Err(_) => {}
@@ -280,9 +362,8 @@ impl Examination<'_> {
             status.daemon, status.uptime_seconds
         );
         self.report.ok("status", found);
-        if let Some(hosts) = status.hosts.as_ref().filter(|hosts| !hosts.absent.is_empty()) {
-            let found = format!("absent: {}", hosts.absent.join(" "));
-            self.report.warn("hosts", found, "start spreadd there, and look at Corosync");
+        if let Some(hosts) = &status.hosts {
+            self.judge_hosts(hosts);
         }
         if status.cut_off_total > 0 {
             let found = format!("{} clients were cut off since it started", status.cut_off_total);
@@ -297,11 +378,53 @@ impl Examination<'_> {
         }
     }
 
+    fn judge_hosts(&mut self, hosts: &Hosts) {
+        let waits_for = hosts.waits_for.join(" ");
+        if hosts.present.is_empty() {
+            let mut found = "in no configuration".to_owned();
+            if let Some(reason) = &hosts.reason {
+                found.push_str(&format!(": {reason}"));
+            }
+            if !waits_for.is_empty() {
+                found.push_str(&format!("; it waits for {waits_for}"));
+            }
+            let advice = "no client is served: is Corosync running on this host (systemctl status \
+                          corosync)? spreadd joins by itself once it is";
+            return self.report.fail("hosts", found, Some(advice.to_owned()));
+        }
+        let present = hosts.present.join(" ");
+        match &hosts.absent[..] {
+            [] => self.report.ok("hosts", present),
+            absent => {
+                let found = format!("{present}; absent: {}", absent.join(" "));
+                self.report.warn("hosts", found, "start spreadd there, and look at Corosync");
+            }
+        }
+        if !waits_for.is_empty() {
+            let what = if hosts.forming { "the next configuration" } else { "safe messages" };
+            let advice = "if it lasts: is spreadd stopped there (SIGSTOP, a debugger)?";
+            self.report.warn("waiting", format!("{what}: for {waits_for}"), advice);
+        }
+    }
+
     fn fail(&mut self, check: &'static str, end: End) {
         match end {
             End::Failure(failure) => self.report.fail(check, failure.text, failure.advice),
             other => self.report.fail(check, format!("{other:?}"), None),
         }
+    }
+}
+
+/// Returns what to do about a message that does not come back from a daemon that waits for these.
+fn overdue(waits_for: &[String]) -> String {
+    match waits_for {
+        [] => "look at the log of the daemon: is it overloaded, has it disconnected this client? \
+               --timeout allows more time"
+            .to_owned(),
+        names => format!(
+            "the daemon waits for {}: is spreadd stopped there (SIGSTOP, a debugger)?",
+            names.join(" ")
+        ),
     }
 }
 
@@ -332,4 +455,16 @@ fn unreached(address: &Address, error: &io::Error) -> Option<String> {
 
 fn millis(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_overdue_is_blamed_on_who_is_waited_for() {
+        let stopped = "the daemon waits for d2 d3: is spreadd stopped there";
+        assert!(overdue(&["d2".to_owned(), "d3".to_owned()]).starts_with(stopped));
+        assert!(overdue(&[]).starts_with("look at the log of the daemon"));
+    }
 }

@@ -31,6 +31,27 @@ fn a_daemon_is_healthy_with_and_without_a_status_socket() {
 }
 
 #[test]
+fn a_daemon_that_serves_nobody_or_does_not_answer_is_not_healthy() {
+    let folder = tempfile::tempdir().unwrap();
+    let health = |port: &str| {
+        let mut health = command(&["health", "--daemon", port]);
+        health.arg("--unix-dir").arg(folder.path());
+        run(health)
+    };
+    // Nobody accepts, as while the daemon is stopped.
+    let _stopped = UnixListener::bind(folder.path().join("4804.status")).unwrap();
+    health("4804").fails(4, &["no answer within 5 s", "hint: the daemon is there, but is stopped"]);
+    let listener = UnixListener::bind(folder.path().join("4803.status")).unwrap();
+    let answer = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+        stream.write_all(b"error: in no configuration: corosync does not run\n").unwrap();
+    });
+    health("4803").fails(1, &["spreadctl: in no configuration: corosync does not run\n"]);
+    answer.join().unwrap();
+}
+
+#[test]
 fn what_cannot_be_looked_into_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let at = |address: &str, args: &[&str]| {

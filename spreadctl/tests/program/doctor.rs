@@ -1,9 +1,13 @@
 //! `doctor`.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
+use std::process::Command;
+use std::thread;
 
 use serde_json::Value;
 use spread_daemon::{Authentication, Daemon, Method, Passwords};
+use tempfile::TempDir;
 
 use crate::support::{Place, command, run, serve_tcp};
 
@@ -18,8 +22,9 @@ fn all_is_well_at_a_daemon_that_works() {
     assert!(out.contains("Spread 5.") && out.contains("fifo") && out.contains("safe"), "{out}");
     let json = place.run(&["doctor", "--json"]).succeeds();
     let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["checks"][0]["check"], "address");
-    assert_eq!(json["checks"][0]["verdict"], "ok");
+    let checks = json["checks"].as_array().unwrap();
+    let address = checks.iter().find(|check| check["check"] == "address").unwrap();
+    assert_eq!(address["verdict"], "ok");
 }
 
 #[test]
@@ -57,7 +62,64 @@ fn what_is_wrong_is_told_with_what_to_do() {
     assert!(ended.out.contains("no Spread daemon") && ended.code == Some(1), "{ended:?}");
     let silent = serve_tcp(std::mem::forget);
     let ended = at(&silent);
-    assert!(ended.out.contains("failed   protocol") && ended.code == Some(1), "{ended:?}");
+    assert!(ended.out.contains("failed   protocol     no answer within 2s"), "{ended:?}");
+    assert_eq!(ended.code, Some(1));
+}
+
+/// Returns a command at a daemon whose status socket is in this folder.
+fn doctor(address: &str, folder: &TempDir) -> Command {
+    let mut doctor = command(&["doctor", "--timeout", "2s", "--daemon", address]);
+    doctor.arg("--unix-dir").arg(folder.path());
+    doctor
+}
+
+/// Binds the status socket of the daemon at an address.
+fn status_socket(address: &str, folder: &TempDir) -> UnixListener {
+    let port = address.split('@').next().unwrap();
+    UnixListener::bind(folder.path().join(format!("{port}.status"))).unwrap()
+}
+
+#[test]
+fn a_daemon_in_no_configuration_says_why_it_refuses_clients() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = serve_tcp(drop);
+    let listener = status_socket(&address, &folder);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+            let hosts = r#"{"present":[],"absent":["d2"],"reason":"corosync does not run"}"#;
+            write!(stream, r#"{{"daemon":"d1","hosts":{hosts}}}"#).unwrap();
+        }
+    });
+    let ended = run(doctor(&address, &folder));
+    assert_eq!(ended.code, Some(1));
+    for text in [
+        "ok       status       spreadd d1",
+        "failed   hosts        in no configuration: corosync does not run\n",
+        "is Corosync running on this host",
+        "failed   protocol     the daemon refuses clients: ",
+    ] {
+        assert!(ended.out.contains(text), "no {text:?} in {ended:?}");
+    }
+    assert!(!ended.out.contains("check the port"), "{ended:?}");
+}
+
+#[test]
+fn a_daemon_that_is_stopped_gives_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = serve_tcp(std::mem::forget);
+    // Nobody accepts, as while the daemon is stopped.
+    let _listener = status_socket(&address, &folder);
+    let ended = run(doctor(&address, &folder));
+    assert_eq!(ended.code, Some(1));
+    for text in [
+        "failed   status       no answer within 5 s at ",
+        "is stopped (SIGSTOP, a debugger) or overloaded",
+        "failed   protocol     no answer within 2s",
+    ] {
+        assert!(ended.out.contains(text), "no {text:?} in {ended:?}");
+    }
 }
 
 #[test]

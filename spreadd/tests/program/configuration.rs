@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 
 use crate::client::Client;
@@ -87,6 +88,28 @@ fn the_configuration_of_the_folder_is_found_unless_told_otherwise() {
     assert_eq!(check(&[]), (found.to_owned(), Some(0)));
     let (fine, code) = check(&["--no-config"]);
     assert_eq!((&*fine, code), ("the configuration of localhost is fine\n", Some(0)));
+}
+
+#[test]
+fn with_corosync_the_configuration_is_looked_for_as_without() {
+    let folder = Folder::new();
+    let options = ["--check", "--corosync"];
+    let text = "Spread_Segment 127.0.0.255:4999 { d1 127.0.0.1 d2 127.0.0.2 }";
+    let others = ["/usr/local/etc/spread.conf", "/etc/spread.conf", "/etc/spread/spread.conf"];
+    if others.iter().any(|other| Path::new(other).exists()) {
+        eprintln!("passed over: this host has a spread.conf");
+    } else {
+        let said = complaint(in_folder(&folder).args(options));
+        assert!(
+            said.contains("--corosync takes its daemons from a spread.conf: give -c"),
+            "{said}"
+        );
+    }
+    file(&folder, "spread.conf", text);
+    let fine = "the configuration of d1 is fine (./spread.conf)\n";
+    assert_eq!(said(in_folder(&folder).args(options)), (fine.to_owned(), Some(0)));
+    let output = in_folder(&folder).args(options).arg("--no-config").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[test]

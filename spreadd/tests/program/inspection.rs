@@ -1,7 +1,9 @@
 //! What it tells when it is asked, and what it does.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixListener;
+use std::thread;
 
 use crate::client::Client;
 use crate::support::{Folder, Program, ask, free_port, said};
@@ -36,8 +38,29 @@ fn its_status_shows_sessions_groups_and_queues() {
 }
 
 #[test]
+fn a_daemon_that_serves_nobody_or_does_not_answer_is_not_healthy() {
+    let folder = Folder::new();
+    let health = |port| {
+        let output = ask(&folder, port, &["health"]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    // Nobody accepts, as while the daemon is stopped.
+    let _stopped = UnixListener::bind(folder.0.join("4804.status")).unwrap();
+    let (code, said) = health(4804);
+    assert!(code == Some(1) && said.contains("no answer within 5 s"), "{said}");
+    let listener = UnixListener::bind(folder.0.join("4803.status")).unwrap();
+    let answer = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+        stream.write_all(b"error: in no configuration: corosync does not run\n").unwrap();
+    });
+    let expected = "spreadd: in no configuration: corosync does not run\n";
+    assert_eq!(health(4803), (Some(1), expected.to_owned()));
+    answer.join().unwrap();
+}
+
+#[test]
 fn its_metrics_are_there_for_prometheus() {
-    use std::io::Write;
     let folder = Folder::new();
     let port = free_port();
     let metrics = format!("127.0.0.1:{port}");

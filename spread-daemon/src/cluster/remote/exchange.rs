@@ -115,14 +115,24 @@ impl Exchange {
         members.filter(|m| !self.flushes.contains_key(m) && !self.foreign.contains(m))
     }
 
-    /// Returns which other members have not done their part, once.
-    pub(super) fn complaint(&mut self, me: MemberId) -> Option<String> {
-        let missing: Vec<MemberId> = match &self.agreed {
+    /// Returns the other members that have not done their part.
+    pub(super) fn missing(&self, me: MemberId) -> Vec<MemberId> {
+        let mut missing: Vec<MemberId> = match &self.agreed {
             Some(agreed) => agreed.missing().collect(),
             None => self.silent().collect(),
         };
-        let missing: Vec<String> =
-            missing.iter().filter(|m| **m != me).map(MemberId::to_string).collect();
+        missing.retain(|member| *member != me);
+        missing
+    }
+
+    /// Returns which daemon a member is, if it has flushed.
+    pub(super) fn daemon(&self, member: MemberId) -> Option<DaemonId> {
+        self.participants().into_iter().find(|(_, (of, _))| *of == member).map(|(daemon, _)| daemon)
+    }
+
+    /// Returns which other members have not done their part, once.
+    pub(super) fn complaint(&mut self, me: MemberId) -> Option<String> {
+        let missing: Vec<String> = self.missing(me).iter().map(MemberId::to_string).collect();
         let is_due = !missing.is_empty() && !std::mem::replace(&mut self.has_complained, true);
         is_due.then(|| missing.join(", "))
     }

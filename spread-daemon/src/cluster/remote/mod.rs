@@ -144,6 +144,14 @@ pub(crate) struct Presence {
     pub(crate) safe_lag: u64,
 }
 
+/// Whom a daemon waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    Daemon(DaemonId),
+    /// A process that has not told which daemon it is.
+    Process(MemberId),
+}
+
 /// The configuration that was formed last.
 #[derive(Debug, Default)]
 struct Formed {
@@ -237,6 +245,27 @@ impl Remote {
             unsent: self.outbox.bytes(),
             safe_lag: self.pending.lag(),
         }
+    }
+
+    /// Returns the label of the present configuration; 0 before the first.
+    pub(crate) fn configuration(&self) -> u64 {
+        self.formed.label
+    }
+
+    /// Returns the others that this daemon waits for: while a configuration is formed, those that
+    /// have not done their part; otherwise those that have acknowledged least, if a safe message
+    /// waits for them.
+    pub(crate) fn awaited(&self) -> Vec<Awaited> {
+        let Some(exchange) = &self.exchange else {
+            let behind = self.pending.behind().without(DaemonSet::of(self.me.daemon));
+            return behind.iter().map(Awaited::Daemon).collect();
+        };
+        let known = |member| {
+            let former = || self.formed.daemons.get(&member).copied();
+            let daemon = exchange.daemon(member).or_else(former);
+            daemon.map_or(Awaited::Process(member), Awaited::Daemon)
+        };
+        exchange.missing(self.me.member).into_iter().map(known).collect()
     }
 
     /// Returns a time above those in all ids of views so far.

@@ -110,6 +110,16 @@ impl Pending {
         }
     }
 
+    /// Returns the daemons that are furthest behind, if the next event waits for them.
+    pub(super) fn behind(&self) -> DaemonSet {
+        let least = self.acknowledged.values().min();
+        let (Some((position, _)), Some(least)) = (self.log.front(), least) else {
+            return DaemonSet::default();
+        };
+        let last = self.acknowledged.iter().filter(|(_, at)| *at == least && *at < position);
+        last.map(|(daemon, _)| *daemon).collect()
+    }
+
     /// Returns what waits.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Event> {
         self.log.iter().map(|(_, event)| event)
@@ -168,8 +178,10 @@ mod tests {
         pending.acknowledge(DaemonId(1), 2);
         pending.acknowledge(DaemonId(2), 1);
         assert_eq!((take(&mut pending), pending.lag()), (0, 2));
+        assert_eq!(pending.behind(), DaemonSet::of(DaemonId(2)));
         pending.acknowledge(DaemonId(2), 2);
         assert_eq!((take(&mut pending), pending.lag()), (2, 0));
+        assert_eq!(pending.behind(), DaemonSet::default());
     }
 
     #[test]

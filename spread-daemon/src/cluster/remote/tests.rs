@@ -403,3 +403,51 @@ fn what_waits_for_a_stopped_daemon_is_bounded_and_all_comes_when_it_goes_on() {
     group.run();
     assert_eq!(group.applied, [pushed, pushed]);
 }
+
+#[test]
+fn a_daemon_tells_whom_it_waits_for() {
+    let mut group = Group::new();
+    for daemon in 0..3 {
+        group.join(daemon, &NAMES);
+    }
+    let awaited = |group: &Group| group.remotes[0].awaited();
+    assert_eq!(awaited(&group), []);
+    group.stopped = Some(2);
+    group.remotes[0].push_multicast(&frame(Service::Safe, 10));
+    group.run();
+    assert_eq!(awaited(&group), [Awaited::Daemon(DaemonId(2))]);
+    // Before the process has told anything, nobody knows which daemon it is.
+    group.join_other();
+    assert_eq!(awaited(&group), [Awaited::Daemon(DaemonId(2)), Awaited::Process(OTHER)]);
+    group.send_as_other(vec![255]);
+    assert_eq!(awaited(&group), [Awaited::Daemon(DaemonId(2))]);
+    group.stopped = None;
+    group.run();
+    assert!(group.is_formed_by(3));
+    assert_eq!(awaited(&group), []);
+}
+
+#[test]
+fn a_daemon_that_has_flushed_is_waited_for_by_its_name_until_it_consents() {
+    let mut group = Group::new();
+    group.join(0, &NAMES);
+    let new = group.add(1, 1, &NAMES);
+    let mut flush = Vec::new();
+    let send = |bytes: &[u8]| {
+        flush.push(Bytes::copy_from_slice(bytes));
+        Ok::<_, Infallible>(true)
+    };
+    group.remotes[new].transmit(10, send).unwrap();
+    group.stopped = Some(new);
+    group.run();
+    let process = Awaited::Process(group.members[new]);
+    assert_eq!(group.remotes[0].awaited(), [process]);
+    for bytes in flush {
+        group.tell(&Told::Message { from: group.members[new], bytes });
+    }
+    group.run();
+    assert_eq!(group.remotes[0].awaited(), [Awaited::Daemon(DaemonId(1))]);
+    group.stopped = None;
+    group.run();
+    assert!(group.is_formed_by(2));
+}

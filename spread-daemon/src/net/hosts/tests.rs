@@ -6,8 +6,10 @@ mod client;
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
@@ -191,6 +193,16 @@ fn send(client: &mut Client, service: Service, body: &[u8]) {
     client.request(&Request::multicast(service, &groups, body));
 }
 
+/// Asks at a status socket.
+fn ask(socket: &Path, question: &str) -> String {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    writeln!(stream, "{question}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 fn receive_signal(client: &mut Client) {
     let frame = client.receive().unwrap();
     assert!(matches!(Delivery::parse(&frame), Ok(Delivery::Transitional { .. })), "{frame:?}");
@@ -261,6 +273,43 @@ fn without_room_clients_are_not_read_and_with_room_everything_goes_out() {
 }
 
 #[test]
+fn with_a_full_outbox_questions_and_handshakes_are_answered_and_sessions_are_held_back() {
+    let shared = Shared::default();
+    let folder = tempfile::tempdir().unwrap();
+    let builder = shared.builder("d1").unix_dir(folder.path()).status_socket(true);
+    let d1 = builder.metrics(([127, 0, 0, 1], 0)).start().unwrap();
+    assert!(d1.wait_until_ready());
+    let mut anna = Client::connect(d1.socket_addr(), "anna");
+    let mut idle = Client::connect(d1.socket_addr(), "idle");
+    shared.net().is_full = true;
+    while status(&d1).outbox_bytes < 1 << 20 {
+        send(&mut anna, Service::Agreed, &[0; 100_000]);
+    }
+    let join = Request::Join(Name::new("g").unwrap());
+    idle.request(&join);
+    let socket = folder.path().join(format!("{}.status", d1.socket_addr().port()));
+    assert!(ask(&socket, "table").starts_with("d1, running for"));
+    assert_eq!(ask(&socket, "health"), "healthy\n");
+    assert_eq!(ask(&socket, "kick anna"), "kicked #anna#d1\n");
+    let mut metrics = TcpStream::connect(d1.metrics_addr().unwrap()).unwrap();
+    metrics.set_read_timeout(Some(DEADLINE)).unwrap();
+    metrics.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = [0; 12];
+    metrics.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    let mut bert = Client::connect(d1.socket_addr(), "bert");
+    bert.request(&join);
+    // Its session stands in the list, and nothing of it was read.
+    let sessions = d1.status().unwrap().sessions;
+    let idle_session = sessions.iter().find(|s| s.private_group == "#idle#d1").unwrap();
+    assert_eq!(idle_session.received, 0);
+    shared.net().is_full = false;
+    assert_eq!(idle.receive_view(), ("g".to_owned(), Cause::Join));
+    assert_eq!(idle.receive_view(), ("g".to_owned(), Cause::Join));
+    assert_eq!(bert.receive_view(), ("g".to_owned(), Cause::Join));
+}
+
+#[test]
 fn a_safe_message_waits_for_a_daemon_that_does_not_take_it() {
     let shared = Shared::default();
     let d1 = shared.start("d1");
@@ -274,6 +323,7 @@ fn a_safe_message_waits_for_a_daemon_that_does_not_take_it() {
     send(&mut anna, Service::Safe, b"safe");
     // The join before it is not acknowledged either.
     wait_for("a lag", || status(&d1).safe_lag == 2);
+    assert_eq!(status(&d1).waits_for, ["d2"]);
     assert!(!anna.has_input());
     // The group has no members there, so that it is not signalled.
     d2.stop();
@@ -284,15 +334,24 @@ fn a_safe_message_waits_for_a_daemon_that_does_not_take_it() {
 #[test]
 fn when_the_group_ends_clients_are_disconnected_until_it_is_back() {
     let shared = Shared::default();
-    let (d1, d2) = (shared.start("d1"), shared.start("d2"));
+    let folder = tempfile::tempdir().unwrap();
+    let d1 = shared.builder("d1").unix_dir(folder.path()).status_socket(true).start().unwrap();
+    let socket = folder.path().join(format!("{}.status", d1.socket_addr().port()));
+    let d2 = shared.start("d2");
     wait_for_all(&[&d1, &d2], 2);
+    assert_eq!(status(&d1).reason, None);
     let formed = status(&d1).configurations;
     let mut anna = Client::connect(d1.socket_addr(), "anna");
     anna.join("g");
     shared.end();
     assert!(anna.receive().is_none());
     wait_for("the end", || [&d1, &d2].iter().all(|d| status(d).present.is_empty()));
-    assert_eq!(status(&d1).absent.len(), 3);
+    let gone = status(&d1);
+    assert_eq!(
+        (gone.absent, gone.reason),
+        (vec!["d2".into(), "d3".into()], Some("it has ended".into()))
+    );
+    assert_eq!(ask(&socket, "health"), "error: in no configuration: it has ended\n");
     // As if nobody listened.
     let mut early = Client::bare(d1.socket_addr());
     assert!(early.receive_up_to(1).is_empty());
