@@ -1,9 +1,13 @@
-//! One member of three does jobs, and no job is done twice, whatever happens to that member.
+//! One member of three does jobs, and no job is in the ledger twice, whatever happens to that
+//! member.
 //!
 //! The leader of a group with voters writes each job that it does into a ledger, with the fence of
 //! its term. A new leader first shows its fence to the ledger, which from then on refuses the
 //! former one, and then reads which job was the last. In this order nothing can come between: what
 //! the former leader has done is in the ledger, and what it has not done it cannot do any more.
+//!
+//! A job here is its entry in the ledger. What a job does elsewhere can happen twice: that place has
+//! to check the fence, too, or be idempotent.
 //!
 //! Here the daemon of the first leader crashes, and the host of the second one is parted from the
 //! others. The program has three daemons of its own.
@@ -61,7 +65,7 @@ impl Ledger {
         Some(state.done.len())
     }
 
-    /// Writes down a job that was done; returns whether the fence is not of the past.
+    /// Does the job: appends it; returns whether the fence is not of the past.
     fn append(&self, fence: Fence, who: &'static str) -> bool {
         let mut state = self.lock();
         let is_new = state.seen <= Some(fence);

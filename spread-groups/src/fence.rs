@@ -4,22 +4,29 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The place of a committed grant, given with each leadership and lock of a group with
-/// [voters](crate::voters). A later grant has a greater fence.
+/// The place in the log of the request for a lock, or of the confirmation of a term, given with
+/// each lock and leadership of a group with [voters](crate::voters). A later holder of one lock
+/// has a greater fence, and so has a later term.
 ///
 /// A member learns late that it leads no more, or that its lock has another holder: a stalled
 /// process or a slow network makes the two overlap in time. What excludes them is the storage that
 /// they write to. It keeps the greatest fence that it has seen for each resource, in one
-/// transaction with the write, and refuses a smaller one:
+/// transaction with the write, and refuses a smaller one. `fence` is `NOT NULL`, at first `''`:
 ///
 /// ```sql
 /// UPDATE boiler SET setting = $1, fence = $2 WHERE id = 7 AND fence <= $2;  -- no row: refused
 /// ```
 ///
+/// Compare fences of one lock, or of the leadership, and guard each resource by one of them: those
+/// of two locks say nothing of each other, since a lock can be granted long after its request.
+///
 /// A fence is ordered, and so are its text of 33 characters (`to_string`) and its 16 bytes
-/// ([`to_bytes`](Fence::to_bytes)), which a column or an object's metadata can hold. Where writers
-/// exclude readers, reads are refused below the fence of the last write, and do not raise it.
-/// Storage that cannot compare is not protected.
+/// ([`to_bytes`](Fence::to_bytes)), which a column or an object's metadata can hold. Storage that
+/// cannot compare is not protected.
+///
+/// For a [read-write lock](crate::RwLock), storage keeps two fences: that of the last write, and
+/// the greatest of all. A write below the greatest of all is refused; a read below that of the last
+/// write is refused; a read raises only the greatest of all.
 ///
 /// ```
 /// use spread_groups::Fence;
@@ -29,10 +36,10 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(Fence::from_bytes(next.to_bytes()), next);
 /// ```
 ///
-/// Fences of all leaderships and locks of a group are one order, which goes on while a majority of
-/// the voters keeps its state, and after [`force_primary`](crate::VotedGroup::force_primary). If
-/// all members end at one time, the next ones found another group, whose fences begin anew:
-/// then the storage has to forget its own, once no former member can write any more.
+/// The order goes on while a majority of the voters keeps its state, and after
+/// [`force_primary`](crate::VotedGroup::force_primary). If all members end, the next ones found
+/// another group, whose fences begin anew: then the storage has to forget its own, once no former
+/// member can write any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Fence {
     /// The number of the Form under which the operation was logged.

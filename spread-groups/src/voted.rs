@@ -99,7 +99,8 @@ impl VotedGroup {
 
     /// Reads after a [confirmation](VotedGroup::confirm), so that the read is linearizable: it sees
     /// all that was answered before the call, to anybody. `read` is called in the thread that
-    /// waits, and may read a map, a state machine, or several of them.
+    /// waits, and may read a map, a state machine, or several of them. Each read is linearizable;
+    /// several are not at one place.
     ///
     /// # Errors
     ///

@@ -6,36 +6,43 @@
 //! linearizable, and leaders, locks and sequences are unique. [Form, log, entry and
 //! session](crate#words) are explained with the crate.
 //!
-//! The state is in memory. If a majority of the voters ends at one time, it is gone: the group
-//! says so ([`Why::StateLost`]) and waits for an operator ([`VotedGroup::force_primary`]). If all
-//! voters end and no other member is left, the next ones found another group. So can voters that
-//! have lost their state with a second node by the name of one that is away: give each name to one
-//! node. What has to outlive that belongs in a database, or in a store that writes to disk, such as
-//! etcd. The page [`guide`](crate::guide) of the documentation says which tier is for what, and
-//! what can be lost in each.
+//! The state is in memory, and a voter that ends has lost it, also if it starts again. If the
+//! voters that have it are no majority any more, because the others have ended at one time or one
+//! after the other, the group stops. Once those are back without the state it says so
+//! ([`Why::StateLost`]), and it waits for an operator ([`VotedGroup::force_primary`]). If no member
+//! has the state any more, the next voters found another group. Two nodes with one voter's name can found a second group while
+//! the first still runs: give each name to one node. What has to outlive that belongs in a
+//! database, or in a store that writes to disk, such as etcd. The page [`guide`](crate::guide) of
+//! the documentation says which tier is for what, and what can be lost in each.
 //!
 //! Each voter has a name, which its node is configured with. The voters of the configuration found
 //! the group, when all of them are there. From then on the *incarnation* of a voter counts, which
 //! is new whenever its program starts: a voter that has started again has lost its state, and
 //! counts once it has been given the state and the majority has agreed on it, which happens by
-//! itself. All members give the same voters, those that do not vote, too; one with voters and
-//! one without do not know each other.
+//! itself. Restart one voter at a time; the next when [`status().quorum`](crate::Status::quorum) is
+//! [`Primary`](Standing::Primary) and shows the new incarnation with `present`. All members give
+//! the same voters, those that do not vote, too; one with voters and one without do not know each
+//! other.
 //!
 //! # What is guaranteed, and how far that has been tested
 //!
-//! Groups with voters are new: they have not been in use yet. As long as a majority of the voters
-//! keeps its state, these hold:
+//! Groups with voters are new: they have not been in use yet. These hold as long as a majority of
+//! the voters keeps its state, and not after an end of all voters or after
+//! [`force_primary`](VotedGroup::force_primary):
 //!
 //! * At most one side of a partition commits: the *primary*, which has a majority of the voters.
 //! * An operation is applied and answered once a majority of the voters has logged it. Then no
 //!   merge takes it back.
 //! * Elsewhere an operation fails with [`Error::NoQuorum`], which says whether it may have been
-//!   executed.
+//!   executed. A voter that hangs but is connected counts as there: operations wait until its
+//!   daemon cuts it off. Use [`wait_timeout`](crate::Pending::wait_timeout).
 //! * [`VotedGroup::confirm`] ends when all that was answered before is applied at this member; a
 //!   [`read_confirmed`](VotedGroup::read_confirmed) is linearizable.
-//! * A leadership or a lock that is granted has a [`Fence`](crate::Fence) greater than those before
-//!   it. No number of a [`sequence`](VotedGroup::sequence) is given twice, and no job has two
-//!   outcomes.
+//! * A term has a [`Fence`](crate::Fence) greater than those of all terms before it, and the holder
+//!   of a lock one greater than those of all former holders of that lock.
+//! * No number of a [`sequence`](VotedGroup::sequence) is given twice. No job has two outcomes; its
+//!   queue remembers the last 1,024, and a job that is submitted again by its id after that is done
+//!   again.
 //!
 //! # In a minority
 //!
@@ -60,8 +67,8 @@
 //!
 //! The state machine is tested by a simulation of three voters and two other members: random
 //! schedules of partitions, crashes of daemons, lost connections, voters that start again and
-//! delayed messages. It checks that one entry is committed at an index and one Form stands of a
-//! number, that no answered operation is taken back, and that the histories of a map and of a lock
+//! delayed messages. It checks that one entry is committed at an index and one majority forms an
+//! epoch, that no answered operation is taken back, and that the histories of a map and of a lock
 //! are linearizable. For each rule of the protocol there is a schedule which shows that the
 //! simulation notices when the rule is broken. Other numbers of voters, weights and
 //! [`VotedGroup::set_voter`] are not simulated. Histories of nodes on embedded daemons, with three

@@ -9,7 +9,8 @@
 //! (`/dev/shm`), where a sync costs next to nothing. Its client speaks gRPC over HTTP/2 in one
 //! thread: one connection to each server, and the puts in turn.
 //!
-//! The group has three voters, each a process, at one `spreadd`, by TCP on the loopback interface.
+//! The group has three voters, each a process, at one `spreadd`, by TCP on the loopback interface:
+//! three daemons at three hosts would add the ring that orders between them.
 //! The first voter is this program, which submits the puts of a map. Both sides put values of
 //! `--size` bytes under 1,000 keys in turn, with the same number under way. Rounds are interleaved,
 //! and a ratio is that of two neighbours; medians with their range.

@@ -134,7 +134,8 @@ pub enum Event {
         changes: Vec<Change>,
     },
     /// A majority of the voters commits with this member, in a group with
-    /// [voters](crate::voters), under the Form of this number. Told again for each Form.
+    /// [voters](crate::voters), in this epoch. Told again for each epoch: its number is raised
+    /// whenever a majority forms anew.
     Primary(u64),
     /// This side has no majority of the voters: the terms and guards of this member have ended.
     Minority,

@@ -74,7 +74,8 @@ impl Body {
 pub struct At {
     /// The place.
     pub place: Place,
-    /// The number of the Form under which the operation was logged.
+    /// The epoch under which the operation was logged: a number that is raised whenever the group,
+    /// or a majority of its [voters](crate::voters), forms anew.
     pub epoch: u64,
     /// Milliseconds since 1970, stamped by the clock of the operation's sender, but never
     /// earlier than that of an operation before it.
@@ -84,8 +85,9 @@ pub struct At {
 }
 
 impl At {
-    /// Returns the fence of what is granted here, in a group with [voters](crate::voters). Without
-    /// voters another side of a partition can have the same one.
+    /// Returns the epoch and the index of this place as a fence, which is unique in groups with
+    /// [voters](crate::voters) only: without them another side of a partition can have the same
+    /// one. In a group with voters it is greater than those of all places before.
     pub fn fence(&self) -> Fence {
         Fence { epoch: self.epoch, index: self.place.index }
     }

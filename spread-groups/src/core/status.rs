@@ -18,8 +18,8 @@ pub struct Counters {
     pub unknown: u64,
     /// Of a session whose client is another one, or that is not in the roster.
     pub foreign: u64,
-    /// Sent under another Form than the one that stands, or while none does. Operations
-    /// among them are sent again by their submitters.
+    /// Sent before the group formed anew, or while it does. Operations among them are sent again
+    /// by their submitters.
     pub stale: u64,
     /// Own ones that could not be encoded, which is a fault of this crate.
     pub unsendable: u64,

@@ -43,7 +43,8 @@ impl FencedLeadership {
     ///
     /// # Errors
     ///
-    /// Those of [`Group::wait_for_members`](crate::Group::wait_for_members).
+    /// [`Error::TimedOut`] after the timeout, and the other errors of
+    /// [`Group::wait_for_members`](crate::Group::wait_for_members).
     pub fn wait_for_change(
         &self,
         former: Option<&Member>,
@@ -74,8 +75,8 @@ impl FencedLeadership {
     ///
     /// # Errors
     ///
-    /// Those of [`Pending::wait`]; [`Error::Closed`] if the member leaves the group before it
-    /// leads.
+    /// [`Error::Closed`] if the member leaves the group before it leads, and
+    /// [`Error::OwnThread`] in a thread of this crate.
     pub fn while_leading_blocking<T>(
         &self,
         work: impl FnOnce(&FencedTerm) -> T,

@@ -221,7 +221,8 @@ pub(crate) fn hand_over(leaders: &Replicated<Leaders>, handlers: LeaderHandlers,
     });
 }
 
-/// A service for questions to the leader, which ends when this is dropped; made by [`Group::serve_as_leader`](crate::Group::serve_as_leader).
+/// A service for questions to the leader, which ends when this is dropped; made by
+/// [`Group::serve_as_leader`](crate::Group::serve_as_leader).
 #[derive(Debug)]
 #[must_use = "dropping it ends the service"]
 pub struct LeaderServing {

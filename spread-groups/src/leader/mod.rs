@@ -255,7 +255,8 @@ pub struct Term {
 impl Term {
     /// Returns whether the term has ended: the member has departed from the roster, lost its
     /// connection or left the group, another one leads after a merge, or the member is on a side
-    /// without a majority of the [voters](crate::voters). Once revoked it stays so. It is a hint: a member that is cut off learns of it late.
+    /// without a majority of the [voters](crate::voters). Once revoked it stays so. It is a hint: a
+    /// member that is cut off learns of it late.
     pub fn is_revoked(&self) -> bool {
         self.revocation.is_revoked()
     }

@@ -36,9 +36,12 @@ impl Mutex {
     ///
     /// # Errors
     ///
-    /// Those of [`AdvisoryLock::lock`](super::AdvisoryLock::lock);
-    /// [`Error::LockLost`](crate::Error::LockLost) also if it is granted where this member has
-    /// come to a minority meanwhile, and [`Error::NoQuorum`](crate::Error::NoQuorum) in a minority.
+    /// The pending result fails with [`Error::NoQuorum`](crate::Error::NoQuorum) on a side without
+    /// a majority, also if an exchange takes three seconds: then request it again. It fails with
+    /// [`Error::LockLost`](crate::Error::LockLost) if this member departs or loses its connection
+    /// before the lock is granted, or has come to a minority meanwhile; with
+    /// [`Error::NoRoom`](crate::Error::NoRoom) if there are too many requests; and with the other
+    /// errors of [`Replicated::submit`](crate::Replicated::submit).
     pub fn lock(&self) -> Pending<FencedGuard> {
         self.0.request(false, FencedGuard::new)
     }
@@ -55,12 +58,12 @@ impl RwLock {
     }
 
     /// Requests the lock for a reader; it is shared with the other readers before the next
-    /// writer. The fence of a reader is to be compared, and not to be kept: readers that share the
-    /// lock have different ones.
+    /// writer. Readers that share the lock have different fences: storage keeps two, as
+    /// [`Fence`] says.
     ///
     /// # Errors
     ///
-    /// Those of [`Mutex::lock`].
+    /// The pending result fails as that of [`Mutex::lock`] does.
     pub fn read(&self) -> Pending<FencedGuard> {
         self.0.request(true, FencedGuard::new)
     }
@@ -69,7 +72,7 @@ impl RwLock {
     ///
     /// # Errors
     ///
-    /// Those of [`Mutex::lock`].
+    /// The pending result fails as that of [`Mutex::lock`] does.
     pub fn write(&self) -> Pending<FencedGuard> {
         self.0.request(false, FencedGuard::new)
     }
@@ -90,7 +93,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// Those of [`Mutex::lock`].
+    /// The pending result fails as that of [`Mutex::lock`] does.
     pub fn acquire(&self) -> Pending<Guard> {
         self.0.request(false, |guard, _| guard)
     }
@@ -109,8 +112,8 @@ impl FencedGuard {
         FencedGuard { guard, fence }
     }
 
-    /// Returns the fence, which storage checks: it is greater than those of all holders before
-    /// that excluded this one.
+    /// Returns the fence, which storage checks: the place of the request. It is greater than those
+    /// of all former holders of this lock that excluded this one.
     pub fn fence(&self) -> Fence {
         self.fence
     }

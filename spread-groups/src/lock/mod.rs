@@ -19,9 +19,9 @@
 //! locks of the side that stands remain; guards of the other side are [lost](Guard::is_lost), and
 //! its waiting requests fail with [`Error::LockLost`].
 //!
-//! **With [voters](crate::voters)** ([`Mutex`], [`RwLock`], [`Semaphore`]) locks are granted only on
-//! the side with a majority. A guard is lost also when its member comes to a minority; the request
-//! is withdrawn then. That can be after the majority has granted the lock anew: what two holders
+//! **With [voters](crate::voters)** ([`Mutex`], [`RwLock`], [`Semaphore`]) locks are granted only
+//! on the side with a majority. A guard is lost also when its member comes to a minority; the
+//! request is withdrawn then. That can be after the majority has granted the lock anew: what two holders
 //! must not both write goes to storage that checks the [fence](FencedGuard::fence). A request that
 //! waits does so in a minority, too, and ends when its member departs on the side of the majority.
 //!
@@ -96,7 +96,7 @@ impl AdvisoryRwLock {
     ///
     /// # Errors
     ///
-    /// Those of [`AdvisoryLock::lock`].
+    /// The pending result fails as that of [`AdvisoryLock::lock`] does.
     pub fn read(&self) -> Pending<Guard> {
         self.0.request(true, |guard, _| guard)
     }
@@ -105,7 +105,7 @@ impl AdvisoryRwLock {
     ///
     /// # Errors
     ///
-    /// Those of [`AdvisoryLock::lock`].
+    /// The pending result fails as that of [`AdvisoryLock::lock`] does.
     pub fn write(&self) -> Pending<Guard> {
         self.0.request(false, |guard, _| guard)
     }
@@ -125,7 +125,7 @@ impl AdvisorySemaphore {
     ///
     /// # Errors
     ///
-    /// Those of [`AdvisoryLock::lock`].
+    /// The pending result fails as that of [`AdvisoryLock::lock`] does.
     pub fn acquire(&self) -> Pending<Guard> {
         self.0.request(false, |guard, _| guard)
     }
@@ -245,7 +245,8 @@ pub struct Guard {
 impl Guard {
     /// Returns whether the lock was lost: the member departed from the roster, lost its
     /// connection, left the group or is on a side without a majority of the
-    /// [voters](crate::voters), or a merge took its side's operations back. Once lost it stays so. It is a hint: a member that is cut off learns of it late.
+    /// [voters](crate::voters), or a merge took its side's operations back. Once lost it stays so.
+    /// It is a hint: a member that is cut off learns of it late.
     pub fn is_lost(&self) -> bool {
         self.revocation.is_revoked()
     }

@@ -43,7 +43,8 @@ struct Request {
     ticket: u128,
     /// Whether it is that of a reader.
     reads: bool,
-    /// Its place. Requests are granted in their order, and so are their fences.
+    /// Its place. The requests for one lock are granted in their order, so that a later holder
+    /// has a greater fence.
     fence: Fence,
 }
 

@@ -25,12 +25,14 @@
 //! submitter is gone is lost.
 //!
 //! **With [voters](crate::voters)** jobs are assigned and results recorded only on the side with a
-//! majority: no job has two outcomes, and a recorded one is not taken back. A handler may still run
-//! twice, on either side of a partition; what it does to storage has to be refused the second time.
+//! majority: a job has one outcome while it is remembered, and a recorded one is not taken back. A
+//! handler may still run twice, on either side of a partition; what it does to storage has to be
+//! refused the second time.
 //!
 //! A program may submit a job again under the same [id](Submission::id), at any member. While the
 //! job is open or remembered, it gets the one outcome, and the job is not done again. A queue
-//! remembers the outcomes of its last 1,024 jobs that ended, and 4 MiB of results.
+//! remembers the outcomes of its last 1,024 jobs that ended, and 4 MiB of results: a job that is
+//! submitted again by its id after that is done again.
 
 mod desk;
 mod queues;
