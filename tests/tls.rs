@@ -322,7 +322,7 @@ fn a_slow_reader_is_cut_off_and_the_others_go_on() {
     let begin = Instant::now();
     // Until the view that comes when it has been cut off.
     while !poll(&sender, libc::POLLIN, Duration::ZERO) {
-        sender.multicast(options, "g", &[0; 100_000]).unwrap();
+        sender.multicast(options, "g", [0; 100_000]).unwrap();
         assert!(begin.elapsed() < 2 * PATIENCE);
     }
     sender.view_of("g", 1);
@@ -346,7 +346,7 @@ fn the_end_of_the_daemon_ends_connections_and_loses_nothing() {
     stays.view_of("g", 1);
     let me = mailbox.private_group().to_string();
     for _ in 0..500 {
-        mailbox.multicast(Service::Fifo, me.as_str(), &[7; 4000]).unwrap();
+        mailbox.multicast(Service::Fifo, me.as_str(), [7; 4000]).unwrap();
     }
     mailbox.join("g").unwrap();
     // So the daemon has read what comes before the join.
