@@ -182,6 +182,7 @@ fn the_page_shows_members_as_they_come_and_go_and_comes_back_with_the_daemon() {
     // Every answer has the last views, and each view is told once.
     let message = "document.querySelector('#message').textContent";
     browser.value("document.querySelector('#aloud').checked = true");
+    client.receive_until_handled();
     client.join("<i>town</i>");
     browser.wait(&format!("{message} === '<i>town</i>: #<b>&#localhost joined'"));
     let counted = "(...all) => { polls++; return realFetch(...all); }";
