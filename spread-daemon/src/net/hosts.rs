@@ -231,18 +231,14 @@ impl Hosts {
         }
     }
 
-    /// Logs the configuration, if it is another one than before.
-    fn log_configuration(&mut self, cluster: &State) {
+    /// Returns what the log is to tell of the configuration, if it is another one than before.
+    fn newly_formed(&mut self, cluster: &State) -> Option<HostsStatus> {
         let formed = cluster.remote().map(Remote::configuration).unwrap_or_default();
         if formed == 0 || formed == self.logged {
-            return;
+            return None;
         }
         self.logged = formed;
-        let status = self.status(cluster);
-        match status.absent.is_empty() {
-            true => tracing::info!("{}", status.formed()),
-            false => tracing::warn!("{}", status.formed()),
-        }
+        Some(self.status(cluster))
     }
 
     /// Returns the descriptor of the group, unless it is gone.
@@ -307,7 +303,12 @@ impl Hosts {
             let names = self.membership.names.join(" ");
             return Err(Parted::Refused(Refused { refusal, names }));
         }
-        self.log_configuration(cluster);
+        if let Some(status) = self.newly_formed(cluster) {
+            match status.absent.is_empty() {
+                true => tracing::info!("{}", status.formed()),
+                false => tracing::warn!("{}", status.formed()),
+            }
+        }
         if let Some((key, until)) = connections.take_behind()
             && let Some(receiver) = connections.id(key)
         {

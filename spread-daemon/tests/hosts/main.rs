@@ -84,6 +84,16 @@ impl Hosts {
         (hosts["forming"] == false).then(|| (numbers.collect(), configuration))
     }
 
+    /// Waits until the log of a daemon has a text.
+    fn wait_for_log(&self, host: usize, text: &str) {
+        let until = Instant::now() + Duration::from_secs(30);
+        let path = self.dir.join(format!("spreadd{host}.log"));
+        while !fs::read_to_string(&path).unwrap().contains(text) {
+            assert!(Instant::now() < until, "no {text:?} in {}", path.display());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits until the daemons of each part see each other and no others, in a configuration
     /// that stands: one from before the change may last until Corosync has noticed, within
     /// [`STANDS`].
@@ -175,6 +185,7 @@ fn clients_see_what_those_of_three_daemons_of_spread_saw() {
             "partition {d1,d2} | {d3}" => {
                 hosts.partition(&["1 2", "3"]);
                 hosts.wait_for(&[&[1, 2], &[3]]);
+                hosts.wait_for_log(1, "a configuration was formed: d1 d2; absent: d3");
             }
             "merge" => {
                 hosts.run("net.sh", &["merge"]);

@@ -19,6 +19,7 @@ use client::{Client, DEADLINE};
 use spread_wire::{Cause, Delivery, Request, Service};
 
 use super::*;
+use crate::settings::Settings;
 use crate::{Builder, Daemon, StartError, ViewCause, ViewStatus};
 
 /// The group communication: one order, and whether something is wrong with it.
@@ -304,7 +305,7 @@ fn with_a_full_outbox_questions_and_handshakes_are_answered_and_sessions_are_hel
     let idle_session = sessions.iter().find(|s| s.private_group == "#idle#d1").unwrap();
     assert_eq!(idle_session.received, 0);
     shared.net().is_full = false;
-    assert_eq!(idle.receive_view(), ("g".to_owned(), Cause::Join));
+    // One of them comes first, and is told of the other, too.
     assert_eq!(idle.receive_view(), ("g".to_owned(), Cause::Join));
     assert_eq!(bert.receive_view(), ("g".to_owned(), Cause::Join));
 }
@@ -495,4 +496,22 @@ fn a_repetition_that_is_due_waits_for_a_client_that_is_behind() {
     assert_eq!(hosts.next_time(), Some(due));
     hosts.behind = Some((ConnectionId { key: 0, serial: 0 }, until));
     assert_eq!(hosts.next_time(), Some(until));
+}
+
+#[test]
+fn a_configuration_is_told_to_the_log_once() {
+    let mut cluster = super::super::identity::state(&NAMES, &[]).unwrap();
+    let membership = Shared::default().membership(&NAMES);
+    let mut hosts = Hosts::join(membership, DaemonId(0), &mut cluster).unwrap();
+    assert_eq!(hosts.newly_formed(&cluster), None);
+    let mut sessions = Sessions::new(cluster, &Settings::default());
+    while sessions.cluster.presence().configuration == 0 {
+        hosts.note();
+        hosts.exchange(&mut sessions).unwrap();
+    }
+    assert_eq!(hosts.newly_formed(&sessions.cluster), None, "it has been told");
+    hosts.logged = 0;
+    let told = hosts.newly_formed(&sessions.cluster).unwrap();
+    assert_eq!(told.formed(), "a configuration was formed: d1; absent: d2 d3");
+    assert_eq!(hosts.newly_formed(&sessions.cluster), None);
 }
