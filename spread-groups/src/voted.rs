@@ -113,9 +113,9 @@ impl VotedGroup {
         pending.of_operation(self.submit(|_| Bytes::new(), completion))
     }
 
-    /// Sets a voter: adds it, replaces its incarnation, or changes its weight; a weight of 0 removes
-    /// it. `true` if that was done, and `false` if another change came first, or no voter or more
-    /// than 64 would be left. The incarnation has to be that of a member that is no observer: if no
+    /// Sets a voter: adds it, replaces its incarnation, or changes its weight; a weight of 0
+    /// removes it. `true` if that was done, and `false` if another change came first, or no voter
+    /// or more than 64 would be left. The incarnation has to be that of a member that is no observer: if no
     /// majority of the voters is here after the change, the group stops.
     ///
     /// It counts from its place in the log on. Until it is committed, a majority of the voters
