@@ -115,8 +115,8 @@ impl VotedGroup {
 
     /// Sets a voter: adds it, replaces its incarnation, or changes its weight; a weight of 0
     /// removes it. `true` if that was done, and `false` if another change came first, or no voter
-    /// or more than 64 would be left. The incarnation has to be that of a member that is no observer: if no
-    /// majority of the voters is here after the change, the group stops.
+    /// or more than 64 would be left. The incarnation has to be that of a member that is no
+    /// observer: if no majority of the voters is here after the change, the group stops.
     ///
     /// It counts from its place in the log on. Until it is committed, a majority of the voters
     /// before it is needed, and one of those after it. A voter that has lost its state takes
