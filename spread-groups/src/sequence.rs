@@ -14,8 +14,11 @@
 //! side gave since the partition are given a second time, by then or later. The requests of that
 //! side are executed again, which only leaves gaps.
 //!
-//! **With [voters](crate::voters)** ([`Sequence`]) no number is given twice: in a minority none is.
-//! A number whose request failed after it was executed is left out.
+//! **With [voters](crate::voters)** ([`Sequence`]) no number is given twice while a majority of the
+//! voters keeps its state: in a minority none is given. After
+//! [`force_primary`](crate::VotedGroup::force_primary), numbers that only the others had given are
+//! given again, and after an end of all members the sequence begins anew. A number whose request
+//! failed after it was executed is left out.
 //!
 //! A group has at most 65,536 sequences; a name has at most 255 bytes, and no number is above
 //! 2^64 - 1. More is refused with [`Error::NoRoom`] at the same place at all members.

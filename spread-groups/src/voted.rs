@@ -113,9 +113,10 @@ impl VotedGroup {
         pending.of_operation(self.submit(|_| Bytes::new(), completion))
     }
 
-    /// Sets a voter: adds it, has another incarnation take its place, or changes its weight; a
-    /// weight of 0 removes it. `true` if that was done, and `false` if another change came
-    /// first, or no voter or more than 64 would be left.
+    /// Sets a voter: adds it, replaces its incarnation, or changes its weight; a weight of 0
+    /// removes it. `true` if that was done, and `false` if another change came first, or no voter
+    /// or more than 64 would be left. The incarnation has to be that of a member that is no
+    /// observer: if no majority of the voters is here after the change, the group stops.
     ///
     /// It counts from its place in the log on. Until it is committed, a majority of the voters
     /// before it is needed, and one of those after it. A voter that has lost its state takes
@@ -134,8 +135,13 @@ impl VotedGroup {
         pending.of_operation(self.submit(change, completion))
     }
 
-    /// Forms the group with the voters that are here, in the place of those who are not with
-    /// the nodes that go by their names, if this side has no majority of the voters.
+    /// Forms the group with the voters that are here, if this side has no majority of them. A node
+    /// that goes by the name of a voter that is not here takes its place. *Names without a node
+    /// here are dropped*: they do not vote until [`set_voter`](VotedGroup::set_voter) adds them
+    /// again. It has no effect unless the standing is
+    /// [`Minority`](crate::voters::Standing::Minority) or
+    /// [`StateLost`](crate::voters::Why::StateLost), nor at a member without the newest log of
+    /// those here.
     ///
     /// It is for an operator who knows that a majority of the voters has lost its state for
     /// good, and has stopped the others. *What they have committed and nobody here has is
