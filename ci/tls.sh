@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 run() {
     cargo test -p spread-workspace -p spread-toolkit -p spreadctl -p spreadd --features tls "$@"
 }
-run --lib tls
+run --lib --bins tls
 run --test program -- help man_page
 run --test tls
 # One test is of the options of a TCP socket, which the mailbox's is not over TLS.
