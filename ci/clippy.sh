@@ -7,7 +7,9 @@ cargo clippy -p spread-daemon -- -D warnings
 cargo clippy -p spreadd --no-default-features --all-targets -- -D warnings
 # TLS, which is off by default, with its tests.
 cargo clippy --features tls --test tls -- -D warnings
-cargo clippy -p spreadd -p spreadctl --features spreadd/tls,spreadctl/tls -- -D warnings
+cargo clippy -p spreadd -p spreadctl --features spreadd/tls,spreadctl/tls --all-targets -- \
+    -D warnings
+cargo clippy -p spreadd --no-default-features --features tls -- -D warnings
 cargo clippy -p libspread --features capi -- -D warnings
 # With the checked-in bindings, so that no Spread needs to be installed.
 DOCS_RS=1 cargo clippy -p spread-toolkit -p spread-sys --features system --all-targets -- -D warnings

@@ -8,8 +8,8 @@ cd "$(dirname "$0")/.."
 run() {
     cargo test -p spread-workspace -p spread-toolkit -p spreadctl -p spreadd --features tls "$@"
 }
-run --lib tls
-run --bins --test program -- its_help its_man_page
+run --lib --bins -- tls its_help its_man_page
+run --test program -- help man_page
 run --test tls
 # One test is of the options of a TCP socket, which the mailbox's is not over TLS.
 SPREAD_TRANSPORT=tls run --test native tcp:: -- \

@@ -286,4 +286,10 @@ impl AdmitHandle {
         let door = self.door;
         self.control.post(move |this| this.adopt(incoming, door));
     }
+
+    /// Counts a client that the program has rejected itself, in the
+    /// [totals](crate::Totals::rejected) of the status.
+    pub fn count_rejected(&self) {
+        self.control.post(|this| this.server.count_rejected());
+    }
 }

@@ -167,8 +167,9 @@ impl Builder {
     /// over TLS, too.
     ///
     /// The bytes of all connections over TLS are moved by one thread of the process, over a socket
-    /// pair for each, so everything about a mailbox is as it is without TLS: its descriptor is an
-    /// end of the pair, which can be polled. The child of a fork inherits the TCP connections of
+    /// pair for each. The descriptor of a mailbox is an end of the pair, which can be polled. Call
+    /// [`disconnect`](Mailbox::disconnect) before the process ends: what the thread has not sent by
+    /// then is lost, while without TLS the kernel would still send it. The child of a fork inherits the TCP connections of
     /// its parent; they end for the daemon when the parent disconnects, but if the parent is killed
     /// only when the child has ended, too, or calls exec.
     #[cfg(feature = "tls")]

@@ -279,11 +279,10 @@ impl Connection {
     /// Adds what TLS says of the end of a connection, if it was not an orderly one.
     #[cold]
     fn explain(&self, error: Error) -> Error {
-        match (error, self.link.as_ref().and_then(Link::failure)) {
-            (Error::ConnectionClosed { .. }, Some(failure)) => {
-                Error::ConnectionClosed { source: Some(failure) }
-            }
-            (error, _) => error,
+        let Error::ConnectionClosed { .. } = error else { return error };
+        match self.link.as_ref().and_then(Link::failure) {
+            Some(failure) => Error::ConnectionClosed { source: Some(failure) },
+            None => error,
         }
     }
 
@@ -321,7 +320,7 @@ impl Connection {
             Wait::Until(_) | Wait::Forever => {
                 if let Some(last) = progress.last.take() {
                     is_drained = false;
-                    self.coalesce(progress, last, wait)?;
+                    self.coalesce(progress, last, wait).map_err(|error| self.explain(error))?;
                 }
                 // Without an interrupter the system call may do the waiting.
                 let may_block = self.wake.get().is_none() && progress.inbox.can_wait();
@@ -434,7 +433,7 @@ impl Connection {
         if !self.is_ours() {
             return Err(Error::Forked);
         }
-        Ok(self.core.check()?)
+        self.core.check().map_err(|error| self.explain(error.into()))
     }
 
     #[inline]
@@ -442,7 +441,7 @@ impl Connection {
         if !self.is_ours() {
             return Err(Error::Forked);
         }
-        Ok(self.core.check_receive()?)
+        self.core.check_receive().map_err(|error| self.explain(error.into()))
     }
 
     /// Ends the connection both ways, which wakes the threads that wait in it.
@@ -474,7 +473,7 @@ impl Connection {
         }
         self.is_over.store(true, Ordering::Relaxed);
         self.core.set_failed();
-        let ended = Err(Error::closed());
+        let ended = Err(self.explain(Error::closed()));
         self.tell_disconnected(&ended);
         ended
     }

@@ -32,12 +32,13 @@ impl Connection {
         mut self,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Connection {
-        let variable = |name| variable(name).filter(|value| !value.is_empty());
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let text = |name| variable(name).map(|value| value.to_string_lossy().into_owned());
         self.daemon = self.daemon.or_else(|| text("SPREAD_DAEMON"));
         self.user = self.user.or_else(|| text("SPREAD_USER"));
         let file = || variable("SPREAD_PASSWORD_FILE").map(PathBuf::from);
         self.password_file = self.password_file.or_else(file);
+        self.tls = self.tls.with_environment(variable);
         self
     }
 
@@ -108,6 +109,18 @@ impl Connection {
 
 #[cfg(feature = "tls")]
 impl Tls {
+    /// Takes from the environment what no option says.
+    fn with_environment(self, variable: impl Fn(&str) -> Option<OsString>) -> Tls {
+        let file = |name| variable(name).map(PathBuf::from);
+        let text = |name| variable(name).map(|value| value.to_string_lossy().into_owned());
+        Tls {
+            ca: self.ca.or_else(|| file("SPREAD_TLS_CA")),
+            cert: self.cert.or_else(|| file("SPREAD_TLS_CERT")),
+            key: self.key.or_else(|| file("SPREAD_TLS_KEY")),
+            name: self.name.or_else(|| text("SPREAD_TLS_NAME")),
+        }
+    }
+
     /// Connects over TLS, if that is asked for.
     fn apply(&self, builder: Builder) -> Result<Builder> {
         let wrong = |error: spread::TlsConfigError| {
@@ -154,7 +167,18 @@ impl Tls {
 
 #[cfg(not(feature = "tls"))]
 impl Tls {
+    fn with_environment(self, variable: impl Fn(&str) -> Option<OsString>) -> Tls {
+        Tls { is_asked_for: variable("SPREAD_TLS_CA").is_some() }
+    }
+
+    /// Fails if TLS is asked for: the password would go over the wire as it is.
     fn apply(&self, builder: Builder) -> Result<Builder> {
+        if self.is_asked_for {
+            let text = "SPREAD_TLS_CA is set, and this spreadctl is built without TLS";
+            return Err(Failure::new(Code::Usage, text)
+                .advise("install spreadctl with the feature tls, or unset the variable")
+                .into());
+        }
         Ok(builder)
     }
 
@@ -163,7 +187,7 @@ impl Tls {
     }
 
     pub(crate) fn is_asked_for(&self) -> bool {
-        false
+        self.is_asked_for
     }
 }
 
@@ -223,6 +247,37 @@ mod tests {
         assert_eq!(named.password_file, None, "an empty variable is none");
         let unnamed = Connection { daemon: None, ..connection("") }.with_environment(variable);
         assert_eq!(unnamed.named(), Some("1@h"));
+    }
+
+    #[test]
+    #[cfg(feature = "tls")]
+    fn the_environment_stands_for_the_options_of_tls() {
+        let variable = |name: &str| match name {
+            "SPREAD_TLS_CERT" => Some("".into()),
+            name if name.starts_with("SPREAD_TLS_") => Some(name.into()),
+            _ => None,
+        };
+        let tls = Tls { ca: Some("ca.pem".into()), ..Tls::default() };
+        let Tls { ca, cert, key, name } =
+            Connection { tls, ..connection("") }.with_environment(variable).tls;
+        assert_eq!((ca, cert), (Some("ca.pem".into()), None));
+        assert_eq!(key, Some("SPREAD_TLS_KEY".into()));
+        assert_eq!(name.as_deref(), Some("SPREAD_TLS_NAME"));
+    }
+
+    #[test]
+    #[cfg(not(feature = "tls"))]
+    fn tls_is_refused_by_a_program_without_it() {
+        let asking = |value: &'static str| {
+            let variable = move |name: &str| (name == "SPREAD_TLS_CA").then(|| value.into());
+            connection("4804@localhost").with_environment(variable)
+        };
+        let Err(crate::failure::End::Failure(failure)) = asking("ca.pem").builder() else {
+            panic!("a connection in the clear");
+        };
+        assert_eq!(failure.code, Code::Usage);
+        assert_eq!(failure.text, "SPREAD_TLS_CA is set, and this spreadctl is built without TLS");
+        assert!(asking("").builder().is_ok(), "an empty variable is none");
     }
 
     #[test]

@@ -71,48 +71,32 @@ pub(crate) struct Connection {
 }
 
 /// Whether and how to connect over TLS.
+#[cfg(feature = "tls")]
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Tls {
     /// Connect over TLS to a daemon with a certificate of an authority in this PEM file
-    #[cfg(feature = "tls")]
-    #[arg(
-        long = "tls-ca",
-        id = "tls-ca",
-        global = true,
-        env = "SPREAD_TLS_CA",
-        value_name = "FILE"
-    )]
+    /// [env: SPREAD_TLS_CA]
+    #[arg(long = "tls-ca", id = "tls-ca", global = true, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
-    /// The certificate to show the daemon, in a PEM file
-    #[cfg(feature = "tls")]
-    #[arg(
-        long = "tls-cert",
-        id = "tls-cert",
-        global = true,
-        env = "SPREAD_TLS_CERT",
-        value_name = "FILE"
-    )]
+    /// The certificate to show the daemon, in a PEM file [env: SPREAD_TLS_CERT]
+    #[arg(long = "tls-cert", id = "tls-cert", global = true, value_name = "FILE")]
     pub(crate) cert: Option<PathBuf>,
-    /// The private key of --tls-cert, in a PEM file
-    #[cfg(feature = "tls")]
-    #[arg(
-        long = "tls-key",
-        id = "tls-key",
-        global = true,
-        env = "SPREAD_TLS_KEY",
-        value_name = "FILE"
-    )]
+    /// The private key of --tls-cert, in a PEM file [env: SPREAD_TLS_KEY]
+    #[arg(long = "tls-key", id = "tls-key", global = true, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
-    /// The name that the daemon's certificate is for [default: the host of --daemon]
-    #[cfg(feature = "tls")]
-    #[arg(
-        long = "tls-name",
-        id = "tls-name",
-        global = true,
-        env = "SPREAD_TLS_NAME",
-        value_name = "NAME"
-    )]
+    /// The name that the daemon's certificate is for [env: SPREAD_TLS_NAME]
+    /// [default: the host of --daemon]
+    #[arg(long = "tls-name", id = "tls-name", global = true, value_name = "NAME")]
     pub(crate) name: Option<String>,
+}
+
+/// What stands for the options of TLS without the feature `tls`.
+#[cfg(not(feature = "tls"))]
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Tls {
+    /// Whether the environment asks for TLS.
+    #[arg(skip)]
+    pub(crate) is_asked_for: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,12 +13,12 @@ pub(crate) struct TlsOptions {}
 pub(crate) struct Plan;
 
 impl Plan {
-    pub(crate) fn new(_: &TlsOptions, _: &[IpAddr]) -> Outcome<Plan> {
+    pub(crate) fn new(_: &TlsOptions, _: &[IpAddr], _: &Authentication) -> Outcome<Plan> {
         Ok(Plan)
     }
 
-    pub(crate) fn warning(_: &TlsOptions, _: &Plan, _: &Authentication) -> Option<String> {
-        None
+    pub(crate) fn warnings(_: &TlsOptions, _: &Plan, _: &Authentication) -> Vec<String> {
+        Vec::new()
     }
 
     pub(crate) fn descriptors(&self) -> (u64, u64) {
@@ -49,7 +49,17 @@ impl Running {
         Reload
     }
 
+    pub(crate) fn stopper(&self) -> Stopper {
+        Stopper
+    }
+
     pub(crate) fn finish(self) {}
+}
+
+pub(crate) struct Stopper;
+
+impl Stopper {
+    pub(crate) fn signal(&self, _: bool) {}
 }
 
 pub(crate) struct Reload;

@@ -96,8 +96,8 @@ pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
         })
         .busy_poll(Duration::from_micros(run.busy_poll))
         .authentication(authentication.clone());
-    let tls = tls::Plan::new(&run.tls, &addresses)?;
-    let tls_warning = tls::Plan::warning(&run.tls, &tls, &authentication);
+    let tls = tls::Plan::new(&run.tls, &addresses, &authentication)?;
+    let tls_warnings = tls::Plan::warnings(&run.tls, &tls, &authentication);
     for (number, address) in addresses.into_iter().enumerate() {
         builder = if number == 0 { builder.bind(address) } else { builder.bind_also(address) };
     }
@@ -122,7 +122,7 @@ pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
             .warnings
             .iter()
             .map(|remark| format!("{file}: {remark}"))
-            .chain(tls_warning)
+            .chain(tls_warnings)
             .collect(),
     })
 }

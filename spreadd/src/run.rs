@@ -171,6 +171,7 @@ fn serve(run: Run, started: Started) -> (Outcome<()>, u8) {
     let Started { name, daemon, http, tls, mut signals, logging } = started;
     let format = run.log_format;
     let (stop, handle) = (daemon.stop_handle(), signals.handle());
+    let tls_stop = tls.stopper();
     let logging = Arc::new(logging);
     let is_up = Arc::<AtomicBool>::default();
     let reloader = Reloader {
@@ -197,9 +198,12 @@ fn serve(run: Run, started: Started) -> (Outcome<()>, u8) {
                 continue;
             }
             notify("STOPPING=1");
-            match signal {
-                SIGTERM if !is_stopping => stop.drain(DRAIN),
-                _ => stop.stop(),
+            let at_once = is_stopping || signal != SIGTERM;
+            // First, or the end of the daemon might come before it.
+            tls_stop.signal(at_once);
+            match at_once {
+                false => stop.drain(DRAIN),
+                true => stop.stop(),
             }
             is_stopping = true;
         }

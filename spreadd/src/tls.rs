@@ -38,8 +38,18 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// A text that names the file and what is wrong with it.
-    pub(crate) fn new(options: &TlsOptions, plain: &[IpAddr]) -> Outcome<Plan> {
+    /// A text that names the file and what is wrong with it, or says that passwords are asked for
+    /// that clients need not give.
+    pub(crate) fn new(
+        options: &TlsOptions,
+        plain: &[IpAddr],
+        clients: &Authentication,
+    ) -> Outcome<Plan> {
+        if options.passwords && !clients.demands_password() {
+            return Err("--tls-passwords without a password that every client has to give: \
+                        with --passwords, or RequiredAuthMethods = PWORD"
+                .into());
+        }
         let addresses = if options.bind.is_empty() { plain } else { &options.bind };
         let offer = |config| Offer {
             config,
@@ -50,18 +60,20 @@ impl Plan {
         Ok(Plan(files::load(options)?.map(offer)))
     }
 
-    /// Returns a remark on clients that anyone may be.
-    pub(crate) fn warning(
+    /// Returns remarks on clients that anyone may be, and on a key that anyone can read.
+    pub(crate) fn warnings(
         options: &TlsOptions,
         plan: &Plan,
         clients: &Authentication,
-    ) -> Option<String> {
-        let is_reachable = plan.0.as_ref()?.addresses.iter().any(|ip| !ip.is_loopback());
+    ) -> Vec<String> {
+        let Some(offer) = &plan.0 else { return Vec::new() };
+        let is_reachable = offer.addresses.iter().any(|ip| !ip.is_loopback());
         let admits_anyone = options.client_ca.is_none() && clients.admits_anyone();
-        (is_reachable && admits_anyone).then(|| {
+        let open = (is_reachable && admits_anyone).then(|| {
             "other hosts can connect over TLS, and neither a certificate nor a password is asked for"
                 .to_owned()
-        })
+        });
+        open.into_iter().chain(files::key_warning(options)).collect()
     }
 
     /// Returns how many file descriptors it takes: so many for each session beside the daemon's
@@ -111,10 +123,28 @@ impl Running {
         Reload(self.0.as_ref().map(|(_, server)| server.certificates()))
     }
 
-    /// Ends it, when the daemon has ended.
+    /// Returns what ends the waiting of [`finish`](Running::finish).
+    pub(crate) fn stopper(&self) -> Stopper {
+        Stopper(self.0.as_ref().map(|(_, server)| server.stopper()))
+    }
+
+    /// Ends it, when the daemon has ended. Waits for clients that read what it has sent them last,
+    /// unless a signal says otherwise.
     pub(crate) fn finish(self) {
         if let Some((_, server)) = self.0 {
             server.finish();
+        }
+    }
+}
+
+/// Passes on the signals that end the program.
+pub(crate) struct Stopper(Option<server::Stopper>);
+
+impl Stopper {
+    /// Handles a signal that ends the program at once, or gently.
+    pub(crate) fn signal(&self, at_once: bool) {
+        if let Some(stopper) = &self.0 {
+            stopper.signal(at_once);
         }
     }
 }

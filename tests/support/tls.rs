@@ -106,8 +106,9 @@ impl TlsDaemon {
         write(&dir, own);
         let file = |name: &str| dir.path().join(name).display().to_string();
         let has_port = options.iter().any(|option| option.starts_with("--tls-port"));
+        let has_config = options.iter().any(|option| option.starts_with("--config"));
         let fixed = [
-            "--no-config",
+            if has_config { "--log-format=text" } else { "--no-config" },
             "--port=0",
             &format!("--unix-dir={}", dir.path().display()),
             &format!("--tls-cert={}", file("cert.pem")),
@@ -122,6 +123,18 @@ impl TlsDaemon {
         let plain = word_after(&ready, " is ready at ");
         let tls = program.line_with(&["TLS is at "]);
         TlsDaemon { program, address: word_after(&tls, "TLS is at "), plain, dir }
+    }
+
+    /// Returns the path of a file in its directory.
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    /// Runs a command of the daemon's program for this daemon.
+    pub(crate) fn ask(&self, command: &[&str]) -> Program {
+        let (port, _) = self.plain.split_once('@').unwrap();
+        let at = ["--port", port, "--unix-dir", self.dir.path().to_str().unwrap()];
+        Program::start(&built("spreadd"), &[command, &at[..]].concat(), &[])
     }
 
     /// Replaces its certificate and key on the disk.

@@ -49,9 +49,12 @@ impl Incoming {
         self
     }
 
-    /// Sets the user that the client has shown to be, which the access policy gets. Such a client
-    /// is not asked for a password: instead of [`Method::Password`](crate::Method::Password) it
-    /// passes with [`Method::Anyone`](crate::Method::Anyone). All other methods hold for it, too.
+    /// Sets the user that the client has shown to be, which the access policy gets.
+    ///
+    /// Such a client need not give a password: instead of
+    /// [`Method::Password`](crate::Method::Password) it passes with
+    /// [`Method::Anyone`](crate::Method::Anyone). If it gives a password, that must be right, and
+    /// the user stays the one set here. All other methods hold for it, too.
     pub fn user(mut self, user: impl Into<String>) -> Incoming {
         self.origin.user = Some(user.into());
         self

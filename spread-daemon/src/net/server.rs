@@ -127,10 +127,15 @@ impl Server {
         }
     }
 
+    /// Counts a client that has been rejected.
+    pub(crate) fn count_rejected(&mut self) {
+        self.sessions.connections.totals.rejected += 1;
+    }
+
     /// Rejects a client for which there is no connection.
     pub(crate) fn refuse(&mut self, mut stream: Stream) {
         tracing::debug!("rejected a client: there is no room for its connection");
-        self.sessions.connections.totals.rejected += 1;
+        self.count_rejected();
         // It may get lost, but there is no room to wait for the client.
         let _ = stream.write(&[ErrorCode::RejectQuota.byte()]);
     }
@@ -383,7 +388,7 @@ impl Server {
     /// Rejects a client with an error code.
     fn reject(&mut self, key: usize, code: ErrorCode) {
         tracing::debug!(key, %code, "rejected a client");
-        self.sessions.connections.totals.rejected += 1;
+        self.count_rejected();
         self.answer(key, &[code.byte()]);
     }
 

@@ -116,14 +116,23 @@ impl Authentication {
             && self.methods.iter().any(|method| matches!(method, Method::Anyone))
     }
 
-    /// Returns the authentication of clients who have shown otherwise which users they are.
-    pub(crate) fn without_passwords(&self) -> Authentication {
+    /// Returns whether every client has to give the password of a user: `PWORD` is required, or it
+    /// is the only method.
+    pub fn demands_password(&self) -> bool {
+        let is_password = |method: &Method| method.step() == Step::Password;
+        let mut passwords = self.methods.iter().filter(|method| is_password(method));
+        let is_required = passwords.any(|method| self.required.contains(&method.name()));
+        is_required || matches!(&self.methods[..], [only] if is_password(only))
+    }
+
+    /// Returns the authentication of clients that have shown otherwise which users they are: they
+    /// may give a password and need not.
+    pub(crate) fn with_optional_password(&self) -> Authentication {
         #[cfg(feature = "passwords")]
         if self.methods.iter().any(|method| matches!(method, Method::Password(_))) {
-            let mut without = self.clone().allow(Method::Anyone);
-            without.methods.retain(|method| !matches!(method, Method::Password(_)));
-            without.required.retain(|name| *name != AUTH_PASSWORD);
-            return without;
+            let mut optional = self.clone().allow(Method::Anyone);
+            optional.required.retain(|name| *name != AUTH_PASSWORD);
+            return optional;
         }
         self.clone()
     }
@@ -226,6 +235,25 @@ impl Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(feature = "passwords")]
+    fn a_password_is_demanded_if_no_other_method_is_enough() {
+        let password = || Method::Password(Passwords::default());
+        let address = || Method::Address(AddressList::default());
+        let none = Authentication::deny_all;
+        for (authentication, demands) in [
+            (Authentication::default(), false),
+            (none().allow(address()), false),
+            (none().allow(Method::Anyone).allow(password()), false),
+            (none().allow(password()).allow(address()), false),
+            (none().allow(password()), true),
+            (none().require(password()).require(address()), true),
+            (Authentication::default().require(password()), true),
+        ] {
+            assert_eq!(authentication.demands_password(), demands, "{authentication:?}");
+        }
+    }
 
     #[test]
     #[cfg(feature = "passwords")]

@@ -68,7 +68,7 @@ impl Handshake {
 
     /// For a client that has shown otherwise which user it is.
     pub(crate) fn of_user(authentication: &Authentication, user: String) -> Handshake {
-        let authentication = Arc::new(authentication.without_passwords());
+        let authentication = Arc::new(authentication.with_optional_password());
         Handshake { user: Some(user), ..Handshake::new(authentication) }
     }
 
@@ -136,9 +136,10 @@ impl Handshake {
         self.authentication.check(login)
     }
 
-    /// Notes that the password of a user was right.
+    /// Notes that the password of a user was right. The user that the transport has authenticated
+    /// stays.
     pub(crate) fn pass(&mut self, user: String) {
-        self.user = Some(user);
+        self.user.get_or_insert(user);
         self.exchange.iter_mut().for_each(Exchange::pass);
     }
 
@@ -200,7 +201,7 @@ mod tests {
             let mut input = BytesMut::from(&Connect::new(None).encode()[..]);
             let address = Some(IpAddr::from(address));
             assert!(handshake.advance(&mut input, address) == Action::Greet(None));
-            assert_eq!(handshake.greet(), b"\x08IP NULL ");
+            assert_eq!(handshake.greet(), b"\x0ePWORD IP NULL ");
             input.extend_from_slice(&choice("NULL"));
             let user = Some("ann".to_owned());
             let applicant = Applicant { private_name: None, membership: true, user };
@@ -210,6 +211,32 @@ mod tests {
             };
             assert!(handshake.advance(&mut input, address) == expected);
         }
+    }
+
+    #[test]
+    #[cfg(feature = "passwords")]
+    fn a_known_user_may_give_a_password_all_the_same() {
+        use crate::session::passwords::Passwords;
+
+        let authentication =
+            Authentication::deny_all().require(Method::Password(Passwords::default()));
+        let mut handshake = Handshake::of_user(&authentication, "ann".to_owned());
+        let mut input = BytesMut::from(&Connect::new(None).encode()[..]);
+        assert!(handshake.advance(&mut input, None) == Action::Greet(None));
+        assert_eq!(handshake.greet(), b"\x0bPWORD NULL ");
+        input.extend_from_slice(&choice("PWORD"));
+        assert!(handshake.advance(&mut input, None) == Action::Receive);
+        let mut login = b"bob".to_vec();
+        login.resize(32, 0);
+        login.extend_from_slice(b"secret\0\0");
+        input.extend_from_slice(&login);
+        let Action::Check(login) = handshake.advance(&mut input, None) else {
+            panic!("the password is not checked");
+        };
+        handshake.pass(login.user);
+        let user = Some("ann".to_owned());
+        let applicant = Applicant { private_name: None, membership: true, user };
+        assert!(handshake.advance(&mut input, None) == Action::Admit(applicant));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Whom a client trusts, and who it is.
+//! The configuration of connections over TLS: authorities, own certificate, name of the daemon.
 
 use std::fmt;
 use std::fs;
@@ -58,7 +58,7 @@ pub enum TlsConfigError {
         /// The file, or what was given.
         place: String,
     },
-    /// There is no private key in the PEM; one that is encrypted by a password is none.
+    /// The PEM has no private key, or an encrypted one, which cannot be read.
     #[error("{place} has no private key that is not encrypted")]
     NoKey {
         /// The file, or what was given.

@@ -45,8 +45,10 @@ impl Failure {
         }
     }
 
-    fn take(&self) -> Option<Failed> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Returns the error, and whether it came in the handshake, to each that asks.
+    pub(super) fn get(&self) -> Option<(io::Error, bool)> {
+        let failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.as_ref().map(|failed| (copy(&failed.error), failed.in_handshake))
     }
 }
 
@@ -69,13 +71,23 @@ impl Link {
 
     /// Returns what TLS says of a connect that failed; `None` if it says nothing.
     pub(crate) fn connect_failed(&self) -> Option<TlsError> {
-        let Failed { error, in_handshake } = self.failure.take()?;
+        let (error, in_handshake) = self.failure.get()?;
         TlsError::of(error, in_handshake)
     }
 
-    /// Returns the error that ended the connection, once.
+    /// Returns the error that ended the connection.
     pub(crate) fn failure(&self) -> Option<io::Error> {
-        self.failure.take().map(|failed| failed.error)
+        self.failure.get().map(|(error, _)| error)
+    }
+}
+
+/// Copies an error of TLS or of a socket.
+fn copy(error: &io::Error) -> io::Error {
+    let of_tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    match (of_tls, error.raw_os_error()) {
+        (Some(of_tls), _) => io::Error::new(error.kind(), of_tls.clone()),
+        (None, Some(number)) => io::Error::from_raw_os_error(number),
+        (None, None) => io::Error::new(error.kind(), error.to_string()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::io;
 use std::net::TcpStream as StdTcpStream;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,41 +63,51 @@ fn runtime() -> io::Result<Handle> {
 /// after an error has been noted.
 async fn run(ends: Ends) {
     let Ends { tcp, plain, config, name, failure, mut ended } = ends;
-    let (tcp, plain) = match streams(tcp, plain) {
-        Ok(streams) => streams,
-        Err(error) => return failure.note(error, true),
+    // In the child of a fork there may be a copy of the socket, so its drop does not end it.
+    let fail = |plain: BorrowedFd<'_>, error| {
+        failure.note(error, true);
+        let _ = shutdown(plain, Shutdown::Both);
     };
+    let (tcp, pumped) = match streams(tcp, &plain) {
+        Ok(streams) => streams,
+        Err(error) => return fail(plain.as_fd(), error),
+    };
+    drop(plain);
     let shaken = tokio::select! {
         shaken = TlsConnector::from(config).connect(name, tcp) => shaken,
         _ = &mut ended => return,
     };
     let tls = match shaken {
         Ok(tls) => tls,
-        Err(error) => return failure.note(error, true),
+        Err(error) => return fail(pumped.as_fd(), error),
     };
     let until = async {
         // It ends by the drop of the other side.
         let _ = ended.await;
         tokio::time::sleep(LINGER).await;
     };
-    let (tls, is_well) = exchange(tls, plain, &failure, until).await;
-    if !is_well {
-        reset(tls.get_ref().0);
+    let (tls, is_well) = exchange(tls, pumped, &failure, until).await;
+    let tcp = tls.get_ref().0;
+    match is_well {
+        // As above: the daemon is to see the end although there may be a copy.
+        true => drop(shutdown(tcp, Shutdown::Write)),
+        false => reset(tcp),
     }
 }
 
-fn streams(tcp: OwnedFd, plain: StdUnixStream) -> io::Result<(TcpStream, UnixStream)> {
+fn streams(tcp: OwnedFd, plain: &StdUnixStream) -> io::Result<(TcpStream, UnixStream)> {
+    let plain = plain.try_clone()?;
     plain.set_nonblocking(true)?;
     let tcp = StdTcpStream::from(tcp);
     tcp.set_nonblocking(true)?;
     Ok((TcpStream::from_std(tcp)?, UnixStream::from_std(plain)?))
 }
 
-/// Moves bytes both ways until both have come to their end, or until the time is over; returns
-/// whether they have, without an error.
+/// Moves bytes both ways until the daemon has ended the connection, or until the time is over;
+/// returns whether it has, without an error.
 ///
-/// An end of one side is passed on to the other one. After an error of what is sent, what has come
-/// can still be received.
+/// An end of what is sent is passed on to the daemon. After an error of what is sent, what has come
+/// can still be received. What the daemon has not read when it ends the connection, it never reads.
 async fn exchange(
     tls: TlsStream<TcpStream>,
     plain: UnixStream,
@@ -122,7 +132,7 @@ async fn exchange(
         });
         let both = async {
             tokio::select! {
-                is_received = &mut receives => is_received && sends.await,
+                is_received = &mut receives => is_received,
                 is_sent = &mut sends => receives.await && is_sent,
             }
         };
@@ -131,6 +141,8 @@ async fn exchange(
             () = until => false,
         }
     };
+    // Further sends fail, although there may be a copy of the socket in the child of a fork.
+    let _ = shutdown(from_mailbox.as_ref().as_fd(), Shutdown::Read);
     (from_daemon.unsplit(to_daemon), is_well)
 }
 
@@ -147,4 +159,61 @@ async fn forward(
 /// fails only on a connection that is gone.
 fn reset(tcp: &TcpStream) {
     let _ = sockopt::set_socket_linger(tcp, Some(Duration::ZERO));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read};
+    use std::net::TcpListener;
+
+    use rustls::RootCertStore;
+    use rustls::crypto::ring::default_provider;
+
+    use super::*;
+
+    fn config() -> Arc<ClientConfig> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        Arc::new(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+    }
+
+    #[test]
+    fn a_failed_handshake_ends_the_connection_although_a_child_has_a_copy_of_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = StdTcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        drop(listener.accept().unwrap());
+        let (mut ours, plain) = StdUnixStream::pair().unwrap();
+        let copy = plain.try_clone().unwrap();
+        let failure = Arc::<Failure>::default();
+        let (_end, ended) = oneshot::channel();
+        let ends = Ends {
+            tcp: tcp.into(),
+            plain,
+            config: config(),
+            name: ServerName::try_from("localhost").unwrap(),
+            failure: Arc::clone(&failure),
+            ended,
+        };
+        start(ends).unwrap();
+        ours.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let read = ours.read(&mut [0; 8]);
+        assert!(!matches!(&read, Err(e) if e.kind() == ErrorKind::WouldBlock), "{read:?}");
+        // What was noted is there when the end is.
+        assert!(failure.get().is_some_and(|(_, in_handshake)| in_handshake));
+        drop(copy);
+    }
+
+    #[test]
+    fn each_that_asks_is_told_why_a_connection_ended() {
+        let failure = Failure::default();
+        assert!(failure.get().is_none());
+        failure.note(ErrorKind::BrokenPipe.into(), false);
+        failure.note(io::Error::other(rustls::Error::DecryptError), false);
+        failure.note(ErrorKind::ConnectionReset.into(), false);
+        for _ in 0..2 {
+            let (error, _) = failure.get().unwrap();
+            let of_tls = error.get_ref().and_then(|error| error.downcast_ref());
+            assert_eq!(of_tls, Some(&rustls::Error::DecryptError));
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The files of certificates and keys.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -55,6 +56,16 @@ pub(super) fn load(options: &TlsOptions) -> Outcome<Option<Arc<ServerConfig>>> {
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Some(Arc::new(config)))
+}
+
+/// Returns a remark on a private key that all users of the host can read.
+pub(super) fn key_warning(options: &TlsOptions) -> Option<String> {
+    let key = options.key.as_ref()?;
+    // What cannot be looked at has been an error of `load`.
+    let mode = fs::metadata(key).ok()?.permissions().mode();
+    let key = key.display();
+    (mode & 0o004 != 0)
+        .then(|| format!("all users can read the private key in {key}: chmod o= {key}"))
 }
 
 /// Returns the certificates in a file, at least one.

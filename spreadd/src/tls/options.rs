@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Whom to serve over TLS, and how.
+/// Options of connections over TLS.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TlsOptions {
     /// Serve clients over TLS, too, at --tls-port, with the certificate in this PEM file and
@@ -18,7 +18,8 @@ pub(crate) struct TlsOptions {
     pub(crate) key: Option<PathBuf>,
 
     /// Demand a certificate of clients over TLS that one of the authorities in this PEM file has
-    /// signed. The common name of its subject is the user's name, and no password is asked for
+    /// signed. The common name of its subject, or without one its first DNS name or e-mail address,
+    /// is the user's name, and no password is asked for
     #[arg(
         long = "tls-client-ca",
         id = "tls-client-ca",
@@ -27,7 +28,8 @@ pub(crate) struct TlsOptions {
     )]
     pub(crate) client_ca: Option<PathBuf>,
 
-    /// Demand a password of clients with a certificate, too; the user is then that of the password
+    /// Demand a password of clients with a certificate, too; the user is then that of the password.
+    /// It takes --passwords, or PWORD as a required method
     #[arg(long = "tls-passwords", id = "tls-passwords", requires = "tls-client-ca")]
     pub(crate) passwords: bool,
 

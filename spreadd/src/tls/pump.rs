@@ -1,22 +1,26 @@
 //! The bytes of a client, between TLS and the daemon.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 
-/// How long a client may take to read what the daemon has sent it, once that has ended the
-/// connection.
+/// How long a client may take to read what the daemon has sent it, and to close, once the daemon
+/// has ended the connection.
 pub(super) const LINGER: Duration = Duration::from_secs(5);
 
+/// Bytes that are moved at a time.
+const PIECE: usize = 8 * 1024;
+
 /// Moves bytes both ways until both have come to their end, or the daemon has ended the connection
-/// (`daemon` closes) and the client has read all or had its time.
+/// (`daemon` closes) and the client has closed it, too, or had its time.
 ///
 /// An end of one side is passed on to the other one. After an error the client's connection is
 /// reset, so that it is not taken for an orderly end.
@@ -27,27 +31,33 @@ pub(super) async fn exchange(
 ) {
     let (mut from_client, mut to_client) = split(tls);
     let (mut from_daemon, mut to_daemon) = plain.into_split();
+    let late = || {
+        let daemon = daemon.clone();
+        async move {
+            closed(daemon).await;
+            tokio::time::sleep(LINGER).await;
+        }
+    };
     let is_well = {
         let requests = async {
             let is_well = tokio::select! {
-                done = forward(&mut from_client, &mut to_daemon) => note("from a client", done),
-                // There is nobody to be told any more.
-                () = closed(daemon.clone()) => return true,
+                done = send(&mut from_client, &mut to_daemon) => note("from a client", done),
+                () = closed(daemon.clone()) => true,
             };
-            if !is_well {
-                // To the daemon it is an end as every other.
-                let _ = to_daemon.shutdown().await;
+            // An error is an end like any other to the daemon, which may have closed before.
+            let _ = to_daemon.shutdown().await;
+            if is_well {
+                tokio::select! {
+                    () = discard(&mut from_client) => {}
+                    () = late() => {}
+                }
             }
             is_well
         };
         let answers = async {
-            let late = async {
-                closed(daemon.clone()).await;
-                tokio::time::sleep(LINGER).await;
-            };
             let is_well = tokio::select! {
-                done = forward(&mut from_daemon, &mut to_client) => note("to a client", done),
-                () = late => false,
+                done = receive(&mut from_daemon, &mut to_client) => note("to a client", done),
+                () = late() => false,
             };
             if !is_well {
                 // The daemon learns at once that it cannot send any more.
@@ -80,11 +90,44 @@ fn note(way: &str, done: io::Result<()>) -> bool {
     done.is_ok()
 }
 
-/// Copies from one side to the other, and then ends that.
-async fn forward(
-    from: &mut (impl AsyncRead + Unpin),
-    to: &mut (impl AsyncWrite + Unpin),
+/// Copies from a client to the daemon, until the client ends or the daemon takes no more. Only the
+/// client fails.
+async fn send(
+    client: &mut (impl AsyncRead + Unpin),
+    daemon: &mut OwnedWriteHalf,
 ) -> io::Result<()> {
-    copy(from, to).await?;
-    to.shutdown().await
+    let mut piece = vec![0; PIECE];
+    loop {
+        let len = client.read(&mut piece).await?;
+        if len == 0 || daemon.write_all(&piece[..len]).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads what a client sends after the daemon has ended the connection. If some of it were left
+/// unread, TCP would reset the connection, and discard what it has not sent yet.
+async fn discard(client: &mut (impl AsyncRead + Unpin)) {
+    let mut piece = vec![0; PIECE];
+    while matches!(client.read(&mut piece).await, Ok(1..)) {}
+}
+
+/// Copies from the daemon to a client, and then ends that.
+async fn receive(
+    daemon: &mut OwnedReadHalf,
+    client: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        let len = match daemon.read(&mut piece).await {
+            // The daemon has closed before it had read everything; what it has sent came before.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
+            read => read?,
+        };
+        if len == 0 {
+            return client.shutdown().await;
+        }
+        client.write_all(&piece[..len]).await?;
+        client.flush().await?;
+    }
 }

@@ -83,8 +83,37 @@ pub(super) struct Limits {
 #[derive(Debug)]
 pub(super) struct Server {
     certificates: Certificates,
-    stop: watch::Sender<bool>,
+    stop: Stopper,
     thread: JoinHandle<()>,
+}
+
+/// How far the end of the program has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Running,
+    /// The daemon has ended. Clients still read what it has sent them.
+    Finishing,
+    Ended,
+}
+
+/// Ends the waiting for clients.
+#[derive(Clone, Debug)]
+pub(super) struct Stopper(watch::Sender<Stage>);
+
+impl Stopper {
+    fn finish(&self) {
+        self.0.send_modify(|stage| *stage = (*stage).max(Stage::Finishing));
+    }
+
+    /// Handles a signal that ends the program, at once or gently: [`Server::finish`] does not wait
+    /// for clients after one of the former, and no longer if one of either comes.
+    pub(super) fn signal(&self, at_once: bool) {
+        self.0.send_modify(|stage| {
+            if at_once || *stage == Stage::Finishing {
+                *stage = Stage::Ended;
+            }
+        });
+    }
 }
 
 /// The certificates of new connections.
@@ -116,7 +145,7 @@ impl Server {
     ) -> io::Result<Server> {
         let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let certificates = Certificates(Arc::new(Mutex::new(config)));
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stage) = watch::channel(Stage::Running);
         let state = Arc::new(State {
             certificates: certificates.clone(),
             limits,
@@ -129,9 +158,9 @@ impl Server {
             let sockets = listeners.sockets.into_iter().map(TcpListener::from_std);
             sockets.collect::<io::Result<Vec<_>>>()?
         };
-        let run = move || serve(&runtime, sockets, &state, stopped);
+        let run = move || serve(&runtime, sockets, &state, stage);
         let thread = thread::Builder::new().name("spreadd-tls".to_owned()).spawn(run)?;
-        Ok(Server { certificates, stop, thread })
+        Ok(Server { certificates, stop: Stopper(stop), thread })
     }
 
     /// Returns what changes the certificates.
@@ -139,11 +168,15 @@ impl Server {
         self.certificates.clone()
     }
 
+    /// Returns what ends the waiting for clients.
+    pub(super) fn stopper(&self) -> Stopper {
+        self.stop.clone()
+    }
+
     /// Ends it: accepts nothing more, and waits for clients that read what the daemon has sent them
-    /// last, as long as they may take for that. The daemon has ended.
+    /// last, as long as they may take for that, unless a [`Stopper`] ends it. The daemon has ended.
     pub(super) fn finish(self) {
-        // It fails only if the thread has ended.
-        let _ = self.stop.send(true);
+        self.stop.finish();
         if self.thread.join().is_err() {
             tracing::error!("the thread for TLS panicked");
         }
@@ -162,7 +195,7 @@ fn serve(
     runtime: &Runtime,
     sockets: Vec<TcpListener>,
     state: &Arc<State>,
-    mut stopped: watch::Receiver<bool>,
+    mut stage: watch::Receiver<Stage>,
 ) {
     runtime.block_on(async {
         let accepts: Vec<_> = sockets
@@ -170,12 +203,16 @@ fn serve(
             .map(|socket| tokio::spawn(accept(socket, Arc::clone(state))))
             .collect();
         // It fails only if nobody can stop it any more.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
+        let _ = stage.wait_for(|stage| *stage >= Stage::Finishing).await;
         accepts.iter().for_each(|accept| accept.abort());
         state.pending().drain(..).for_each(|handshake| handshake.abort());
         let all = u32::try_from(state.limits.connections()).unwrap_or(u32::MAX);
         // Each has its time since the daemon has ended; the time is for what is left of it.
-        let _ = timeout(2 * pump::LINGER, state.connections.acquire_many(all)).await;
+        let closed = timeout(2 * pump::LINGER, state.connections.acquire_many(all));
+        tokio::select! {
+            _ = closed => {}
+            _ = stage.wait_for(|stage| *stage == Stage::Ended) => {}
+        }
     });
 }
 
@@ -262,7 +299,12 @@ async fn shake_hands(
         match acceptor.accept(tcp).into_fallible().await {
             Ok(tls) => Some(tls),
             Err((error, tcp)) => {
-                tracing::debug!(address = %peer.ip(), %error, "a TLS handshake failed");
+                if is_of_certificate(&error) {
+                    state.daemon.count_rejected();
+                    tracing::warn!(address = %peer.ip(), "rejected a client: {error}");
+                } else {
+                    tracing::debug!(address = %peer.ip(), %error, "a TLS handshake failed");
+                }
                 end(tcp).await;
                 None
             }
@@ -280,6 +322,15 @@ async fn shake_hands(
             tracing::debug!(address = %peer.ip(), "closed: its TLS handshake takes too long");
         }
     }
+}
+
+/// Returns whether a handshake failed because the daemon does not accept the client's certificate.
+fn is_of_certificate(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(
+        error,
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)
+    )
 }
 
 /// Ends a connection behind an alert, which the client might not get if something of its own were
@@ -303,7 +354,11 @@ async fn serve_client(state: &State, tls: TlsStream<TcpStream>, address: IpAddr)
     match user {
         None => {}
         Some(None) => {
-            return tracing::warn!(%address, "rejected a client: no name in its certificate");
+            state.daemon.count_rejected();
+            return tracing::warn!(
+                %address,
+                "rejected a client: its certificate has no name, or several"
+            );
         }
         Some(Some(user)) => {
             tracing::info!(%address, ?user, "a client has shown its certificate");
