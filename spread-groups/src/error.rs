@@ -41,6 +41,9 @@ pub enum Error {
     /// observer.
     #[error("1 to 64 voters with names of 1 to 64 bytes and weights from 1; none is an observer")]
     IllegalVoters,
+    /// No primary was [forced](crate::VotedGroup::force_primary).
+    #[error("no primary was forced")]
+    Unforced(#[source] crate::voters::Unforced),
     /// The metadata are longer than the limit.
     #[error("metadata of {len} bytes, the limit is {max}")]
     MetadataTooLong {
@@ -175,6 +178,7 @@ impl Error {
             Error::NotConnected => true,
             Error::ServerDeparted(_) | Error::LeaderGone | Error::Disconnected => true,
             Error::Connect(error) => error.is_retryable(),
+            Error::Unforced(why) => *why == crate::voters::Unforced::Interrupted,
             _ => false,
         }
     }
