@@ -94,9 +94,9 @@ fn control(address: &str, after: u64) -> Result {
 
     let vote =
         |kilowatts, rule| ann.vote(&Setpoint { kilowatts }).rule(rule).within(LONG).send().wait();
-    println!("80 kW by majority: {:?}", vote(80, Rule::Majority)?);
-    println!("80 kW by all: {:?}", vote(80, Rule::Unanimous)?);
-    assert_eq!(vote(50, Rule::Unanimous)?, VoteResult::Yes);
+    println!("80 kW by majority: {:?}", vote(80, Rule::Majority)?.result);
+    println!("80 kW by all: {:?}", vote(80, Rule::Unanimous)?.result);
+    assert_eq!(vote(50, Rule::Unanimous)?.result, VoteResult::Yes);
 
     let now = SystemTime::now();
     let action = |time| ann.action(&Setpoint { kilowatts: 40 }, time).within(LONG).send().wait();

@@ -25,19 +25,19 @@ use std::time::{Duration, SystemTime};
 
 use crate::codec::Message;
 use crate::desk::Desk;
-use crate::vote::{self, Handling, Proposal, Rule, VoteResult, Votes};
+use crate::vote::{self, Handling, Proposal, Rule, VoteOutcome, VoteResult, Votes};
 use crate::{Error, Pending};
 
 /// The outcome of an action, the same at all members.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ActionResult {
     /// It was accepted, and all members do it at its time.
     Accepted,
     /// It was accepted after its time; no member does it.
     Missed,
-    /// It was not accepted.
-    Rejected(VoteResult),
+    /// It was not accepted, with this outcome of the vote.
+    Rejected(VoteOutcome),
 }
 
 /// What the handler of an action has to do.
@@ -79,6 +79,7 @@ pub enum Due {
 /// # drop((voting, acting));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[derive(Debug)]
 #[must_use = "nothing is sent before `send`"]
 pub struct Action {
     proposal: Proposal,
@@ -119,7 +120,7 @@ impl Action {
         proposal.propose(within, Some(at), |outcome, missed| match outcome.result {
             VoteResult::Yes if missed => ActionResult::Missed,
             VoteResult::Yes => ActionResult::Accepted,
-            other => ActionResult::Rejected(other),
+            _ => ActionResult::Rejected(outcome),
         })
     }
 }

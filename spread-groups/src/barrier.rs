@@ -33,7 +33,7 @@ use crate::core::roster::Change;
 use crate::machines::Present;
 use crate::replicated::{Replicated, StateMachine};
 use crate::ticket::{self, Tickets};
-use crate::{Error, Pending};
+use crate::{Error, Pending, error};
 
 /// Arrivals that wait at all barriers of a group.
 const MAX_ARRIVALS: usize = 65_536;
@@ -81,8 +81,11 @@ impl Barrier {
     ///
     /// The pending result fails with [`Error::BarrierBroken`] if this member departs, or another
     /// one without which the barrier cannot open; with [`Error::NoRoom`] if too many arrivals
-    /// wait; and with the errors of [`Replicated::submit`].
+    /// wait; with [`Error::NameTooLong`]; and with the errors of [`Replicated::submit`].
     pub fn arrive(&self) -> Pending<()> {
+        if let Err(error) = error::check_name(&self.key.name, MAX_NAME) {
+            return Pending::failed(error);
+        }
         let ticket = match crate::machines::random() {
             Ok(ticket) => ticket,
             Err(error) => return Pending::failed(error),

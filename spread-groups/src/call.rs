@@ -15,7 +15,8 @@
 //! **In a partition** a call reaches the servers of the caller's side. **At a merge** all members
 //! announce their services again, so that callers find the servers of both sides.
 //!
-//! Only members that take part in the replicated state know the servers. An observer finds none;
+//! Only members that take part in the replicated state know the servers. An observer finds none,
+//! and its calls fail with [`Error::Observer`];
 //! nor does a node that has reconnected and is not in the roster yet.
 
 use std::collections::BTreeMap;
@@ -139,6 +140,9 @@ pub struct Replies<T> {
 /// ```
 #[must_use = "nothing is sent before `send`"]
 pub struct Call<T> {
+    name: String,
+    /// The names of the types of the question and the answer.
+    types: [&'static str; 2],
     channel: u32,
     payload: Result<Bytes, CodecError>,
     to: To,
@@ -158,6 +162,8 @@ impl<T: Message> Call<T> {
         services: Replicated<Services>,
     ) -> Call<T> {
         Call {
+            name: name.to_owned(),
+            types: [Q::NAME, T::NAME],
             channel: channel::<Q, T>(name),
             payload: codec::encode(question),
             to: To::Any,
@@ -188,14 +194,25 @@ impl<T: Message> Call<T> {
     /// The pending result fails with [`Error::NoResponders`] at once if there is no server, or
     /// the chosen one does not serve; with [`Error::Codec`], [`Error::TooLarge`] (more than
     /// 128 KiB), [`Error::Full`] (1,024 calls are under way, or 16 MiB of calls wait to be sent),
-    /// [`Error::NotConnected`] or [`Error::Closed`] (the member has left the group) if it was not
-    /// sent; with [`Error::Busy`] if 1,024 calls wait at the server; with [`Error::Failed`] if its handler returned an error or panicked; with
+    /// [`Error::NotConnected`], [`Error::Observer`] or [`Error::Closed`] (the member has left the
+    /// group) if it was not sent; with [`Error::Busy`] if 1,024 calls wait at the server; with
+    /// [`Error::Failed`] if its handler returned an error or panicked; with
     /// [`Error::UndecodableAnswer`], [`Error::ServerDeparted`], [`Error::TimedOut`] or
     /// [`Error::Disconnected`] if it may have been executed.
-    pub fn send(self) -> Pending<T> {
+    pub fn send(mut self) -> Pending<T> {
         let (complete, pending) = Pending::new();
+        let (name, types, to) = (std::mem::take(&mut self.name), self.types, self.to);
         self.begin(false, Until::First, move |replies| {
-            complete(replies.and_then(one));
+            let nobody = || {
+                let service = described(&name, types);
+                let what = match to {
+                    To::Any | To::Key(_) => format!("no member serves {service}"),
+                    To::Leader => format!("the leader does not serve {service}"),
+                    To::Member(_) => format!("the chosen member does not serve {service}"),
+                };
+                Error::NoResponders { what }
+            };
+            complete(replies.and_then(|replies| one(replies, nobody)));
         });
         pending
     }
@@ -205,7 +222,8 @@ impl<T: Message> Call<T> {
     /// # Errors
     ///
     /// The pending result fails with [`Error::Codec`], [`Error::TooLarge`], [`Error::Full`],
-    /// [`Error::NotConnected`] or [`Error::Closed`] if nothing was sent. [`Replies`] has the outcome at each server.
+    /// [`Error::NotConnected`], [`Error::Observer`] or [`Error::Closed`] if nothing was sent.
+    /// [`Replies`] has the outcome at each server.
     pub fn send_to_all(self, until: Until) -> Pending<Replies<T>> {
         let (complete, pending) = Pending::new();
         self.begin(true, until, complete);
@@ -221,11 +239,15 @@ impl<T: Message> Call<T> {
         let Call { channel, payload, to, within, commands, shared, services, .. } = self;
         let payload = match payload {
             Ok(payload) if payload.len() > fragments::FRAGMENT => {
-                return complete(Err(Error::TooLarge { max: fragments::FRAGMENT }));
+                let (len, max) = (payload.len(), fragments::FRAGMENT);
+                return complete(Err(Error::TooLarge { len, max }));
             }
             Ok(payload) => payload,
             Err(error) => return complete(Err(error.into())),
         };
+        if shared.is_observer() {
+            return complete(Err(Error::Observer));
+        }
         let mut servers = serving(channel, &shared, &services);
         if !all {
             let at = |number: u64| (!servers.is_empty()).then(|| number as usize % servers.len());
@@ -328,7 +350,7 @@ pub(crate) struct Question {
 type Ended = (Vec<(Incarnation, Raw)>, Verdict);
 
 /// Returns the result of a call to one server.
-fn one<T>(mut replies: Replies<T>) -> Result<T, Error> {
+fn one<T>(mut replies: Replies<T>, nobody: impl FnOnce() -> Error) -> Result<T, Error> {
     match (replies.verdict, replies.each.pop().map(|(_, outcome)| outcome)) {
         (Verdict::TimedOut, _) => Err(Error::TimedOut),
         (Verdict::Disconnected, _) => Err(Error::Disconnected),
@@ -337,7 +359,7 @@ fn one<T>(mut replies: Replies<T>) -> Result<T, Error> {
         (_, Some(Outcome::Busy)) => Err(Error::Busy),
         (_, Some(Outcome::Undecodable(error))) => Err(Error::UndecodableAnswer(error)),
         (_, Some(Outcome::Departed(cause))) => Err(Error::ServerDeparted(cause)),
-        (_, Some(Outcome::NotServed | Outcome::Pending) | None) => Err(Error::NoResponders),
+        (_, Some(Outcome::NotServed | Outcome::Pending) | None) => Err(nobody()),
     }
 }
 
@@ -401,6 +423,15 @@ fn serving(channel: u32, shared: &Shared, services: &Replicated<Services>) -> Ve
     let sessions = services.look(|services| services.servers(channel).to_vec());
     let member = |session: u32| roster.iter().find(|member| member.session == session);
     sessions.into_iter().filter_map(member).cloned().collect()
+}
+
+/// Returns the name of a service and its types, for an error.
+pub(crate) fn service<Q: Message, A: Message>(name: &str) -> String {
+    described(name, [Q::NAME, A::NAME])
+}
+
+fn described(name: &str, [question, answer]: [&str; 2]) -> String {
+    format!("{name:?} with questions of type {question} and answers of type {answer}")
 }
 
 /// Returns the channel of a service.
@@ -491,7 +522,8 @@ fn answer<Q: Message, A: Message>(
             }
             Ok(answer)
         }));
-        let (outcome, payload) = match answer.unwrap_or_else(|_| Err("panicked".into())) {
+        let (outcome, payload) = match answer.unwrap_or_else(|panic| Err(error::panicked(&*panic)))
+        {
             Ok(answer) => (ReplyOutcome::Answered, answer),
             Err(why) => (ReplyOutcome::Failed, Bytes::from(error::reason(&why))),
         };

@@ -1,23 +1,29 @@
 //! The error of this crate, with one variant for each thing that a caller can act on.
 
+use std::any::Any;
+
 use spread::NameError;
 
 use crate::codec::CodecError;
 use crate::core::roster::Departure;
-use crate::core::{Failure, JoinFailed};
+use crate::core::{Excess, Failure, JoinFailed};
+use crate::map::Revision;
 
 /// The error of every operation of this crate.
+///
+/// Its text does not repeat that of its [`source`](std::error::Error::source): print both, as
+/// `anyhow` does with `{:#}`.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The first connection of a node failed. Later ones are tried again without end.
-    #[error("cannot connect: {0}")]
+    #[error("cannot connect")]
     Connect(#[source] std::sync::Arc<spread::Error>),
     /// A thread could not be started, or the operating system gave no random numbers.
-    #[error("the operating system refused a resource: {0}")]
+    #[error("the operating system refused a resource")]
     System(#[source] std::sync::Arc<std::io::Error>),
     /// A group is not 1 to 31 bytes of printable ASCII except space, `!`, `"` and `#`.
-    #[error("illegal group name {name:?}: {source}")]
+    #[error("illegal group name {name:?}")]
     IllegalGroup {
         /// The name given.
         name: String,
@@ -56,7 +62,7 @@ pub enum Error {
     #[error(transparent)]
     Codec(#[from] CodecError),
     /// The operation or call was executed, and its answer cannot be decoded.
-    #[error("the answer cannot be decoded: {0}")]
+    #[error("the answer cannot be decoded")]
     UndecodableAnswer(#[source] CodecError),
     /// The operation was executed, and its answer was lost with the connection: the members keep
     /// the answers of a session that it may not have received, up to 4 MiB.
@@ -66,8 +72,18 @@ pub enum Error {
     #[error("too many operations, calls or messages of this member are under way")]
     Full,
     /// The payload is larger than can be sent; it was not.
-    #[error("a payload of more than {max} bytes")]
+    #[error("too large: {len} bytes, the limit is {max}")]
     TooLarge {
+        /// Bytes given.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// The name of a lock, barrier or sequence is longer than the limit. Nothing was sent.
+    #[error("a name of {len} bytes, the limit is {max}")]
+    NameTooLong {
+        /// Bytes given.
+        len: usize,
         /// The limit in bytes.
         max: usize,
     },
@@ -75,16 +91,18 @@ pub enum Error {
     #[error("the members have no room for the operation")]
     NoRoom,
     /// The condition of a put or a removal did not hold at its place. It had no effect.
-    #[error("the key {}", if revision.is_some() { "has another revision" } else { "is absent" })]
+    #[error("{}", conflict(*.expected, *.revision))]
     Conflict {
+        /// The revision that the condition named; `None` if it was that the key is absent.
+        expected: Option<Revision>,
         /// The revision that the key had there; `None` if it was not there.
-        revision: Option<crate::map::Revision>,
+        revision: Option<Revision>,
     },
     /// The members cannot read the operation. It was not executed.
     #[error("the members cannot read the operation")]
     Unreadable,
-    /// The member is an observer, and submits nothing.
-    #[error("an observer submits nothing")]
+    /// The member is an observer: it submits nothing, and does not know the servers of calls.
+    #[error("an observer submits nothing and calls no server")]
     Observer,
     /// The session expired while the member was away; the operation may have been executed.
     #[error("the session expired while this member was away; it may have been executed")]
@@ -96,7 +114,7 @@ pub enum Error {
         may_have_executed: bool,
     },
     /// The group does not admit the node, or the node cannot follow the group.
-    #[error("the node cannot be a member: {why}")]
+    #[error("the node cannot be a member")]
     JoinFailed {
         /// Why.
         #[source]
@@ -118,8 +136,11 @@ pub enum Error {
         may_have_executed: bool,
     },
     /// There is no server, or the chosen member is none. The call was not executed.
-    #[error("there is no server")]
-    NoResponders,
+    #[error("nobody can answer: {what}")]
+    NoResponders {
+        /// What is missing, such as the name of the service and its types.
+        what: String,
+    },
     /// Too many calls wait at the server. The call was not executed.
     #[error("the server is busy")]
     Busy,
@@ -157,8 +178,10 @@ pub enum Error {
         /// Why the last one failed.
         why: String,
     },
-    /// The call would wait on a thread of this crate, and might wait for itself.
-    #[error("this thread of spread-groups must not wait")]
+    /// The call would wait on a thread of this crate, such as that of
+    /// [`StateMachine::apply`](crate::StateMachine::apply) or of a reactor's handler, and might
+    /// wait for itself. Wait in a thread or a task of your own: hand it the [`Pending`](crate::Pending).
+    #[error("a thread of spread-groups must not wait; wait in a thread of your own")]
     OwnThread,
     /// The timeout has passed. The operation may still be executed.
     #[error("the timeout has passed; the operation may still be executed")]
@@ -167,6 +190,21 @@ pub enum Error {
 
 impl Error {
     /// Returns whether the same call may succeed later.
+    ///
+    /// It says nothing of what the failed call has done. Where a call must not be done twice, look
+    /// at [`may_have_executed`](Error::may_have_executed) first: if that is `true`, a repetition may
+    /// be the second execution.
+    ///
+    /// | error | retryable | may have executed |
+    /// |---|---|---|
+    /// | [`Connect`](Error::Connect) | if the client's error is | no |
+    /// | [`Full`](Error::Full), [`NoRoom`](Error::NoRoom), [`NoResponders`](Error::NoResponders), [`Busy`](Error::Busy), [`NotConnected`](Error::NotConnected) | yes | no |
+    /// | [`LockLost`](Error::LockLost), [`BarrierBroken`](Error::BarrierBroken) | yes | no: the request has ended |
+    /// | [`NoQuorum`](Error::NoQuorum) | yes | as its field says |
+    /// | [`SessionExpired`](Error::SessionExpired), [`ServerDeparted`](Error::ServerDeparted), [`LeaderGone`](Error::LeaderGone), [`Disconnected`](Error::Disconnected), [`TimedOut`](Error::TimedOut) | yes | yes |
+    /// | [`Failed`](Error::Failed), [`GivenUp`](Error::GivenUp), [`UndecodableAnswer`](Error::UndecodableAnswer), [`AnswerForgotten`](Error::AnswerForgotten), [`Poisoned`](Error::Poisoned), [`Diverged`](Error::Diverged) | no | yes |
+    /// | [`Closed`](Error::Closed), [`JoinFailed`](Error::JoinFailed) | no | as the field says |
+    /// | all others | no | no |
     pub fn is_retryable(&self) -> bool {
         match self {
             Error::Full
@@ -174,7 +212,9 @@ impl Error {
             | Error::NoQuorum { .. }
             | Error::SessionExpired
             | Error::TimedOut => true,
-            Error::NoResponders | Error::Busy | Error::LockLost | Error::BarrierBroken => true,
+            Error::NoResponders { .. } | Error::Busy | Error::LockLost | Error::BarrierBroken => {
+                true
+            }
             Error::NotConnected => true,
             Error::ServerDeparted(_) | Error::LeaderGone | Error::Disconnected => true,
             Error::Connect(error) => error.is_retryable(),
@@ -206,11 +246,39 @@ pub(crate) fn reason(why: &str) -> String {
     why.chars().take(MAX_REASON).collect()
 }
 
+/// Returns why a handler failed that has panicked, with the text of the panic if it has one.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    match text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)) {
+        Some(text) => format!("panicked: {text}"),
+        None => "panicked".to_owned(),
+    }
+}
+
+/// Checks the length of a name.
+///
+/// # Errors
+///
+/// [`Error::NameTooLong`].
+pub(crate) fn check_name(name: &str, max: usize) -> Result<(), Error> {
+    let len = name.len();
+    if len > max { Err(Error::NameTooLong { len, max }) } else { Ok(()) }
+}
+
+/// Returns why the condition of a put or a removal did not hold.
+fn conflict(expected: Option<Revision>, revision: Option<Revision>) -> &'static str {
+    match (expected, revision) {
+        (_, None) => "the key is absent",
+        (None, Some(_)) => "the key is there",
+        (Some(_), Some(_)) => "the key has another revision",
+    }
+}
+
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Error {
         match failure {
             Failure::Full => Error::Full,
-            Failure::TooLarge(max) => Error::TooLarge { max },
+            Failure::TooLarge(Excess { len, max }) => Error::TooLarge { len, max },
             Failure::Observer => Error::Observer,
             Failure::SessionExpired => Error::SessionExpired,
             Failure::NoQuorum { may_have_executed } => Error::NoQuorum { may_have_executed },
@@ -232,5 +300,30 @@ mod tests {
         assert!(Error::UndecodableAnswer(codec.clone()).may_have_executed());
         assert!(!Error::Codec(codec).may_have_executed());
         assert_eq!(reason(&"é".repeat(9999)), "é".repeat(MAX_REASON));
+    }
+
+    #[test]
+    fn no_error_repeats_the_text_of_its_source() {
+        use std::error::Error as _;
+        let source = spread::GroupName::new("").unwrap_err();
+        let system = std::io::Error::other("the cause");
+        let errors = [
+            Error::Connect(std::sync::Arc::new(spread::Error::NoGroups)),
+            Error::System(std::sync::Arc::new(system)),
+            Error::IllegalGroup { name: String::new(), source },
+            Error::UndecodableAnswer(CodecError::new("x", "y")),
+            Error::JoinFailed { why: JoinFailed::TooSlow, may_have_executed: false },
+        ];
+        for error in errors {
+            let source = error.source().expect("a source").to_string();
+            assert!(!error.to_string().contains(&source), "{error}: {source}");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_told_with_its_text() {
+        assert_eq!(panicked(&"a"), "panicked: a");
+        assert_eq!(panicked(&String::from("b")), "panicked: b");
+        assert_eq!(panicked(&7), "panicked");
     }
 }

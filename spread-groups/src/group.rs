@@ -54,7 +54,8 @@ impl Group {
         self.incarnation
     }
 
-    /// Ends when the node is in the roster and has the replicated state.
+    /// Ends when the node is in the roster and has the replicated state. An observer, which gets no
+    /// state, is ready once it is in the roster.
     ///
     /// # Errors
     ///
@@ -71,7 +72,8 @@ impl Group {
     }
 
     /// Returns the members by seniority, as this one knows them; none before it has a
-    /// roster.
+    /// roster. Without a connection, and after the member has left, they are those that it knew
+    /// last.
     pub fn members(&self) -> Arc<[Member]> {
         self.shared.roster()
     }
@@ -115,7 +117,7 @@ impl Group {
     }
 
     /// Returns a topic. Programs have to agree on its name, and on the name and the codec of
-    /// its type.
+    /// its type: otherwise it is [another topic](crate#names-types-and-codecs).
     pub fn topic<T: Message>(&self, name: &str) -> Topic<T> {
         Topic::new(name, self.source(), self.machines.retained.clone())
     }
@@ -127,6 +129,9 @@ impl Group {
     ///
     /// The handler may wait for results. One that calls its own service waits for itself, forever
     /// unless the call has a [limit](Call::within).
+    ///
+    /// Bind the [`Serving`] to a name: `let (_serving, begun) = …`. With `let (_, begun)`, or
+    /// `let _ = …`, it is dropped and the service ends at once.
     ///
     /// # Errors
     ///
@@ -182,8 +187,8 @@ impl Group {
     }
 
     /// Answers questions to the leader while this member leads: a thread calls `handler` with one
-    /// question after the other, until the returned [`LeaderServing`] is dropped. All members
-    /// that can become the leader should call it.
+    /// question after the other, until the returned [`LeaderServing`] is dropped: bind it to a name,
+    /// not to `_`. All members that can become the leader should call it.
     ///
     /// A question may be handled after the member was deposed: the answer is ignored then, and
     /// the question has failed with [`Error::LeaderGone`].
@@ -270,6 +275,8 @@ impl Group {
     /// beginning with the open ones, until the returned [`Handling`] is dropped. There is no
     /// ballot if the handler panics, or if 1,024 topics wait for it.
     ///
+    /// Bind it to a name, `let _voting = …`: with `let _ = …` it is dropped and votes on nothing.
+    ///
     /// # Errors
     ///
     /// [`Error::System`] if no thread can be started; [`Error::Closed`] if the member has left
@@ -285,6 +292,8 @@ impl Group {
     /// now on, until the returned [`Handling`] is dropped. Results are dropped while 1,024 wait
     /// for the handler; [`Handling::dropped`] counts them. Results of the time in which the
     /// member was away are not received either; [`Group::recent_votes`] has them.
+    ///
+    /// Bind the [`Handling`] to a name, `let _told = …`, not to `_`.
     ///
     /// # Errors
     ///
@@ -311,6 +320,8 @@ impl Group {
     /// Does actions of a type: a thread calls `handler` with each action at its time, until the
     /// returned [`Handling`] is dropped. Actions are dropped while 1,024 wait for the handler;
     /// [`Handling::dropped`] counts them.
+    ///
+    /// Bind the [`Handling`] to a name, `let _acting = …`, not to `_`.
     ///
     /// # Errors
     ///

@@ -7,11 +7,11 @@
 //! | pattern | what it is | in a partition |
 //! |---|---|---|
 //! | [`topic`] | publish and subscribe | each side by itself |
-//! | [`retained`] | topics with a last value for late subscribers | each side by itself |
+//! | [`retained`] | topics with a last value for late subscribers | each side by itself; at the merge the smaller side publishes again, over newer values |
 //! | [`call`] | calls of one server or of all | within each side |
-//! | [`replicated`] | the same state at all members; each operation once | both sides go on; the operations of one are taken back at the merge |
+//! | [`replicated`] | the same state at all members; each operation once | both sides go on; at the merge the operations of the smaller are taken back, and executed again after those of the larger |
 //! | [`leader`] | one leader in a view, its messages, and questions to it | one leader on each side: advisory; with voters one, with a fence |
-//! | [`map`] | keys and values, with conditions, times to live and owners | as [`replicated`] |
+//! | [`map`] | keys and values, with conditions, times to live and owners | as [`replicated`]: a put of the smaller side replaces the larger side's, unless it has a condition |
 //! | [`lock`] | mutexes, read-write locks and semaphores, with queues | one holder on each side: advisory; with voters one, with a fence |
 //! | [`barrier`] | members wait for each other | each side by itself |
 //! | [`sequence`] | numbers, each given once | both sides give the same numbers: advisory; with voters none does twice |
@@ -32,6 +32,48 @@
 //!
 //! Methods of a builder only set options; `send`, `start`, `run` or `join` does what was built. All
 //! other methods do at once what they are named for. A result that takes time is a [`Pending`].
+//!
+//! # Names, types and codecs
+//!
+//! What programs share is found by its kind, its name, and the [names](Message::NAME) and codecs of
+//! its types *together*. Programs that differ in one of these do not meet, and nobody is told: it
+//! is another topic, map, service or queue. `topic::<String>("t")` and `topic::<Vec<u8>>("t")` are
+//! two topics, and so are `topic::<dividere::Envelope>("t")` and `topic::<T>("t")` of a type with
+//! the codec `Dividere`. `advisory_lock("l")` and `advisory_rw_lock("l")` are two locks; semaphores
+//! of different permits and barriers of different parties are different, too.
+//! [`Topic::subscribers`] and [`Group::servers`] tell whether anybody is at the other end.
+//!
+//! [`Item::Undecodable`], [`Outcome::Undecodable`], [`MapEvent::Undecodable`] and
+//! [`Error::UndecodableAnswer`] come where all of these agree and the bytes are no value: the fields
+//! of the type are not the same in both programs.
+//!
+//! # Words
+//!
+//! * *View*: who is connected to the group, as the daemons say. *Roster*: the members among these,
+//!   by seniority, as the members agree in an *exchange* of messages after each view.
+//! * *Form*: the message that ends an exchange. It has a number, states the roster, and begins a
+//!   *branch* of the log. An operation that was sent under another Form has no effect, and is sent
+//!   again by its submitter.
+//! * *Log*: the operations and roster changes that all members execute, in one order. Each is an
+//!   *entry*, and its *place* is its branch and its index in the log.
+//! * *Session*: the number of a member in the log. It stays the same when the node reconnects within
+//!   the [session life](GroupBuilder::session_life); the name of its connection does not.
+//! * *The side that stands* at a merge: the one whose log most members have, which is the larger
+//!   side, unless members of it were still receiving the state. Of sides with equally many it is
+//!   the one of the member with the smallest [`Incarnation`], which is a random number. In a group
+//!   with [`voters`] it is the one that a majority has committed.
+//!
+//! # What a member knows
+//!
+//! Reads ([`Map::get`], [`Registry::find`], [`Group::members`], [`Group::leadership`]) return what
+//! this member knows, without asking another one. While it has no connection, or the daemons have
+//! not noticed a loss, that is what it knew before; [`Status::standing`] is [`Standing::Out`]
+//! without a connection. Between hosts the daemons decide how long a loss takes to be noticed: with
+//! `spreadd` the `token` of Corosync, with Spread's own daemon the timeouts of its configuration. A
+//! node notices that a daemon on its own host has ended at once, and that one on another host is
+//! silent within the time of `spread::Builder::keepalive`, a minute by default. After the member
+//! has left the group [`Map::get`] fails with [`Error::Closed`]; [`Registry::find`] and
+//! [`Group::members`] return what was there last, or nothing.
 //!
 //! The module `coming_from` of the documentation maps the terms of dīvidere, RIAPS, Quilt, NATS and
 //! JGroups to those of this crate.
@@ -120,6 +162,11 @@ pub mod coming_from;
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/tiers.md")]
 pub mod guide {}
+
+/// The programs in the readme are tested as they stand there.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 #[cfg(test)]
 mod simulation;

@@ -188,7 +188,7 @@ impl Mesh {
             Dest::Member(member) => {
                 let members = self.group.members();
                 if !members.iter().any(|of| of.incarnation == member) {
-                    return Err(Error::NoResponders);
+                    return Err(ping::absent());
                 }
                 Some(member.0)
             }

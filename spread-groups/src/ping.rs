@@ -12,6 +12,11 @@ use crate::{Error, Group, Pending};
 /// The channel of pings. That a service has the same is as likely as with any other.
 pub(crate) const CHANNEL: u32 = u32::MAX;
 
+/// Returns the error of a message to a member that is not there.
+pub(crate) fn absent() -> Error {
+    Error::NoResponders { what: String::from("the member is not in the roster") }
+}
+
 /// Asks a member for an answer; calls `then` with the round trip time in the node's thread.
 pub(crate) fn ping(
     group: &Group,
@@ -23,7 +28,7 @@ pub(crate) fn ping(
     let (commands, shared) = group.parts();
     let roster = shared.roster();
     let Some(member) = roster.iter().find(|of| of.incarnation == member).cloned() else {
-        complete(Err(Error::NoResponders));
+        complete(Err(absent()));
         return pending;
     };
     let (shared, sent) = (shared.clone(), Instant::now());
@@ -34,7 +39,7 @@ pub(crate) fn ping(
                 (Verdict::Disconnected, _) => return Err(Error::Disconnected),
                 (_, Some(Outcome::Answered(_))) => {}
                 (_, Some(Outcome::Departed(cause))) => return Err(Error::ServerDeparted(cause)),
-                (_, _) => return Err(Error::NoResponders),
+                (_, _) => return Err(absent()),
             }
             let time = sent.elapsed();
             then(time);

@@ -249,6 +249,9 @@ impl Registry {
     /// Announces an instance of a service, until the returned [`Announced`] is dropped. The
     /// pending result ends when this member finds it, and all others do at the same place.
     ///
+    /// Bind the [`Announced`] to a name: `let (_announced, done) = …`. With `let (_, done)`, or
+    /// `let _ = …`, it is dropped and the instance withdrawn at once.
+    ///
     /// # Errors
     ///
     /// [`Error::TooLarge`] if name, version and metadata have more than 4,096 bytes
@@ -258,7 +261,7 @@ impl Registry {
     /// when the node reconnects.
     pub fn announce(&self, service: Service) -> Result<(Announced, Pending<()>), Error> {
         if service.len() > MAX_SERVICE {
-            return Err(Error::TooLarge { max: MAX_SERVICE });
+            return Err(Error::TooLarge { len: service.len(), max: MAX_SERVICE });
         }
         let ticket = machines::random()?;
         let step = Step::Announce(ticket, service);
@@ -277,7 +280,8 @@ impl Registry {
         Ok((Announced { ticket, registry: self.clone() }, pending))
     }
 
-    /// Returns all instances of a name, as this member knows them.
+    /// Returns all instances of a name, as this member knows them; without a connection those that
+    /// it knew last.
     pub fn find(&self, name: &str) -> Vec<Instance> {
         self.instances.look(|instances| instances.named(name))
     }
@@ -317,7 +321,9 @@ impl Registry {
     pub fn ping(&self, instance: &Instance, within: Duration) -> Pending<Duration> {
         let is_there = |instances: &Instances| instances.announced.contains_key(&instance.ticket);
         if !self.instances.look(is_there) {
-            return Pending::failed(Error::NoResponders);
+            return Pending::failed(Error::NoResponders {
+                what: format!("the instance of {:?} is gone", instance.service.name()),
+            });
         }
         ping::ping(&self.group, instance.member, within, drop)
     }

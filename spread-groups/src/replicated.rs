@@ -22,16 +22,27 @@
 //! member with another digest leaves the group with [`Error::Diverged`].
 //!
 //! **In a partition** both sides go on. **At a merge** the state that most members have stands: that
-//! of the larger side, unless members of it were still receiving the state. Operations that the
-//! others have executed since the partition are taken back, and submitted again by their
-//! submitters ([`Event::Rewound`]). So an answer can turn out to be untrue: without
+//! of the larger side, unless members of it were still receiving the state; of equally many
+//! members it is that of the member with the smallest [`Incarnation`](crate::Incarnation), a random
+//! number. Operations that the others have executed since the partition are taken back, and
+//! submitted again by their submitters ([`Event::Rewound`]): they are executed after all that the
+//! larger side has executed. So an answer can turn out to be untrue: without
 //! [voters](crate::voters) no answer is final.
+//!
+//! **A merge is over** for a member when an operation that it has submitted after
+//! [`Event::Rewound`] is answered: its operations are executed in the order of their submission,
+//! those taken back first. Then what that event names has been executed again, or [`Event::Lost`]
+//! has named it. The roster is complete before that: [`Group::wait_for_members`] says nothing of it.
+//! Each member knows this of its own operations; once all members of the smaller side have arrived
+//! at a [barrier](crate::barrier) after it, it holds for all.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 
+#[cfg(doc)]
+use crate::Group;
 use crate::audit::Digest;
 use crate::codec::{self, CodecError, Message};
 use crate::core::replica::{At, BadState, Encode, Machine};
@@ -292,6 +303,15 @@ impl<M: StateMachine> Replicated<M> {
     /// Returns whether this member is on a side without a majority of the voters.
     pub(crate) fn is_in_minority(&self) -> bool {
         self.shared.side() == Some(Side::Minority)
+    }
+
+    /// Returns whether the state is still that of a member.
+    ///
+    /// # Errors
+    ///
+    /// Why the member has left the group.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        self.shared.check_open()
     }
 
     /// Shows the state to `watcher` now, and after every change until it ends. Once the state

@@ -15,7 +15,9 @@
 //!
 //! **In a partition** a value reaches the publisher's side. **At a merge** the values of the side
 //! that stands are retained; values that the others published since the partition are published
-//! again, to all, after them.
+//! again, to all, after them: a value of the smaller side replaces one of the larger side, also a
+//! newer one. Where that must not be, use a [map](crate::map) and
+//! [`if_revision`](crate::Put::if_revision).
 //!
 //! A group retains at most 4,096 values of 32 MiB together. A value that does not fit is refused
 //! with [`Error::NoRoom`] at the same place at all members.
@@ -110,12 +112,15 @@ impl<T: Message> RetainedTopic<T> {
         self.retained.submit_and(&Step::Remove(self.channel), |Done(removed)| Ok(removed))
     }
 
-    /// Returns the value that is retained, as this member knows it.
+    /// Returns the value that is retained, as this member knows it. Without a connection that is
+    /// the value that was known last.
     ///
     /// # Errors
     ///
-    /// [`Error::Codec`] if it cannot be decoded.
+    /// [`Error::Codec`] if it cannot be decoded; the reason for which the member has left the
+    /// group, such as [`Error::Closed`].
     pub fn last(&self) -> Result<Option<T>, Error> {
+        self.retained.check_open()?;
         let payload = self
             .retained
             .look(|retained| retained.topics.get(&self.channel).map(|value| value.payload.clone()));

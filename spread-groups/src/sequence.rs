@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{Message, Postcard};
 use crate::core::replica::{At, BadState};
 use crate::replicated::{Replicated, StateMachine};
-use crate::{Error, Pending};
+use crate::{Error, Pending, error};
 
 /// Sequences of a group.
 const MAX_SEQUENCES: usize = 65_536;
@@ -71,7 +71,7 @@ impl AdvisorySequence {
     /// # Errors
     ///
     /// The pending result fails with [`Error::NoRoom`] if there are too many sequences or no
-    /// more numbers, and with the errors of [`Replicated::submit`].
+    /// more numbers, with [`Error::NameTooLong`], and with the errors of [`Replicated::submit`].
     pub fn next(&self) -> Pending<u64> {
         self.take(1, |block| block.start)
     }
@@ -90,6 +90,9 @@ impl AdvisorySequence {
         count: u64,
         read: impl FnOnce(Range<u64>) -> T + Send + 'static,
     ) -> Pending<T> {
+        if let Err(error) = error::check_name(&self.key.name, MAX_NAME) {
+            return Pending::failed(error);
+        }
         self.sequences.submit_and(&Step::Take(self.key.clone(), count), |outcome| match outcome {
             Outcome::Taken(block) => Ok(read(block)),
             Outcome::Full | Outcome::Removed(_) => Err(Error::NoRoom),
@@ -140,7 +143,7 @@ impl Sequence {
     /// # Errors
     ///
     /// The pending result fails with [`Error::NoRoom`] if there are too many sequences or no
-    /// more numbers, and with the errors of [`Replicated::submit`].
+    /// more numbers, with [`Error::NameTooLong`], and with the errors of [`Replicated::submit`].
     pub fn next(&self) -> Pending<u64> {
         self.0.next()
     }

@@ -139,7 +139,7 @@ impl<T: Message> Topic<T> {
         let payload = codec::encode(value)?;
         let max = fragments::FRAGMENT;
         if payload.len() > max {
-            return Err(Error::TooLarge { max });
+            return Err(Error::TooLarge { len: payload.len(), max });
         }
         let Source { channel, commands, shared, .. } = &self.source;
         let topic = core::envelope::Topic {

@@ -3,7 +3,8 @@
 //! Without voters a group goes on in every part of a partition, and a merge takes back what
 //! one side has done. With voters only the side with a majority of them goes on: what was
 //! answered survives as long as a majority of the voters lives, operations of all machines are
-//! linearizable, and leaders, locks and sequences are unique.
+//! linearizable, and leaders, locks and sequences are unique. [Form, log, entry and
+//! session](crate#words) are explained with the crate.
 //!
 //! The state is in memory, and a voter that ends has lost it, also if it starts again. If the
 //! voters that have it are no majority any more, because the others have ended at one time or one

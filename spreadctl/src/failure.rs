@@ -93,7 +93,7 @@ impl From<spread_groups::Error> for End {
         use spread_groups::Error as Groups;
         let failure = match &error {
             Groups::Connect(error) => Failure::from(&**error),
-            Groups::NoResponders => Failure::new(Code::NoAnswer, error.to_string()).advise(
+            Groups::NoResponders { .. } => Failure::new(Code::NoAnswer, error.to_string()).advise(
                 "a server is started with: spreadctl serve GROUP SERVICE; --wait waits for it",
             ),
             Groups::TimedOut => Failure::new(Code::NoAnswer, "no answer came in time")
@@ -102,7 +102,7 @@ impl From<spread_groups::Error> for End {
             Groups::Busy | Groups::Disconnected | Groups::ServerDeparted(_) => {
                 Failure::new(Code::NoAnswer, error.to_string())
             }
-            _ => Failure::new(Code::Failed, error.to_string()),
+            _ => Failure::new(Code::Failed, chain(&error)),
         };
         End::Failure(failure)
     }

@@ -45,11 +45,12 @@ fn ask(
 ) -> Result<Answers> {
     let group = node.group(&options.group.to_string())?.join()?;
     wait(group.ready(), deadline, stop)?;
+    let nobody = || Error::NoResponders { what: format!("no member serves {:?}", options.service) };
     if options.wait {
         let servers = group.servers::<Vec<u8>, Vec<u8>>(&options.service).at_least(1);
         wait(servers, deadline, stop).map_err(|error| match Instant::now() < deadline {
             true => error,
-            false => Error::NoResponders.into(),
+            false => nobody().into(),
         })?;
     }
     let call: Call<Vec<u8>> = group.call(&options.service, question);
@@ -59,7 +60,7 @@ fn ask(
         true => {
             let replies = wait(call.send_to_all(Until::All), deadline + LEAVE, stop)?;
             if replies.each.is_empty() {
-                return Err(Error::NoResponders.into());
+                return Err(nobody().into());
             }
             let name = |of| name_of(&group, of);
             let each = replies.each.into_iter();

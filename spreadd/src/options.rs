@@ -9,6 +9,8 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use spread_daemon::Builder;
 
+#[cfg(feature = "http")]
+use crate::http::HostName;
 use crate::tls;
 
 const MAX_BUSY_POLL: u64 = Builder::MAX_BUSY_POLL.as_micros() as u64;
@@ -222,6 +224,12 @@ pub(crate) struct Run {
     #[cfg(feature = "http")]
     #[arg(long, value_name = "[IP:]PORT", value_parser = http_address)]
     pub(crate) http: Option<SocketAddr>,
+
+    /// A name by which browsers and scrapers ask for the page, beside localhost and IP
+    /// addresses; can be given several times. Requests by other names are refused
+    #[cfg(feature = "http")]
+    #[arg(long, value_name = "NAME", requires = "http")]
+    pub(crate) http_host: Vec<HostName>,
 
     /// Let whoever has the token in this file kick clients on the page, and by
     /// POST /kick/CLIENT with Authorization: Bearer TOKEN

@@ -5,6 +5,9 @@
 //! [`Prost`] for protobuf, and `Dividere` for protobuf in the envelope of the Python package
 //! of that name. `Json` and `Dividere` are features, `json` and `dividere`, which are on by
 //! default. The others have none, because this crate needs postcard, prost and bytes itself.
+//!
+//! Another name or another codec is not an error but [another address](crate#names-types-and-codecs):
+//! programs that do not agree on them do not hear each other.
 
 #[cfg(feature = "dividere")]
 pub mod dividere;
@@ -14,6 +17,11 @@ use bytes::Bytes;
 use crate::core::history::mix_bytes;
 
 /// A value that can be sent.
+///
+/// `String`, `Vec<u8>`, `bytes::Bytes` and `()` are messages as they are ([`Raw`]); `bool`, `u8` to
+/// `u64`, `i8` to `i64`, `f32` and `f64` are messages with [`Postcard`]. `usize`, tuples and other
+/// collections are none, because programs would not agree on their names: give what is sent a type
+/// of its own.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -29,9 +37,20 @@ use crate::core::history::mix_bytes;
 ///     type Codec = Postcard;
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a message of spread-groups",
+    label = "not a `spread_groups::Message`",
+    note = "a type of your own derives serde's `Serialize` and `Deserialize`, and has \
+            `impl Message for {Self} {{ const NAME: &'static str = \"my.Name\"; type Codec = Postcard; }}`",
+    note = "`String`, `Vec<u8>`, `Bytes`, `()`, `bool`, integers up to 64 bits and floats are messages"
+)]
 pub trait Message: Sized + Send + 'static {
-    /// What the type is called in all programs that exchange it. It stays the same when
-    /// the type is moved or renamed.
+    /// The name of the type in all programs that exchange it. It stays the same when the type is
+    /// moved or renamed.
+    ///
+    /// The fields are not part of what is compared, and [`Postcard`] does not write their names: a
+    /// type whose fields change needs a new name, or a codec that allows for it (`Json`,
+    /// [`Prost`]).
     const NAME: &'static str;
 
     /// How values are encoded.
@@ -78,6 +97,10 @@ impl CodecError {
 pub struct Raw;
 
 /// [postcard](https://docs.rs/postcard): compact, for programs in Rust.
+///
+/// The bytes tell neither the names nor the types of the fields. A value of another type under the
+/// same [`Message::NAME`] is an error if bytes are missing or left over, and a wrong value
+/// otherwise.
 #[derive(Debug)]
 pub struct Postcard;
 
@@ -148,7 +171,11 @@ impl<T: serde::Serialize + serde::de::DeserializeOwned> Codec<T> for Postcard {
     }
 
     fn decode(bytes: &[u8]) -> Result<T, CodecError> {
-        postcard::from_bytes(bytes).map_err(|error| CodecError::new("postcard", error))
+        let (value, rest) =
+            postcard::take_from_bytes(bytes).map_err(|error| CodecError::new("postcard", error))?;
+        let extra =
+            || CodecError::new("postcard", format!("{} bytes behind the value", rest.len()));
+        rest.is_empty().then_some(value).ok_or_else(extra)
     }
 }
 
@@ -199,6 +226,17 @@ impl Message for () {
     type Codec = Raw;
 }
 
+macro_rules! are_messages {
+    ($($of:ident),*) => {
+        $(impl Message for $of {
+            const NAME: &'static str = stringify!($of);
+            type Codec = Postcard;
+        })*
+    };
+}
+
+are_messages!(bool, u8, u16, u32, u64, i8, i16, i32, i64, f32, f64);
+
 pub(crate) fn encode<T: Message>(value: &T) -> Result<Bytes, CodecError> {
     T::Codec::encode(value)
 }
@@ -244,11 +282,22 @@ mod tests {
     #[test]
     fn bytes_that_are_no_value_are_an_error() {
         assert!(<Postcard as Codec<Point>>::decode(b"").is_err());
+        // A longer type of the same name.
+        let longer = <Postcard as Codec<(i32, i32)>>::encode(&(1, 2)).unwrap();
+        let error = <Postcard as Codec<Point>>::decode(&longer).unwrap_err();
+        assert_eq!(error.to_string(), "postcard: 1 bytes behind the value");
         #[cfg(feature = "json")]
         assert!(<Json as Codec<Point>>::decode(b"{").is_err());
         assert!(<Raw as Codec<String>>::decode(b"\xff").is_err());
         assert!(<Raw as Codec<()>>::decode(b"x").is_err());
         assert!(<Prost as Codec<crate::core::proto::Place>>::decode(b"\xff").is_err());
+    }
+
+    #[test]
+    fn numbers_are_messages_of_their_own_types() {
+        assert_eq!(decode::<u64>(&encode(&u64::MAX).unwrap()).unwrap(), u64::MAX);
+        assert_eq!(decode::<f64>(&encode(&-0.5).unwrap()).unwrap(), -0.5);
+        assert_ne!(channel::<u32>("topic", "n"), channel::<i32>("topic", "n"));
     }
 
     #[test]

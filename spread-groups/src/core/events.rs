@@ -121,7 +121,7 @@ pub(crate) enum Output {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The member is in the roster and has the state.
+    /// The member is in the roster and has the state, which an observer does without.
     Ready,
     /// The member has no current state: it is to be given that of the others.
     Behind,
@@ -139,7 +139,8 @@ pub enum Event {
     Primary(u64),
     /// This side has no majority of the voters: the terms and guards of this member have ended.
     Minority,
-    /// A merge took answered operations back. They are submitted again.
+    /// A merge took answered operations back. They are submitted again, and executed before what
+    /// this member submits from now on: the answer of the next operation tells that they were.
     Rewound(Rewound),
     /// These operations, which a merge had taken back, are not executed again: the session
     /// had expired, or the members refused them.
@@ -157,6 +158,13 @@ pub enum Event {
     Failed(JoinFailed),
 }
 
+/// By how much something is too large, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Excess {
+    pub(crate) len: usize,
+    pub(crate) max: usize,
+}
+
 /// Why a request has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
@@ -165,8 +173,8 @@ pub(crate) enum Failure {
     #[error("{} operations are open, which is the limit", requests::MAX_OPEN)]
     Full,
     /// The payload is too large; it was not sent.
-    #[error("the payload is larger than {0} bytes")]
-    TooLarge(usize),
+    #[error("the payload has {} bytes, the limit is {}", .0.len, .0.max)]
+    TooLarge(Excess),
     /// The member is an observer, and submits nothing.
     #[error("an observer submits nothing")]
     Observer,

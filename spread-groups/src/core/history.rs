@@ -13,7 +13,8 @@ use super::proto;
 /// nothing is in common: more is rewound than need be, and nothing is applied twice.
 const LINEAGE: usize = 32;
 
-/// A place in the history of a group: after so many entries, by a branch.
+/// A place in the history of a group: after so many entries, by a branch. See
+/// [the words](crate#words).
 ///
 /// Members at equal places have the same state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

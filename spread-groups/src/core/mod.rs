@@ -56,7 +56,7 @@ use spread::{GroupId, Name};
 pub(crate) use config::Broken;
 pub(crate) use config::Config;
 pub use events::{Event, JoinFailed};
-pub(crate) use events::{Failure, Input, Output, View};
+pub(crate) use events::{Excess, Failure, Input, Output, View};
 
 use envelope::{ExchangeId, Frame, Sent};
 use exchange::Exchange;
@@ -292,10 +292,10 @@ impl Core {
     }
 
     fn submit(&mut self, id: OperationId, channel: u32, payload: Bytes, patient: bool) {
-        let limit = self.config.fragment_memory;
+        let excess = Excess { len: payload.len(), max: self.config.fragment_memory };
         let failure = match () {
             () if self.config.observer => Some(Failure::Observer),
-            () if payload.len() > limit => Some(Failure::TooLarge(limit)),
+            () if excess.len > excess.max => Some(Failure::TooLarge(excess)),
             () if self.is_without_quorum() && !patient => {
                 Some(Failure::NoQuorum { may_have_executed: false })
             }
@@ -355,15 +355,17 @@ impl Core {
     }
 
     fn tell_standing(&mut self) {
-        let ready = self.is_ready();
+        // An observer has no state that it could be without.
+        let holds = self.config.observer || matches!(self.holdings, Holdings::Current);
+        let ready = holds && self.own().is_some();
         if ready && !self.told_ready {
             self.out(Output::Event(Event::Ready));
         }
-        if self.told_ready && !matches!(self.holdings, Holdings::Current) {
+        if self.told_ready && !holds {
             self.out(Output::Event(Event::Behind));
         }
         // An exchange alone is not worth telling.
-        self.told_ready = ready || self.told_ready && matches!(self.holdings, Holdings::Current);
+        self.told_ready = ready || self.told_ready && holds;
     }
 
     /// Sends what the window has room for.

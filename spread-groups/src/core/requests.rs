@@ -66,7 +66,8 @@ struct Answered {
     index: u64,
 }
 
-/// Answered operations that a merge took back.
+/// Answered operations that a merge took back. They are executed again before any operation that
+/// this member submits after it was told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rewound {
     /// Their ids, the oldest first. Among them are operations that this crate has submitted by

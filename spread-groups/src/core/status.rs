@@ -7,7 +7,8 @@ use super::roster::Member;
 use super::voting::standing::Quorum;
 use super::{Core, Holdings, Phase};
 
-/// Messages that had no effect, by the reason.
+/// Messages that had no effect, by the reason; for Form, session and entry see
+/// [the words](crate#words).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {

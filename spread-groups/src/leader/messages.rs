@@ -139,7 +139,8 @@ pub(crate) fn ask<Q: Message, A: Message>(
 ) -> Pending<A> {
     let payload: Vec<u8> = match codec::encode(question) {
         Ok(payload) if payload.len() > MAX_MESSAGE => {
-            return Pending::failed(Error::TooLarge { max: MAX_MESSAGE });
+            let (len, max) = (payload.len(), MAX_MESSAGE);
+            return Pending::failed(Error::TooLarge { len, max });
         }
         Ok(payload) => payload.into(),
         Err(error) => return Pending::failed(error.into()),
@@ -153,16 +154,26 @@ pub(crate) fn ask<Q: Message, A: Message>(
     let refused = |outcome| {
         accepted(outcome).map_err(|error| match error {
             // There is none at its place.
-            Error::Deposed => Error::NoResponders,
+            Error::Deposed => no_responders("nobody leads".to_owned()),
             error => error,
         })
     };
-    let id = ticket::request(leaders, ticket, &step, refused, |end| {
-        complete(
-            end.and_then(|bytes| codec::decode::<A>(&bytes).map_err(Error::UndecodableAnswer)),
-        );
+    let name = name.to_owned();
+    let id = ticket::request(leaders, ticket, &step, refused, move |end| {
+        complete(match end {
+            Ok(bytes) => codec::decode::<A>(&bytes).map_err(Error::UndecodableAnswer),
+            Err(Error::NoResponders { .. }) => {
+                let service = call::service::<Q, A>(&name);
+                Err(no_responders(format!("the leader does not serve {service}")))
+            }
+            Err(error) => Err(error),
+        });
     });
     pending.of_operation(id)
+}
+
+fn no_responders(what: String) -> Error {
+    Error::NoResponders { what }
 }
 
 /// A question that waits for a handler.
@@ -262,7 +273,7 @@ fn answer<Q: Message, A: Message>(
             }
             Ok(answer)
         }));
-        let answer = match answer.unwrap_or_else(|_| Err("panicked".into())) {
+        let answer = match answer.unwrap_or_else(|panic| Err(error::panicked(&*panic))) {
             Ok(answer) => Answer::Done(answer.into()),
             Err(why) => Answer::Failed(error::reason(&why)),
         };

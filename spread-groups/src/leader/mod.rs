@@ -94,7 +94,8 @@ impl Leadership {
         Leadership { shared, own, leaders }
     }
 
-    /// Returns the leader as this member knows it; `None` before it has a roster.
+    /// Returns the leader as this member knows it; `None` before it has a roster. Without a
+    /// connection it is the leader that the member knew last; [`Term::is_revoked`] tells the loss.
     pub fn current(&self) -> Option<Member> {
         leader(&self.shared.roster())
     }

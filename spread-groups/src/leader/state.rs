@@ -259,7 +259,9 @@ impl Tickets for Leaders {
         Some(match end {
             End::Answered(Answer::Done(bytes)) => Ok(bytes.clone()),
             End::Answered(Answer::Failed(why)) => Err(Error::Failed(why.clone())),
-            End::Answered(Answer::NotServed) => Err(Error::NoResponders),
+            End::Answered(Answer::NotServed) => {
+                Err(Error::NoResponders { what: String::from("the leader does not serve it") })
+            }
             End::Answered(Answer::Busy) => Err(Error::Busy),
             End::Gone => Err(Error::LeaderGone),
         })

@@ -40,8 +40,8 @@ pub(crate) use state::Locks;
 use crate::leader::{Revocation, Revokes};
 use crate::machines;
 use crate::replicated::{Replicated, Watch};
-use crate::{Error, Fence, Pending};
-use state::{Key, Kind, Outcome, Standing, Step};
+use crate::{Error, Fence, Pending, error};
+use state::{Key, Kind, MAX_NAME, Outcome, Standing, Step};
 
 /// A mutex of a group, made by [`Group::advisory_lock`](crate::Group::advisory_lock).
 ///
@@ -74,7 +74,7 @@ impl AdvisoryLock {
     /// The pending result fails with [`Error::LockLost`] if the member departs from the roster or
     /// loses its connection, or a merge takes back the operations of its side, before the lock is
     /// granted; with
-    /// [`Error::NoRoom`] if there are too many requests; and with the errors of
+    /// [`Error::NoRoom`] if there are too many requests; with [`Error::NameTooLong`]; and with the errors of
     /// [`Replicated::submit`].
     pub fn lock(&self) -> Pending<Guard> {
         self.0.request(false, |guard, _| guard)
@@ -148,6 +148,9 @@ impl Lock {
         reads: bool,
         grant: impl FnOnce(Guard, Fence) -> G + Send + 'static,
     ) -> Pending<G> {
+        if let Err(error) = error::check_name(&self.key.name, MAX_NAME) {
+            return Pending::failed(error);
+        }
         let (complete, pending) = Pending::new();
         let ticket = match machines::random() {
             Ok(ticket) => ticket,

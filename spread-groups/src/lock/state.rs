@@ -13,7 +13,7 @@ use crate::replicated::StateMachine;
 /// Requests, granted or not, that all locks of a group have together.
 const MAX_REQUESTS: usize = 65_536;
 /// Bytes of a lock's name.
-const MAX_NAME: usize = 255;
+pub(super) const MAX_NAME: usize = 255;
 
 /// The queues of all locks, without those that are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,8 +19,10 @@
 //!
 //! **In a partition** both sides go on; each removes the keys that members of the other side own.
 //! **At a merge** the map of the side that stands remains. The operations of the other side are
-//! submitted again and their conditions are judged anew: a put that succeeded before can have no
-//! effect then.
+//! submitted again, *after* those of the side that stands, and their conditions are judged anew. So a
+//! put without a condition of the smaller side replaces what the larger side has put meanwhile, also
+//! if it is the older one; with [`if_revision`](Put::if_revision) or [`if_absent`](Put::if_absent)
+//! it has no effect where the larger side has changed the key, though it succeeded before.
 //!
 //! **With [voters](crate::voters)** an answer is final, and puts and removals are linearizable, and
 //! so is a [`read_confirmed`](crate::VotedGroup::read_confirmed). In a minority a read returns the
@@ -118,12 +120,15 @@ impl<V: Message> Map<V> {
         Map { map: codec::channel::<V>("map", name), maps, values: PhantomData }
     }
 
-    /// Returns the value of a key as this member knows it.
+    /// Returns the value of a key as this member knows it. Without a connection that is the value
+    /// that was known last.
     ///
     /// # Errors
     ///
-    /// [`Error::Codec`] if the value cannot be decoded.
+    /// [`Error::Codec`] if the value cannot be decoded; the reason for which the member has left
+    /// the group, such as [`Error::Closed`].
     pub fn get(&self, key: &str) -> Result<Option<Versioned<V>>, Error> {
+        self.maps.check_open()?;
         let entry = self.maps.look(|maps| maps.entry(self.map, key).cloned());
         Ok(entry.as_ref().map(versioned).transpose()?)
     }
@@ -133,8 +138,10 @@ impl<V: Message> Map<V> {
     ///
     /// # Errors
     ///
-    /// [`Error::Codec`] if a value cannot be decoded.
+    /// [`Error::Codec`] if a value cannot be decoded; the reason for which the member has left the
+    /// group, such as [`Error::Closed`].
     pub fn entries(&self, prefix: &str) -> Result<Vec<(String, Versioned<V>)>, Error> {
+        self.maps.check_open()?;
         let entries = self.maps.look(|maps| {
             let entries = maps.entries(self.map, prefix);
             entries.map(|(key, entry)| (key.clone(), entry.clone())).collect::<Vec<_>>()
@@ -218,9 +225,9 @@ impl<V: Message> Put<V> {
             Err(error) => return Pending::failed(error.into()),
         };
         let step = Step::Put { map, key, value, when, life, owned };
-        maps.submit_and(&step, |outcome| match outcome {
+        maps.submit_and(&step, move |outcome| match outcome {
             Outcome::Done(Some(revision)) => Ok(revision),
-            outcome => Err(failed(outcome)),
+            outcome => Err(failed(when, outcome)),
         })
     }
 }
@@ -249,17 +256,21 @@ impl<V: Message> Remove<V> {
     /// with the errors of [`Replicated::submit`].
     pub fn send(self) -> Pending<bool> {
         let Remove { map: Map { map, maps, .. }, key, when } = self;
-        maps.submit_and(&Step::Remove { map, key, when }, |outcome| match outcome {
+        maps.submit_and(&Step::Remove { map, key, when }, move |outcome| match outcome {
             Outcome::Done(revision) => Ok(revision.is_some()),
-            outcome => Err(failed(outcome)),
+            outcome => Err(failed(when, outcome)),
         })
     }
 }
 
 /// Returns why a step had no effect.
-fn failed(outcome: Outcome) -> Error {
+fn failed(when: When, outcome: Outcome) -> Error {
+    let expected = match when {
+        When::Revision(of) => Some(of),
+        When::Always | When::Absent => None,
+    };
     match outcome {
-        Outcome::Conflict(revision) => Error::Conflict { revision },
+        Outcome::Conflict(revision) => Error::Conflict { expected, revision },
         // A put without a revision is not one of this version.
         Outcome::Done(_) => Error::Unreadable,
         Outcome::Full => Error::NoRoom,

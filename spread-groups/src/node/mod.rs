@@ -197,6 +197,7 @@ impl<'a, K> GroupBuilder<'a, K> {
     /// roster.
     pub fn observer(mut self) -> Self {
         self.observer = true;
+        self.shared.observe();
         self
     }
 

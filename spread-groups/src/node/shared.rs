@@ -35,6 +35,7 @@ pub(crate) struct Shared {
     changed: Condvar,
     /// Whether the member has left, or has been told to.
     has_ended: AtomicBool,
+    is_observer: AtomicBool,
     topics: Mutex<Topics>,
     topic_bytes: AtomicUsize,
     calls: Mutex<Calls>,
@@ -102,7 +103,31 @@ impl Shared {
             // Keyed by random numbers.
             messages: AtomicU64::new(RandomState::new().build_hasher().finish()),
             operations: AtomicU64::new(1),
+            is_observer: AtomicBool::new(false),
         }
+    }
+
+    /// Takes note that the member is an observer, before it joins.
+    pub(super) fn observe(&self) {
+        self.is_observer.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the member is an observer.
+    pub(crate) fn is_observer(&self) -> bool {
+        self.is_observer.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the member takes part, as long as it has not left.
+    ///
+    /// # Errors
+    ///
+    /// Why it has left; [`Error::Closed`] if it is told to.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        if !self.has_ended() {
+            return Ok(());
+        }
+        let closed = Error::Closed { may_have_executed: false };
+        Err(self.lock().end.clone().unwrap_or(closed))
     }
 
     pub(crate) fn roster(&self) -> Arc<[Member]> {

@@ -19,12 +19,17 @@ const MAX_DECIDED_BYTES: usize = 1 << 20;
 
 /// The rule by which a proposal is accepted. The electorate are the members that take part in
 /// the replicated state at the place of the proposal; it does not shrink.
+///
+/// Members that have left, or are on another side of a partition, before that place are not asked:
+/// without [voters](crate::voters) a member that is cut off decides alone, by either rule. Where
+/// that matters, compare [`VoteOutcome::electorate`] with the number of members that there should
+/// be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Rule {
     /// More than half of the electorate have to say yes.
     Majority,
-    /// All of the electorate have to say yes.
+    /// All of the electorate have to say yes; not all members that there ever were.
     Unanimous,
 }
 
@@ -43,7 +48,7 @@ pub enum VoteResult {
 }
 
 /// The outcome of a vote, the same at all members.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct VoteOutcome {
     /// The result.
@@ -54,6 +59,10 @@ pub struct VoteOutcome {
     pub no: u32,
     /// Members that had a vote.
     pub electorate: u32,
+    /// The [sessions](crate::Member::session) of the members that had a vote and had not given it
+    /// at the place of the decision, in ascending order: in a vote that has
+    /// [expired](VoteResult::Expired) those that did not answer.
+    pub missing: Vec<u32>,
 }
 
 /// A proposal.
@@ -84,7 +93,7 @@ impl Message for Step {
 }
 
 /// The answer to a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Answer {
     Taken,
     Full,
@@ -173,7 +182,7 @@ impl Votes {
             return Answer::Taken;
         }
         if let Some(decided) = self.decided(ticket) {
-            return Answer::Decided(decided.outcome, decided.missed);
+            return Answer::Decided(decided.outcome.clone(), decided.missed);
         }
         let motions = self.open.values().map(|open| &open.motion).chain(self.scheduled.values());
         let (count, bytes) = motions.fold((0, motion.payload.len()), |(count, bytes), motion| {
@@ -211,7 +220,9 @@ impl Votes {
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let (yes, no) = (count(proposal.count(true)), count(proposal.count(false)));
         let electorate = count(proposal.ballots.len());
-        let outcome = VoteOutcome { result, yes, no, electorate };
+        let missing = proposal.ballots.iter().filter(|(_, ballot)| ballot.is_none());
+        let missing = missing.map(|(session, _)| *session).collect();
+        let outcome = VoteOutcome { result, yes, no, electorate, missing };
         let motion = proposal.motion;
         let accepted = motion.at.filter(|_| result == VoteResult::Yes);
         let missed = accepted.is_some_and(|at| at <= time);

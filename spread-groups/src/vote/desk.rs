@@ -129,12 +129,13 @@ impl DeskMachine for Votes {
     }
 
     fn end(&self, ticket: &u128) -> Option<(VoteOutcome, bool)> {
-        self.decided(*ticket).map(|decided| (decided.outcome, decided.missed))
+        self.decided(*ticket).map(|decided| (decided.outcome.clone(), decided.missed))
     }
 
     fn ended(&self, is_awaited: impl Fn(&u128) -> bool) -> Vec<(u128, (VoteOutcome, bool))> {
         let awaited = self.news.iter().filter(|decided| is_awaited(&decided.ticket));
-        awaited.map(|decided| (decided.ticket, (decided.outcome, decided.missed))).collect()
+        let end = |decided: &Decided| (decided.outcome.clone(), decided.missed);
+        awaited.map(|decided| (decided.ticket, end(decided))).collect()
     }
 
     fn is_pending(&self, ticket: &u128) -> bool {

@@ -19,7 +19,8 @@
 //!
 //! **In a partition** each side goes on with the whole electorate and the ballots from before: it
 //! cannot happen that one side decides yes and the other one no. A later proposal has the
-//! electorate of its side: two sides may decide it differently. **At a merge** the votes of the
+//! electorate of its side: two sides may decide it differently, and a member alone on its side decides
+//! alone, also by [`Rule::Unanimous`]. **At a merge** the votes of the
 //! side that stands remain. A vote that was proposed on the other side only is proposed again by
 //! its proposer, if that is still a member, and all members vote on it; a handler may be asked
 //! twice. So a result can turn out to be untrue: without voters no result is final.
@@ -77,10 +78,16 @@ pub enum Ballot {
 ///     _ => Ballot::No,
 /// })?;
 /// let vote = plant.vote(&String::from("open the valve")).rule(Rule::Unanimous);
-/// assert_eq!(vote.within(Duration::from_secs(5)).send().wait()?, VoteResult::Yes);
+/// let outcome = vote.within(Duration::from_secs(5)).send().wait()?;
+/// assert_eq!(outcome.result, VoteResult::Yes);
+/// // Who has not answered, by the names of their connections.
+/// let members = plant.members();
+/// let missing = members.iter().filter(|member| outcome.missing.contains(&member.session));
+/// println!("not heard: {:?}", missing.map(|member| member.name).collect::<Vec<_>>());
 /// # drop(voting);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[derive(Debug)]
 #[must_use = "nothing is sent before `send`"]
 pub struct Vote {
     proposal: Proposal,
@@ -105,7 +112,7 @@ impl Vote {
         self
     }
 
-    /// Proposes the topic.
+    /// Proposes the topic; returns the result, the counts, and who has not answered.
     ///
     /// # Errors
     ///
@@ -115,8 +122,8 @@ impl Vote {
     /// [`Error::System`] if it was not sent; with [`Error::SessionExpired`],
     /// [`Error::JoinFailed`], [`Error::Poisoned`] or [`Error::Closed`] if the others may
     /// decide it all the same.
-    pub fn send(self) -> Pending<VoteResult> {
-        self.proposal.propose(self.within, None, |outcome, _| outcome.result)
+    pub fn send(self) -> Pending<VoteOutcome> {
+        self.proposal.propose(self.within, None, |outcome, _| outcome)
     }
 }
 
@@ -125,16 +132,26 @@ const WITHIN: Duration = Duration::from_secs(10);
 
 /// A proposal that is being made.
 pub(crate) struct Proposal {
+    /// The name of the topic's type.
+    topic: &'static str,
     pub(crate) rule: Rule,
     channel: u32,
     payload: Result<Bytes, CodecError>,
     desk: Desk<Votes>,
 }
 
+impl std::fmt::Debug for Proposal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Proposal { topic, rule, .. } = self;
+        let mut proposal = f.debug_struct("Proposal");
+        proposal.field("topic", topic).field("rule", rule).finish_non_exhaustive()
+    }
+}
+
 impl Proposal {
     pub(crate) fn new<T: Message>(topic: &T, desk: Desk<Votes>) -> Proposal {
         let (channel, payload) = (channel::<T>(), codec::encode(topic));
-        Proposal { rule: Rule::Majority, channel, payload, desk }
+        Proposal { topic: T::NAME, rule: Rule::Majority, channel, payload, desk }
     }
 
     /// Submits it; `read` makes the pending result of the outcome, and of whether the time of
@@ -147,7 +164,8 @@ impl Proposal {
     ) -> Pending<R> {
         let payload = match self.payload {
             Ok(payload) if payload.len() > fragments::FRAGMENT => {
-                return Pending::failed(Error::TooLarge { max: fragments::FRAGMENT });
+                let (len, max) = (payload.len(), fragments::FRAGMENT);
+                return Pending::failed(Error::TooLarge { len, max });
             }
             Ok(payload) => payload.to_vec(),
             Err(error) => return Pending::failed(error.into()),
@@ -298,8 +316,9 @@ fn handle<E: Send + 'static>(
 pub(crate) fn recent<T: Message>(desk: &Desk<Votes>) -> Vec<(T, VoteOutcome)> {
     desk.machine().read(|votes| {
         let of_type = votes.all_decided().iter().filter(|of| of.motion.channel == channel::<T>());
-        let read =
-            |of: &ballots::Decided| Some((codec::decode(&of.motion.payload).ok()?, of.outcome));
+        let read = |of: &ballots::Decided| {
+            Some((codec::decode(&of.motion.payload).ok()?, of.outcome.clone()))
+        };
         of_type.filter_map(read).collect()
     })
 }

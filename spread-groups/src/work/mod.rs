@@ -49,7 +49,7 @@ use bytes::Bytes;
 use crate::codec::{self, CodecError, Message};
 use crate::desk::{Complete, Desk};
 use crate::machines::random;
-use crate::{Error, Pending};
+use crate::{Error, Pending, error};
 pub(crate) use queues::Queues;
 pub use queues::WorkStatus;
 use queues::{
@@ -78,6 +78,7 @@ const MAX_ID: usize = 128;
 /// ```
 #[must_use]
 pub struct Work<J, D> {
+    name: Arc<str>,
     queue: u32,
     max_queued: usize,
     max_attempts: u32,
@@ -88,20 +89,22 @@ pub struct Work<J, D> {
 
 impl<J, D> Clone for Work<J, D> {
     fn clone(&self) -> Work<J, D> {
-        Work { desk: self.desk.clone(), types: PhantomData, ..*self }
+        let (name, desk) = (self.name.clone(), self.desk.clone());
+        Work { name, desk, types: PhantomData, ..*self }
     }
 }
 
 impl<J, D> std::fmt::Debug for Work<J, D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Work").field("queue", &self.queue).finish_non_exhaustive()
+        f.debug_struct("Work").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl<J: Message, D: Message> Work<J, D> {
     pub(crate) fn new(name: &str, desk: Desk<Queues>) -> Work<J, D> {
         let queue = codec::channel::<J>("job", name) ^ codec::channel::<D>("done", name);
-        Work { queue, max_queued: 10_000, max_attempts: 3, limit: None, desk, types: PhantomData }
+        let (max_queued, max_attempts, limit) = (10_000, 3, None);
+        Work { name: name.into(), queue, max_queued, max_attempts, limit, desk, types: PhantomData }
     }
 
     /// Limits the open jobs of the queue; a job above the limit is refused. Defaults to 10,000.
@@ -246,7 +249,7 @@ impl<D: Message> Submission<D> {
         };
         let id = match self.id {
             Some(id) if id.len() > MAX_ID => {
-                return Pending::failed(Error::TooLarge { max: MAX_ID });
+                return Pending::failed(Error::TooLarge { len: id.len(), max: MAX_ID });
             }
             Some(id) => Id::Given(id),
             None => match random() {
@@ -327,7 +330,12 @@ fn work<J: Message, D: Message>(
             }
             Ok(done.to_vec())
         }));
-        desk::finish(desk, worker, at.key, result.unwrap_or_else(|_| Err("panicked".into())));
+        desk::finish(
+            desk,
+            worker,
+            at.key,
+            result.unwrap_or_else(|panic| Err(error::panicked(&*panic))),
+        );
     }
 }
 

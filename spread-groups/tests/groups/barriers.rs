@@ -6,6 +6,23 @@ fn arrive(member: &Participant, parties: Parties) -> Pending<()> {
     member.group.barrier("started", parties).arrive()
 }
 
+#[test]
+fn a_name_that_is_too_long_is_refused_and_will_not_do_later() {
+    let cluster = daemons();
+    let member = member(&cluster, "d1");
+    let name = "x".repeat(256);
+    let refused = [
+        member.group.advisory_lock(&name).lock().wait().map(drop),
+        member.group.barrier(&name, Parties::AllMembers).arrive().wait(),
+        member.group.advisory_sequence(&name).next().wait().map(drop),
+    ];
+    for refused in refused {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, Error::NameTooLong { len: 256, max: 255 }), "{error}");
+        assert!(!error.is_retryable());
+    }
+}
+
 /// Returns whether an arrival of the member still waits when what it submits behind it is
 /// executed.
 fn waits(member: &Participant, pending: &mut Pending<()>) -> bool {

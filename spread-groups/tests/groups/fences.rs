@@ -233,13 +233,13 @@ fn two_of_three_decide_a_vote_by_majority_and_cannot_reach_all() {
     assert!(matches!(error, Error::NoQuorum { may_have_executed: true }), "{error}");
     is_primary(&ann);
     (0..2).for_each(|_| release.send(()).unwrap());
-    assert_eq!(majority.wait().unwrap(), VoteResult::Yes);
+    assert_eq!(majority.wait().unwrap().result, VoteResult::Yes);
     cluster.merge().unwrap();
     is_primary(&cid);
     // All three are asked, and one of them is gone before it has answered.
     let all = propose(&ann, Rule::Unanimous);
     (0..2).for_each(|_| asked.recv_timeout(LONG).unwrap());
     part_third(&cluster);
-    assert_eq!(all.wait().unwrap(), VoteResult::Unreachable);
+    assert_eq!(all.wait().unwrap().result, VoteResult::Unreachable);
     drop(release);
 }

@@ -236,7 +236,7 @@ fn a_service_goes_on_when_the_one_before_it_is_dropped() {
     executed(&caller);
     assert_eq!(ask().unwrap(), "second");
     drop(second);
-    eventually("it has ended", || matches!(ask(), Err(Error::NoResponders)));
+    eventually("it has ended", || matches!(ask(), Err(Error::NoResponders { .. })));
 
     let serve = |answer: &'static str| {
         let handler = move |_: String| Ok(String::from(answer));
@@ -249,7 +249,7 @@ fn a_service_goes_on_when_the_one_before_it_is_dropped() {
     drop(first);
     assert_eq!(ask().unwrap(), "second");
     drop(second);
-    assert!(matches!(ask(), Err(Error::NoResponders)));
+    assert!(matches!(ask(), Err(Error::NoResponders { .. })));
 }
 
 #[test]

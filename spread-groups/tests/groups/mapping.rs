@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use spread_groups::{Error, Map, MapEvent, MapWatch, Revision};
+use spread_groups::{Error, Event, Map, MapEvent, MapWatch, Revision};
 
 use crate::support::*;
 
@@ -41,7 +41,7 @@ fn one_of_those_who_put_a_key_if_it_is_absent_succeeds() {
         .collect();
     let outcomes: Vec<_> = pending.into_iter().map(spread_groups::Pending::wait).collect();
     let revision = outcomes.iter().find_map(|outcome| outcome.as_ref().ok()).unwrap();
-    let conflict = |outcome: &Result<Revision, Error>| matches!(outcome, Err(Error::Conflict { revision: Some(of) }) if of == revision);
+    let conflict = |outcome: &Result<Revision, Error>| matches!(outcome, Err(Error::Conflict { revision: Some(of), .. }) if of == revision);
     assert_eq!(outcomes.iter().filter(|outcome| conflict(outcome)).count(), 2, "{outcomes:?}");
     let second = map(&members[0]).put("owner", &text("you")).if_revision(*revision);
     let second = second.send().wait().unwrap();
@@ -193,7 +193,7 @@ fn a_revision_of_one_side_of_a_partition_is_none_of_the_other() {
     });
     let put = |revision| map(&lone).put("k", &text("set")).if_revision(revision).send().wait();
     let refused = put(theirs);
-    assert!(matches!(refused, Err(Error::Conflict { revision: Some(of) }) if of == stands));
+    assert!(matches!(refused, Err(Error::Conflict { revision: Some(of), .. }) if of == stands));
     put(stands).unwrap();
 }
 
@@ -208,4 +208,60 @@ fn what_does_not_fit_is_refused() {
     let mut watch = bytes.watch("");
     assert!(matches!(watch.next(), Some(MapEvent::Put { key, .. }) if key == "a"));
     assert!(watch.next_timeout(Duration::ZERO).is_none());
+}
+
+#[test]
+fn after_a_merge_an_older_put_of_the_smaller_side_replaces_a_newer_one_unless_it_had_a_condition() {
+    let cluster = cluster();
+    let [one, two, lone] = three_members(&cluster);
+    let known = put(&one, "checked", "known");
+    eventually("the lone one knows", || has(&lone, "checked"));
+    let events = lone.group.events();
+    cluster.partition(&[&["d1", "d2"], &["d3"]]).unwrap();
+    eventually("the sides have formed", || {
+        two.group.members().len() == 2 && lone.group.members().len() == 1
+    });
+    for (member, value) in [(&lone, "older"), (&one, "newer")] {
+        put(member, "k", value);
+        let checked = map(member).put("checked", &text(value)).if_revision(known);
+        checked.send().wait().unwrap();
+    }
+    cluster.merge().unwrap();
+    let is_rewound = |event: &Event| matches!(event, Event::Rewound(_));
+    while !is_rewound(&events.recv_timeout(LONG).expect("it is told of the rewinding")) {}
+    // The answer comes behind those of what is submitted again.
+    put(&lone, "behind", "x");
+    let value = |key| map(&lone).get(key).unwrap().unwrap().value;
+    assert_eq!([value("k"), value("checked")], ["older", "newer"]);
+}
+
+#[test]
+fn a_conflict_tells_what_the_condition_was() {
+    let cluster = daemons();
+    let member = member(&cluster, "d1");
+    let first = put(&member, "k", "1");
+    put(&member, "k", "2");
+    let put = |key| map(&member).put(key, &text("x"));
+    for (put, why) in [
+        (put("k").if_absent(), "the key is there"),
+        (put("k").if_revision(first), "the key has another revision"),
+        (put("other").if_revision(first), "the key is absent"),
+    ] {
+        assert_eq!(put.send().wait().unwrap_err().to_string(), why);
+    }
+    let removal = map(&member).remove("k").if_revision(first).send().wait().unwrap_err();
+    assert_eq!(removal.to_string(), "the key has another revision");
+}
+
+#[test]
+fn a_member_that_has_left_reads_no_more() {
+    let cluster = daemons();
+    let member = member(&cluster, "d1");
+    put(&member, "k", "x");
+    let map = map(&member);
+    let retained = member.group.topic::<String>("t").retain_last();
+    member.node.shutdown(LONG).unwrap();
+    assert!(matches!(map.get("k"), Err(Error::Closed { .. })));
+    assert!(matches!(map.entries(""), Err(Error::Closed { .. })));
+    assert!(matches!(retained.last(), Err(Error::Closed { .. })));
 }

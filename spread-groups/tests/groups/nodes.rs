@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use spread::{Mailbox, Name, Service};
-use spread_groups::{Error, Event, Standing};
+use spread_groups::{Change, Error, Event, Standing};
 
 use crate::support::*;
 
@@ -164,4 +164,39 @@ fn a_daemon_that_is_not_there_is_an_error_at_once() {
     let builder = Mailbox::builder("1@127.0.0.1").timeout(Duration::from_secs(5));
     let error = spread_groups::Node::connect(builder).unwrap_err();
     assert!(matches!(error, Error::Connect(_)), "{error}");
+}
+
+#[test]
+fn an_observer_is_ready_once_it_is_in_the_roster() {
+    let cluster = cluster();
+    let member = member(&cluster, "d1");
+    member.group.ready().wait().unwrap();
+    let node = node(&cluster, "d2");
+    let observer = node.group(cluster.group()).unwrap().observer().join().unwrap();
+    let events = observer.events();
+    assert!(matches!(observer.ready().wait_timeout(LONG), Ok(Some(()))));
+    let is_it = |of: &&spread_groups::Member| of.incarnation == observer.incarnation();
+    assert!(observer.members().iter().find(is_it).expect("in the roster").observer);
+    assert_eq!(observer.status().wait().unwrap().standing, Standing::Ready);
+    let (serving, begun) = member.group.serve("upper", |text: String| Ok(text)).unwrap();
+    begun.wait().unwrap();
+    let text = String::from("x");
+    let call = observer.call::<String, String>("upper", &text).send().wait();
+    assert!(matches!(call, Err(Error::Observer)), "{call:?}");
+    drop(serving);
+    // It is not told that it is behind, and stays ready.
+    let rosters = member.group.events();
+    cluster.disconnect(&name_of(&observer, &member.group)).unwrap();
+    let is_back = |event| match event {
+        Event::Roster { changes, .. } => {
+            changes.iter().any(|change| matches!(change, Change::Joined { observer: true, .. }))
+        }
+        _ => false,
+    };
+    while !is_back(rosters.recv_timeout(LONG).expect("it comes back")) {}
+    let standing = || observer.status().wait().unwrap().standing;
+    eventually("it is in the roster", || standing() == Standing::Ready);
+    observer.leave();
+    let standing = events.iter().filter(|event| matches!(event, Event::Ready | Event::Behind));
+    assert_eq!(standing.collect::<Vec<_>>(), [Event::Ready]);
 }

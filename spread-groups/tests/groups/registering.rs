@@ -61,7 +61,7 @@ fn an_instance_is_gone_at_the_view_in_which_its_member_departs() {
     let Some(Found::Removed(gone)) = gone else { panic!("{gone:?}") };
     assert_eq!(gone.member, two.group.incarnation());
     let error = finder.group.registry().ping(&gone, LONG).wait().unwrap_err();
-    assert!(matches!(error, Error::NoResponders), "{error}");
+    assert!(matches!(error, Error::NoResponders { .. }), "{error}");
     finds(&finder, &["a"]);
     assert_eq!(finder.group.registry().stats().departed, 1);
 }
@@ -150,7 +150,7 @@ fn what_is_too_large_is_not_announced_and_observers_announce_nothing() {
     let one = member(&daemons, "d1");
     let large = Service::new(NAME, "x".repeat(4096));
     let error = one.group.registry().announce(large).unwrap_err();
-    assert!(matches!(error, Error::TooLarge { max: 4096 }), "{error}");
+    assert!(matches!(error, Error::TooLarge { max: 4096, .. }), "{error}");
     one.group.ready().wait().unwrap();
     let node = node(&daemons, "d2");
     let observer = node.group(daemons.group()).unwrap().observer().join().unwrap();

@@ -91,7 +91,7 @@ fn a_payload_beyond_the_limit_is_refused_before_it_is_sent() {
     let topic = member.group.topic::<Vec<u8>>("blobs");
     assert!(topic.publish(&vec![0; 128 * 1024]).is_ok());
     let error = topic.publish(&vec![0; 128 * 1024 + 1]).unwrap_err();
-    assert!(matches!(error, spread_groups::Error::TooLarge { max: 131_072 }), "{error}");
+    assert!(matches!(error, spread_groups::Error::TooLarge { max: 131_072, .. }), "{error}");
 }
 
 #[test]

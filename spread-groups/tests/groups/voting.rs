@@ -9,7 +9,7 @@ use crate::support::*;
 
 const TOPIC: &str = "open the valve";
 
-fn propose(member: &Participant, rule: Rule, within: Duration) -> Pending<VoteResult> {
+fn propose(member: &Participant, rule: Rule, within: Duration) -> Pending<VoteOutcome> {
     member.group.vote(&String::from(TOPIC)).rule(rule).within(within).send()
 }
 
@@ -43,7 +43,7 @@ fn all_members_are_told_one_result() {
         .map(|(ballot, member)| votes(member, ballot))
         .collect();
     for (rule, result) in [(Rule::Majority, VoteResult::Yes), (Rule::Unanimous, VoteResult::No)] {
-        assert_eq!(propose(&members[1], rule, LONG).wait().unwrap(), result);
+        assert_eq!(propose(&members[1], rule, LONG).wait().unwrap().result, result);
         let outcomes = listening.each_ref().map(|(_, results)| told(results));
         assert_eq!(outcomes[0].result, result);
         assert_eq!(outcomes[0].electorate, 3);
@@ -101,8 +101,8 @@ fn two_ballots_of_one_voter_count_once() {
     cluster.settle().unwrap();
     // Two yeses would have been enough.
     let _against = [votes(&two, Ballot::No), votes(&silent, Ballot::No)];
-    assert_eq!(pending.wait().unwrap(), VoteResult::No);
-    let outcome = two.group.recent_votes::<String>()[0].1;
+    assert_eq!(pending.wait().unwrap().result, VoteResult::No);
+    let outcome = &two.group.recent_votes::<String>()[0].1;
     assert_eq!(outcome.no, 2);
 }
 
@@ -111,11 +111,18 @@ fn a_vote_is_decided_when_it_is_certain_though_one_is_silent() {
     let cluster = daemons();
     let [one, two, silent] = three_members(&cluster);
     let _voting = [votes(&one, Ballot::Yes), votes(&two, Ballot::Yes)];
-    assert_eq!(propose(&silent, Rule::Majority, LONG).wait().unwrap(), VoteResult::Yes);
+    let outcome = propose(&silent, Rule::Majority, LONG).wait().unwrap();
+    assert_eq!(outcome.result, VoteResult::Yes);
+    let session = |member: &Participant| {
+        let members = member.group.members();
+        let own = members.iter().find(|of| of.incarnation == member.group.incarnation());
+        own.expect("a member").session
+    };
+    assert_eq!(outcome.missing, [session(&silent)]);
     let _against = votes(&silent, Ballot::No);
     drop(_voting);
     let _one = votes(&one, Ballot::No);
-    assert_eq!(propose(&two, Rule::Majority, LONG).wait().unwrap(), VoteResult::No);
+    assert_eq!(propose(&two, Rule::Majority, LONG).wait().unwrap().result, VoteResult::No);
 }
 
 #[test]
@@ -127,9 +134,14 @@ fn a_vote_that_is_not_certain_expires_though_the_senior_member_has_gone() {
     let pending = propose(&two, Rule::Majority, Duration::from_millis(200));
     cluster.settle().unwrap();
     senior.node.shutdown(LONG).unwrap();
-    assert_eq!(pending.wait().unwrap(), VoteResult::Expired);
-    let outcome = told(&results);
+    let outcome = pending.wait().unwrap();
+    assert_eq!(outcome, told(&results));
     assert_eq!((outcome.result, outcome.yes), (VoteResult::Expired, 1));
+    assert_eq!(outcome.missing.len(), 2);
+    let own = three.group.members().iter().any(|of| {
+        of.incarnation == three.group.incarnation() && outcome.missing.contains(&of.session)
+    });
+    assert!(own, "{outcome:?}");
 }
 
 #[test]
@@ -153,7 +165,7 @@ fn of_two_sides_one_decides_and_for_the_other_it_is_out_of_reach() {
     let outcome = told(&lone_results.1);
     assert_eq!((outcome.result, outcome.electorate), (VoteResult::Unreachable, 3));
     release.send(()).unwrap();
-    assert_eq!(pending.wait().unwrap(), VoteResult::Yes);
+    assert_eq!(pending.wait().unwrap().result, VoteResult::Yes);
     cluster.merge().unwrap();
     eventually("the result of the larger side stands", || {
         let recent = lone.group.recent_votes::<String>();
@@ -172,7 +184,7 @@ fn what_was_proposed_on_the_smaller_side_is_voted_on_again_by_all() {
     let pending = propose(&lone, Rule::Majority, LONG);
     let _against = [votes(&one, Ballot::No), votes(&two, Ballot::No)];
     cluster.merge().unwrap();
-    assert_eq!(pending.wait().unwrap(), VoteResult::No);
+    assert_eq!(pending.wait().unwrap().result, VoteResult::No);
     eventually("all know", || lone.group.recent_votes::<String>().len() == 1);
     assert_eq!(lone.group.recent_votes::<String>()[0].1.electorate, 3);
 }
@@ -264,7 +276,7 @@ fn an_action_that_is_not_accepted_is_done_by_nobody() {
     let propose = |rule, at| members[2].group.action(&String::from(TOPIC), at).rule(rule).send();
     let first = SystemTime::now() + Duration::from_secs(1);
     let rejected = propose(Rule::Unanimous, first).wait().unwrap();
-    assert_eq!(rejected, ActionResult::Rejected(VoteResult::No));
+    assert!(matches!(&rejected, ActionResult::Rejected(of) if of.result == VoteResult::No));
     let second = first + Duration::from_secs(1);
     assert_eq!(propose(Rule::Majority, second).wait().unwrap(), ActionResult::Accepted);
     for (_, done) in &acting {

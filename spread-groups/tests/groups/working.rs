@@ -253,7 +253,7 @@ fn a_job_that_fails_is_tried_again_and_then_given_up() {
         })
         .unwrap();
     assert_eq!(submit(&member, "fails once").wait().unwrap(), "fails once");
-    for (job, reason) in [("fails", "attempt 3"), ("panics", "panicked")] {
+    for (job, reason) in [("fails", "attempt 3"), ("panics", "panicked: as it was told to")] {
         let error = submit(&member, job).wait().unwrap_err();
         assert!(matches!(&error, Error::GivenUp { attempts: 3, why } if why == reason), "{error}");
     }

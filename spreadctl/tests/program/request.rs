@@ -23,7 +23,9 @@ fn a_command_answers_requests() {
     assert_eq!(json, "{\"text\":\"X\"}\n");
     server.signal(Signal::SIGINT);
     assert_eq!(server.end().code, Some(130));
-    place.run(&["request", &group, "upper", "x"]).fails(4, &["there is no server", "serve GROUP"]);
+    place
+        .run(&["request", &group, "upper", "x"])
+        .fails(4, &["no member serves \"upper\"", "serve GROUP"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Who is served: the names under which a browser may know the server, and the token.
 
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HOST};
@@ -8,11 +9,29 @@ use hyper::http::uri::Authority;
 
 use super::token::Token;
 
-/// Returns whether a request names this host as its own: `localhost` or a loopback address.
+/// A name of the server beside its addresses and `localhost`.
+#[derive(Clone, Debug)]
+pub(crate) struct HostName(String);
+
+impl FromStr for HostName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<HostName, &'static str> {
+        let authority = text.parse::<Authority>();
+        if authority.is_ok_and(|authority| authority.host() == text) {
+            Ok(HostName(text.to_owned()))
+        } else {
+            Err("it is the name of a host, without a port")
+        }
+    }
+}
+
+/// Returns whether a request names the server as it may be: by an IP address, as `localhost`, or
+/// by one of its names.
 ///
 /// A page of another site that lets its name point here reaches the server, too. But its
-/// requests have that name in their `Host`.
-pub(super) fn names_this_host(headers: &HeaderMap) -> bool {
+/// requests have that name in their `Host`. An address cannot be made to point elsewhere.
+pub(super) fn names_this_host(headers: &HeaderMap, names: &[HostName]) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return false;
@@ -21,8 +40,10 @@ pub(super) fn names_this_host(headers: &HeaderMap) -> bool {
         return false;
     };
     let host = authority.host();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip: IpAddr| ip.is_loopback())
+    let address: Result<IpAddr, _> = host.trim_start_matches('[').trim_end_matches(']').parse();
+    address.is_ok()
+        || host.eq_ignore_ascii_case("localhost")
+        || names.iter().any(|name| host.eq_ignore_ascii_case(&name.0))
 }
 
 /// Returns whether a request presents the token: `Authorization: Bearer TOKEN`.
@@ -50,23 +71,47 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_names_are_names_of_this_host() {
-        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "127.1.2.3", "[::1]:8080"] {
-            assert!(names_this_host(&headers(HOST, &[host])), "{host}");
+    fn the_host_is_an_address_localhost_or_a_name_that_was_given() {
+        let names = ["spread.example", "box"].map(|name| name.parse::<HostName>().unwrap());
+        let is = |hosts: &[&str]| names_this_host(&headers(HOST, hosts), &names);
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "127.0.0.1:1",
+            "192.0.2.1:8080",
+            "[::1]:8080",
+            "[2001:db8::7]",
+            "Spread.Example:80",
+            "box",
+        ] {
+            assert!(is(&[host]), "{host}");
         }
         for host in [
             "evil.example",
             "localhost.evil.example:8080",
-            "192.0.2.1:8080",
+            "box.evil.example",
+            "evil.spread.example",
             "127.0.0.1.evil.example",
-            "[::2]",
+            "192.0.2",
+            "[::2",
             "",
             "a b",
         ] {
-            assert!(!names_this_host(&headers(HOST, &[host])), "{host}");
+            assert!(!is(&[host]), "{host}");
         }
-        assert!(!names_this_host(&headers(HOST, &[])));
-        assert!(!names_this_host(&headers(HOST, &["localhost", "evil.example"])));
+        assert!(!is(&[]));
+        assert!(!is(&["localhost", "evil.example"]));
+        assert!(!names_this_host(&headers(HOST, &["box"]), &[]));
+    }
+
+    #[test]
+    fn a_name_of_a_host_has_no_port_path_or_user() {
+        for text in ["spread.example", "box", "a-b.example"] {
+            assert!(text.parse::<HostName>().is_ok(), "{text}");
+        }
+        for text in ["", "box:80", "http://box", "box/", "me@box", "a b", "b\u{fc}ro"] {
+            assert!(text.parse::<HostName>().is_err(), "{text}");
+        }
     }
 
     #[test]

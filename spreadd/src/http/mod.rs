@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::options::Run;
 use crate::plan::Outcome;
+pub(crate) use guard::HostName;
 use routes::Routes;
 use token::Token;
 
@@ -26,6 +27,8 @@ const WAITING_THREADS: usize = 4;
 /// The plan of what is served by HTTP.
 pub(crate) struct HttpPlan {
     address: SocketAddr,
+    /// The names that requests may have for the server, beside those that it always has.
+    names: Vec<HostName>,
     /// Whoever presents it may kick clients.
     token: Option<Token>,
 }
@@ -34,7 +37,7 @@ impl HttpPlan {
     /// Returns the plan by the options, with the token that is read, if there is to be one.
     pub(crate) fn of(run: &Run) -> Outcome<Option<HttpPlan>> {
         let token = run.http_token_file.as_deref().map(Token::load).transpose()?;
-        Ok(run.http.map(|address| HttpPlan { address, token }))
+        Ok(run.http.map(|address| HttpPlan { address, names: run.http_host.clone(), token }))
     }
 
     /// Listens at the address. Connections wait until [`Http::serve`].
@@ -55,7 +58,7 @@ impl HttpPlan {
             let token = if self.token.is_some() { ", and the token is not encrypted" } else { "" };
             tracing::warn!(%address, "other hosts can read the status by HTTP{token}");
         }
-        Ok(Http { listener, address, token: self.token })
+        Ok(Http { listener, address, names: self.names, token: self.token })
     }
 }
 
@@ -63,6 +66,7 @@ impl HttpPlan {
 pub(crate) struct Http {
     listener: TcpListener,
     address: SocketAddr,
+    names: Vec<HostName>,
     token: Option<Token>,
 }
 
@@ -74,7 +78,7 @@ impl Http {
             .enable_time()
             .max_blocking_threads(WAITING_THREADS)
             .build()?;
-        let routes = Arc::new(Routes::new(daemon, self.address, self.token));
+        let routes = Arc::new(Routes::new(daemon, self.names, self.token));
         let (stop, stopped) = oneshot::channel();
         let served = Arc::clone(&routes);
         let listener = self.listener;

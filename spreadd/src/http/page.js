@@ -6,6 +6,7 @@ const PATIENCE = 6000; // milliseconds to wait for an answer
 const MAX_ROWS = 200; // of a table; the filter reaches the others
 const MAX_NAMES = 12; // in one cell
 const MAX_VIEWS = 100;
+const MAX_REASON = 200; // characters; a proxy may answer with a page
 
 const find = (id) => document.getElementById(id);
 
@@ -335,13 +336,12 @@ let polling = null; // the poll that is under way
 function show(status) {
   // A daemon that has started again counts its views anew.
   if (status.start_time_seconds !== started || status.views_total < seen) {
-    const isFirst = started === null;
     started = status.start_time_seconds;
     [seen, recent] = [0, []];
-    if (!isFirst) return false;
   }
   const clock = (view) => new Date(Date.now() - view.seconds_ago * 1000).toLocaleTimeString();
-  const news = status.views.map((view) => ({ ...view, time: clock(view) }));
+  const unseen = status.views.filter((view) => view.number > seen);
+  const news = unseen.map((view) => ({ ...view, time: clock(view) }));
   if (find("aloud").checked && news.length) say(`${news[0].group}: ${change(news[0])}`);
   recent = [...news, ...recent].slice(0, MAX_VIEWS);
   seen = status.views_total;
@@ -362,25 +362,26 @@ function show(status) {
   views.show(recent, status.views_total);
   const ended = status.cut_offs.length;
   cutOffs.show(status.cut_offs.map((cutOff, place) => ({ ...cutOff, place: ended - place })));
-  return true;
 }
 
-// Returns the status, or null if the daemon does not answer.
+// Returns the status, or why there is none.
 async function fetchStatus() {
   try {
-    const answer = await fetch(`status.json?after=${seen}`, { signal: AbortSignal.timeout(PATIENCE) });
-    return answer.ok ? await answer.json() : null;
-  } catch {
-    return null;
+    const answer = await fetch("status.json", { signal: AbortSignal.timeout(PATIENCE) });
+    if (answer.ok) return { status: await answer.json() };
+    const text = (await answer.text()).trim().slice(0, MAX_REASON);
+    return { reason: `${answer.status}: ${text}` };
+  } catch (error) {
+    return { reason: error.message };
   }
 }
 
 async function askStatus() {
-  const status = await fetchStatus();
-  if (status && !show(status)) return askStatus();
+  const { status, reason } = await fetchStatus();
+  if (status) show(status);
   if (status && lostAt) say("The daemon answers again.");
   lostAt = status ? null : (lostAt ?? new Date().toLocaleTimeString());
-  if (lostAt) say(`The daemon has not answered since ${lostAt}. This page tries again each second.`);
+  if (lostAt) say(`No status since ${lostAt} (${reason}). This page tries again each second.`);
   document.body.classList.toggle("lost", lostAt !== null);
 }
 

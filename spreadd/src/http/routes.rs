@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 use spread_daemon::{AdminHandle, Status};
 
-use super::guard;
+use super::guard::{self, HostName};
 use super::latest::{Latest, blocking};
 use super::token::Token;
 
@@ -91,20 +91,21 @@ struct Told {
 /// Answers requests about a daemon.
 pub(super) struct Routes {
     daemon: AdminHandle,
-    /// Only loopback addresses reach the server, so that it has only the names of these.
-    is_local: bool,
-    token: RwLock<Option<Token>>,
-    status: Latest<Arc<Status>>,
+    /// The names of the server beside its addresses and `localhost`.
+    names: Vec<HostName>,
+    token: Arc<RwLock<Option<Token>>>,
+    /// The JSON that all answers share, or why it could not be made.
+    status: Latest<Result<Bytes, String>>,
     numbers: Latest<Arc<Status>>,
     readiness: Latest<bool>,
 }
 
 impl Routes {
-    pub(super) fn new(daemon: AdminHandle, address: SocketAddr, token: Option<Token>) -> Routes {
+    pub(super) fn new(daemon: AdminHandle, names: Vec<HostName>, token: Option<Token>) -> Routes {
         Routes {
             daemon,
-            is_local: address.ip().is_loopback(),
-            token: RwLock::new(token),
+            names,
+            token: Arc::new(RwLock::new(token)),
             status: Latest::new(FRESH),
             numbers: Latest::new(FRESH),
             readiness: Latest::new(FRESH),
@@ -115,9 +116,9 @@ impl Routes {
         *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
-    /// Returns the answer to a request.
-    pub(super) async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
-        let answered = tokio::time::timeout(PATIENCE, self.answer_in_time(request)).await;
+    /// Returns the answer to a request that comes from an address.
+    pub(super) async fn answer<B>(&self, request: &Request<B>, peer: SocketAddr) -> Response<Body> {
+        let answered = tokio::time::timeout(PATIENCE, self.answer_in_time(request, peer)).await;
         let mut response = answered.unwrap_or_else(|_| silent());
         for (name, value) in HEADERS {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -125,9 +126,10 @@ impl Routes {
         response
     }
 
-    async fn answer_in_time<B>(&self, request: &Request<B>) -> Response<Body> {
-        if self.is_local && !guard::names_this_host(request.headers()) {
-            let reason = "This server is asked as localhost or by a loopback address.\n";
+    async fn answer_in_time<B>(&self, request: &Request<B>, peer: SocketAddr) -> Response<Body> {
+        if !guard::names_this_host(request.headers(), &self.names) {
+            let reason = "This server is asked by an IP address, as localhost, or by a name that \
+                          spreadd has been given as --http-host.\n";
             return text(StatusCode::MISDIRECTED_REQUEST, reason);
         }
         let Some(route) = Route::of(request.uri().path()) else {
@@ -147,7 +149,7 @@ impl Routes {
         }
         match route {
             Route::File { content_type, text } => ok(content_type, text),
-            Route::Status => self.status(request.uri().query()).await,
+            Route::Status => self.status().await,
             Route::Metrics => self.metrics(request.headers()).await,
             Route::Health => match self.is_ready().await {
                 Some(_) => ok(TEXT, "healthy\n"),
@@ -158,26 +160,24 @@ impl Routes {
                 Some(false) => text(StatusCode::SERVICE_UNAVAILABLE, "It takes no clients.\n"),
                 None => silent(),
             },
-            Route::Kick(name) => self.kick(name, request.headers()).await,
+            Route::Kick(name) => self.kick(name, request.headers(), peer).await,
         }
     }
 
-    /// Returns the status as JSON, with the views after the number that the query has.
-    async fn status(&self, query: Option<&str>) -> Response<Body> {
-        let mut parameters = query.into_iter().flat_map(|query| query.split('&'));
-        let after = parameters.find_map(|parameter| parameter.strip_prefix("after="));
-        let Ok(after) = after.map_or(Ok(0), str::parse::<u64>) else {
-            return text(StatusCode::BAD_REQUEST, "after is the number of a view.\n");
+    /// Returns the status as JSON.
+    async fn status(&self) -> Response<Body> {
+        let (daemon, token) = (self.daemon.clone(), Arc::clone(&self.token));
+        // The text, too, is made where it delays no other request.
+        let ask = move || {
+            let status = daemon.status()?;
+            let can_kick = token.read().unwrap_or_else(PoisonError::into_inner).is_some();
+            let text = serde_json::to_string(&Told { status, can_kick });
+            Some(text.map(|text| Bytes::from(text + "\n")).map_err(|error| error.to_string()))
         };
-        let daemon = self.daemon.clone();
-        let Some(status) = self.status.get(move || daemon.status().map(Arc::new)).await else {
-            return silent();
-        };
-        let mut status = Arc::unwrap_or_clone(status);
-        status.views.retain(|view| view.number > after);
-        match serde_json::to_string(&Told { status, can_kick: self.has_token() }) {
-            Ok(text) => ok(JSON, text + "\n"),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        match self.status.get(ask).await {
+            Some(Ok(text)) => ok(JSON, text),
+            Some(Err(reason)) => text(StatusCode::INTERNAL_SERVER_ERROR, reason + "\n"),
+            None => silent(),
         }
     }
 
@@ -204,11 +204,12 @@ impl Routes {
     }
 
     /// Ends the session of a client, if the request presents the token.
-    async fn kick(&self, name: &str, headers: &HeaderMap) -> Response<Body> {
+    async fn kick(&self, name: &str, headers: &HeaderMap, peer: SocketAddr) -> Response<Body> {
         match &*self.token.read().unwrap_or_else(PoisonError::into_inner) {
             None => return text(StatusCode::FORBIDDEN, "Nobody may kick: there is no token.\n"),
             Some(token) if guard::presents(headers, token) => {}
             Some(_) => {
+                tracing::warn!(%peer, "a kick by HTTP is refused: its token is missing or wrong");
                 let mut response =
                     text(StatusCode::UNAUTHORIZED, "The token is missing or wrong.\n");
                 let bearer = HeaderValue::from_static("Bearer");
@@ -227,10 +228,6 @@ impl Routes {
             None => text(StatusCode::NOT_FOUND, format!("No session {name:?}.\n")),
         }
     }
-
-    fn has_token(&self) -> bool {
-        self.token.read().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
 }
 
 fn ok(content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
@@ -247,4 +244,31 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
 
 fn silent() -> Response<Body> {
     text(StatusCode::SERVICE_UNAVAILABLE, "The daemon does not answer.\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use spread_daemon::Daemon;
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    #[test]
+    fn answers_of_a_moment_share_one_text() {
+        let daemon = Daemon::builder().start().unwrap();
+        let mut routes = Routes::new(daemon.admin_handle(), Vec::new(), None);
+        routes.status = Latest::new(Duration::MAX);
+        let request = Request::get("/status.json").header("Host", "localhost").body(()).unwrap();
+        let peer = ([127, 0, 0, 1], 1).into();
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        let answer = || {
+            let answer = runtime.block_on(routes.answer(&request, peer));
+            assert_eq!(answer.status(), StatusCode::OK);
+            runtime.block_on(answer.into_body().collect()).unwrap().to_bytes()
+        };
+        let (one, other) = (answer(), answer());
+        assert!(one.starts_with(b"{\"daemon\":\"localhost\""), "{one:?}");
+        assert_eq!((one.as_ptr(), one.len()), (other.as_ptr(), other.len()));
+    }
 }

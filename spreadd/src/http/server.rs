@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::net::TcpListener as StdListener;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,8 +40,8 @@ pub(super) async fn accept(listener: StdListener, routes: Arc<Routes>) {
     };
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection for HTTP");
                 tokio::time::sleep(RETRY).await;
@@ -54,18 +54,18 @@ pub(super) async fn accept(listener: StdListener, routes: Arc<Routes>) {
         {
             oldest.abort();
         }
-        open.push_back(tokio::spawn(serve(stream, Arc::clone(&routes))).abort_handle());
+        open.push_back(tokio::spawn(serve(stream, peer, Arc::clone(&routes))).abort_handle());
     }
 }
 
 /// Serves a connection to its end. The bodies of requests are never read: hyper drops what has
 /// come of one, or closes the connection behind the answer.
-async fn serve(stream: TcpStream, routes: Arc<Routes>) {
+async fn serve(stream: TcpStream, peer: SocketAddr, routes: Arc<Routes>) {
     // For answers that the client does not read; it fails only if the client is gone.
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(PATIENCE));
     let answer = |request: Request<Incoming>| {
         let routes = Arc::clone(&routes);
-        async move { Ok::<Response<Body>, Infallible>(routes.answer(&request).await) }
+        async move { Ok::<Response<Body>, Infallible>(routes.answer(&request, peer).await) }
     };
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

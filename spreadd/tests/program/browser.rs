@@ -25,7 +25,7 @@ struct Browser {
 }
 
 impl Browser {
-    /// Starts Chromium; says in one line that there is none.
+    /// Starts Chromium; says in one line that there is none, with `REQUIRE_ALL` as well.
     fn start(folder: &Folder) -> Option<Browser> {
         let names = ["chromium", "chromium-browser", "google-chrome"];
         let folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH")?).collect();
@@ -179,6 +179,18 @@ fn the_page_shows_members_as_they_come_and_go_and_comes_back_with_the_daemon() {
     browser.wait("document.querySelector('#groups tbody').rows.length === 0");
     browser.wait(&format!("{view}.cells[3].textContent === '#<b>&#localhost left'"));
 
+    // Every answer has the last views, and each view is told once.
+    let message = "document.querySelector('#message').textContent";
+    browser.value("document.querySelector('#aloud').checked = true");
+    client.join("<i>town</i>");
+    browser.wait(&format!("{message} === '<i>town</i>: #<b>&#localhost joined'"));
+    let counted = "(...all) => { polls++; return realFetch(...all); }";
+    let count = format!("window.polls = 0; window.realFetch = fetch; fetch = {counted}; null");
+    browser.value(&format!("{message} = ''; {count}"));
+    browser.wait("polls === 3");
+    assert_eq!(browser.value(message), "");
+    browser.value("document.querySelector('#aloud').checked = false");
+
     // Sorting and filters by the keyboard, with what stands for them.
     let _other = Client::connect(served.clients, "zoe");
     browser.wait("document.querySelector('#sessions tbody').rows.length === 2");
@@ -218,12 +230,18 @@ fn the_page_shows_members_as_they_come_and_go_and_comes_back_with_the_daemon() {
     assert_eq!(browser.value(named), true);
     assert_eq!(browser.complaints, Vec::<Value>::new());
 
+    // It tells what stands between it and the daemon.
+    let refusal = "new Response('Not here.\\n', { status: 421 })";
+    browser.value(&format!("fetch = async () => {refusal}; null"));
+    browser.wait(&format!("{message}.includes('(421: Not here.)')"));
+    browser.value("fetch = realFetch; null");
+    browser.wait(&format!("{message} === 'The daemon answers again.'"));
+
     // Without the daemon it says so, and comes back with it.
     let http = served.http.to_string();
     drop(served);
     browser.wait("document.body.classList.contains('lost')");
-    browser
-        .wait("document.querySelector('#message').textContent.includes('has not answered since')");
+    browser.wait(&format!("{message}.startsWith('No status since')"));
     let served = Served::start_at(&folder, &http, &options);
     browser.wait("document.querySelector('#message').textContent === 'The daemon answers again.'");
     let _late = Client::connect(served.clients, "late");

@@ -76,8 +76,9 @@ fn the_first_ballot_of_a_voter_counts_and_no_other_one() {
     votes.follow(at(0), &joined(4, false));
     assert_eq!(ballot(&mut votes, 4, true), None, "one that came later");
     assert_eq!(ballot(&mut votes, 3, true), Some(VoteResult::Yes));
-    let outcome = votes.decided(TICKET).unwrap().outcome;
+    let outcome = &votes.decided(TICKET).unwrap().outcome;
     assert_eq!((outcome.yes, outcome.no, outcome.electorate), (2, 0, 3));
+    assert_eq!(outcome.missing, [2], "the one that has not answered");
 }
 
 #[test]
