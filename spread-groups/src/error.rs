@@ -204,6 +204,7 @@ impl Error {
     /// | [`SessionExpired`](Error::SessionExpired), [`ServerDeparted`](Error::ServerDeparted), [`LeaderGone`](Error::LeaderGone), [`Disconnected`](Error::Disconnected), [`TimedOut`](Error::TimedOut) | yes | yes |
     /// | [`Failed`](Error::Failed), [`GivenUp`](Error::GivenUp), [`UndecodableAnswer`](Error::UndecodableAnswer), [`AnswerForgotten`](Error::AnswerForgotten), [`Poisoned`](Error::Poisoned), [`Diverged`](Error::Diverged) | no | yes |
     /// | [`Closed`](Error::Closed), [`JoinFailed`](Error::JoinFailed) | no | as the field says |
+    /// | [`Unforced`](Error::Unforced) | if it was interrupted | no |
     /// | all others | no | no |
     pub fn is_retryable(&self) -> bool {
         match self {

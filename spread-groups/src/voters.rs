@@ -10,10 +10,11 @@
 //! voters that have it are no majority any more, because the others have ended at one time or one
 //! after the other, the group stops. Once those are back without the state it says so
 //! ([`Why::StateLost`]), and it waits for an operator ([`VotedGroup::force_primary`]). If no member
-//! has the state any more, the next voters found another group. Two nodes with one voter's name can found a second group while
-//! the first still runs: give each name to one node. What has to outlive that belongs in a
-//! database, or in a store that writes to disk, such as etcd. The page [`guide`](crate::guide) of
-//! the documentation says which tier is for what, and what can be lost in each.
+//! has the state any more, the next voters found another group. Two nodes with one voter's name
+//! can found a second group while the first still runs: give each name to one node. What has to
+//! outlive that belongs in a database, or in a store that writes to disk, such as etcd. The page
+//! [`guide`](crate::guide) of the documentation says which tier is for what, and what can be lost
+//! in each.
 //!
 //! Each voter has a name, which its node is configured with. The voters of the configuration found
 //! the group, when all of them are there. From then on the *incarnation* of a voter counts, which
