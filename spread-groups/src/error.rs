@@ -47,6 +47,9 @@ pub enum Error {
     /// observer.
     #[error("1 to 64 voters with names of 1 to 64 bytes and weights from 1; none is an observer")]
     IllegalVoters,
+    /// No primary was [forced](crate::VotedGroup::force_primary).
+    #[error("no primary was forced")]
+    Unforced(#[source] crate::voters::Unforced),
     /// The metadata are longer than the limit.
     #[error("metadata of {len} bytes, the limit is {max}")]
     MetadataTooLong {
@@ -201,6 +204,7 @@ impl Error {
     /// | [`SessionExpired`](Error::SessionExpired), [`ServerDeparted`](Error::ServerDeparted), [`LeaderGone`](Error::LeaderGone), [`Disconnected`](Error::Disconnected), [`TimedOut`](Error::TimedOut) | yes | yes |
     /// | [`Failed`](Error::Failed), [`GivenUp`](Error::GivenUp), [`UndecodableAnswer`](Error::UndecodableAnswer), [`AnswerForgotten`](Error::AnswerForgotten), [`Poisoned`](Error::Poisoned), [`Diverged`](Error::Diverged) | no | yes |
     /// | [`Closed`](Error::Closed), [`JoinFailed`](Error::JoinFailed) | no | as the field says |
+    /// | [`Unforced`](Error::Unforced) | if it was interrupted | no |
     /// | all others | no | no |
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -215,6 +219,7 @@ impl Error {
             Error::NotConnected => true,
             Error::ServerDeparted(_) | Error::LeaderGone | Error::Disconnected => true,
             Error::Connect(error) => error.is_retryable(),
+            Error::Unforced(why) => *why == crate::voters::Unforced::Interrupted,
             _ => false,
         }
     }

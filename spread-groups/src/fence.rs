@@ -31,9 +31,14 @@ use serde::{Deserialize, Serialize};
 /// ```
 /// use spread_groups::Fence;
 ///
-/// let (former, next) = (Fence { epoch: 3, index: 40 }, Fence { epoch: 4, index: 41 });
+/// # let daemon = spread_daemon::Daemon::builder().start()?;
+/// # let node = spread_groups::Node::connect(spread::Mailbox::builder(daemon.address()))?;
+/// # let plant = node.group("plant")?.voters(["ann"]).votes_as("ann").join()?;
+/// let former: Fence = plant.mutex("boiler").lock().wait()?.fence();
+/// let next: Fence = plant.mutex("boiler").lock().wait()?.fence();
 /// assert!(former < next && former.to_string() < next.to_string());
 /// assert_eq!(Fence::from_bytes(next.to_bytes()), next);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// The order goes on while a majority of the voters keeps its state, and after
@@ -42,13 +47,22 @@ use serde::{Deserialize, Serialize};
 /// member can write any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Fence {
-    /// The number of the Form under which the operation was logged.
-    pub epoch: u64,
-    /// The index of the operation in the log.
-    pub index: u64,
+    pub(crate) epoch: u64,
+    pub(crate) index: u64,
 }
 
 impl Fence {
+    /// Returns the epoch under which the operation was logged: a number that is raised whenever a
+    /// majority forms anew.
+    pub fn epoch(self) -> u64 {
+        self.epoch
+    }
+
+    /// Returns the index of the operation in the log.
+    pub fn index(self) -> u64 {
+        self.index
+    }
+
     /// Returns the fence as bytes, which are ordered as fences are.
     pub fn to_bytes(self) -> [u8; 16] {
         (u128::from(self.epoch) << 64 | u128::from(self.index)).to_be_bytes()

@@ -18,7 +18,8 @@
 //! voters keeps its state: in a minority none is given. After
 //! [`force_primary`](crate::VotedGroup::force_primary), numbers that only the others had given are
 //! given again, and after an end of all members the sequence begins anew. A number whose request
-//! failed after it was executed is left out.
+//! failed after it was executed is left out. An advisory sequence of the same group and name is
+//! another one.
 //!
 //! A group has at most 65,536 sequences; a name has at most 255 bytes, and no number is above
 //! 2^64 - 1. More is refused with [`Error::NoRoom`] at the same place at all members.
@@ -56,13 +57,13 @@ const MAX_NAME: usize = 255;
 /// ```
 #[derive(Clone, Debug)]
 pub struct AdvisorySequence {
-    name: String,
+    key: Key,
     sequences: Replicated<Sequences>,
 }
 
 impl AdvisorySequence {
     pub(crate) fn new(name: &str, sequences: Replicated<Sequences>) -> AdvisorySequence {
-        AdvisorySequence { name: name.to_owned(), sequences }
+        AdvisorySequence { key: Key { is_unique: false, name: name.to_owned() }, sequences }
     }
 
     /// Takes the next number.
@@ -79,7 +80,7 @@ impl AdvisorySequence {
     ///
     /// # Errors
     ///
-    /// Those of [`next`](AdvisorySequence::next).
+    /// The pending result fails as that of [`next`](AdvisorySequence::next) does.
     pub fn next_block(&self, count: u64) -> Pending<Range<u64>> {
         self.take(count, |block| block)
     }
@@ -89,30 +90,30 @@ impl AdvisorySequence {
         count: u64,
         read: impl FnOnce(Range<u64>) -> T + Send + 'static,
     ) -> Pending<T> {
-        if let Err(error) = error::check_name(&self.name, MAX_NAME) {
+        if let Err(error) = error::check_name(&self.key.name, MAX_NAME) {
             return Pending::failed(error);
         }
-        self.sequences.submit_and(&Step::Take(self.name.clone(), count), |outcome| match outcome {
+        self.sequences.submit_and(&Step::Take(self.key.clone(), count), |outcome| match outcome {
             Outcome::Taken(block) => Ok(read(block)),
             Outcome::Full | Outcome::Removed(_) => Err(Error::NoRoom),
         })
     }
 
     /// Removes the sequence, so that another one can have its room; returns whether it was there.
-    /// The next number is 1 again, also for a [`Sequence`] of this name.
+    /// The next number is 1 again. A [`Sequence`] of this name is another one.
     ///
     /// # Errors
     ///
     /// The pending result fails with the errors of [`Replicated::submit`].
     pub fn remove(&self) -> Pending<bool> {
-        let step = Step::Remove(self.name.clone());
+        let step = Step::Remove(self.key.clone());
         self.sequences.submit_and(&step, |outcome| Ok(outcome == Outcome::Removed(true)))
     }
 }
 
 /// A sequence of a group with voters, made by
-/// [`VotedGroup::sequence`](crate::VotedGroup::sequence): no number is given twice, nor is a
-/// sequence ever removed by this type.
+/// [`VotedGroup::sequence`](crate::VotedGroup::sequence): no number is given twice while a majority
+/// of the voters keeps its state, and the sequence is never removed.
 ///
 /// ```
 /// # let daemon = spread_daemon::Daemon::builder().start()?;
@@ -132,7 +133,8 @@ pub struct Sequence(AdvisorySequence);
 
 impl Sequence {
     pub(crate) fn new(name: &str, sequences: Replicated<Sequences>) -> Sequence {
-        Sequence(AdvisorySequence::new(name, sequences))
+        let key = Key { is_unique: true, name: name.to_owned() };
+        Sequence(AdvisorySequence { key, sequences })
     }
 
     /// Takes the next number. One that was given to nobody, because this failed after it was
@@ -150,7 +152,7 @@ impl Sequence {
     ///
     /// # Errors
     ///
-    /// Those of [`next`](Sequence::next).
+    /// The pending result fails as that of [`next`](Sequence::next) does.
     pub fn next_block(&self, count: u64) -> Pending<Range<u64>> {
         self.0.next_block(count)
     }
@@ -158,13 +160,20 @@ impl Sequence {
 
 /// The next number of each sequence.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Sequences(BTreeMap<String, u64>);
+pub(crate) struct Sequences(BTreeMap<Key, u64>);
+
+/// Which sequence. One of voters and an advisory one of its name are different ones.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Key {
+    is_unique: bool,
+    name: String,
+}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Step {
     /// Takes so many numbers.
-    Take(String, u64),
-    Remove(String),
+    Take(Key, u64),
+    Remove(Key),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,16 +196,16 @@ impl Message for Outcome {
 }
 
 impl Sequences {
-    fn take(&mut self, name: String, count: u64) -> Outcome {
-        let known = self.0.get(&name).copied();
-        if known.is_none() && (self.0.len() >= MAX_SEQUENCES || name.len() > MAX_NAME) {
+    fn take(&mut self, key: Key, count: u64) -> Outcome {
+        let known = self.0.get(&key).copied();
+        if known.is_none() && (self.0.len() >= MAX_SEQUENCES || key.name.len() > MAX_NAME) {
             return Outcome::Full;
         }
         let start = known.unwrap_or(1);
         let Some(end) = start.checked_add(count) else {
             return Outcome::Full;
         };
-        self.0.insert(name, end);
+        self.0.insert(key, end);
         Outcome::Taken(start..end)
     }
 }
@@ -208,8 +217,8 @@ impl StateMachine for Sequences {
 
     fn apply(&mut self, _: At, step: Step) -> Outcome {
         match step {
-            Step::Take(name, count) => self.take(name, count),
-            Step::Remove(name) => Outcome::Removed(self.0.remove(&name).is_some()),
+            Step::Take(key, count) => self.take(key, count),
+            Step::Remove(key) => Outcome::Removed(self.0.remove(&key).is_some()),
         }
     }
 
@@ -228,10 +237,14 @@ mod tests {
     use crate::core::history::Place;
 
     fn take(sequences: &mut Sequences, name: &str, count: u64) -> Option<Range<u64>> {
-        match sequences.apply(at(), Step::Take(name.into(), count)) {
+        match sequences.apply(at(), Step::Take(key(name), count)) {
             Outcome::Taken(block) => Some(block),
             _ => None,
         }
+    }
+
+    fn key(name: &str) -> Key {
+        Key { is_unique: true, name: name.into() }
     }
 
     fn at() -> At {
@@ -245,11 +258,22 @@ mod tests {
             assert_eq!(take(&mut sequences, &number.to_string(), 1), Some(1..2));
         }
         assert_eq!(take(&mut sequences, "more", 1), None);
-        let mut remove = |name: &str| sequences.apply(at(), Step::Remove(name.into()));
+        let mut remove = |name: &str| sequences.apply(at(), Step::Remove(key(name)));
         assert_eq!((remove("0"), remove("0")), (Outcome::Removed(true), Outcome::Removed(false)));
         assert_eq!(take(&mut sequences, "more", 3), Some(1..4));
-        sequences.apply(at(), Step::Remove("more".into()));
+        sequences.apply(at(), Step::Remove(key("more")));
         assert_eq!(take(&mut sequences, "more", 1), Some(1..2));
+    }
+
+    #[test]
+    fn an_advisory_sequence_is_another_one_than_that_of_voters() {
+        let mut sequences = Sequences::default();
+        assert_eq!(take(&mut sequences, "a", 5), Some(1..6));
+        let advisory = Key { is_unique: false, name: "a".into() };
+        let first = sequences.apply(at(), Step::Take(advisory.clone(), 1));
+        assert_eq!(first, Outcome::Taken(1..2));
+        assert_eq!(sequences.apply(at(), Step::Remove(advisory)), Outcome::Removed(true));
+        assert_eq!(take(&mut sequences, "a", 1), Some(6..7));
     }
 
     #[test]

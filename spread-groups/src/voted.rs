@@ -19,8 +19,10 @@ use crate::{Error, Group, Pending};
 /// [`voters`](crate::GroupBuilder::voters).
 ///
 /// It is a [`Group`], and can be used as one. Leaders, locks and sequences, which are advisory
-/// there, are unique here and have fences. The advisory ones of the group are the same, without a
-/// fence.
+/// there, are unique here, and leaders and locks have fences. `advisory_lock("x")` is the same lock
+/// as `mutex("x")`, without a fence, and so are the other advisory locks; `advisory_sequence("x")`
+/// is another one than `sequence("x")`. Pass `&VotedGroup` to functions that need one of them: as a
+/// `&Group` it has the advisory ones only.
 ///
 /// ```
 /// # let daemon = spread_daemon::Daemon::builder().start()?;
@@ -80,7 +82,8 @@ impl VotedGroup {
         Semaphore::new(name, permits, self.machines().locks.clone())
     }
 
-    /// Returns a sequence of numbers by its name; see [`crate::sequence`].
+    /// Returns a sequence of numbers by its name; see [`crate::sequence`]. It is another one than
+    /// [`advisory_sequence`](Group::advisory_sequence) of the name.
     pub fn sequence(&self, name: &str) -> Sequence {
         Sequence::new(name, self.machines().sequences.clone())
     }
@@ -113,10 +116,10 @@ impl VotedGroup {
         pending.of_operation(self.submit(|_| Bytes::new(), completion))
     }
 
-    /// Sets a voter: adds it, replaces its incarnation, or changes its weight; a weight of 0
-    /// removes it. `true` if that was done, and `false` if another change came first, or no voter
-    /// or more than 64 would be left. The incarnation has to be that of a member that is no
-    /// observer: if no majority of the voters is here after the change, the group stops.
+    /// Sets a voter: adds it, replaces its incarnation, or changes its weight. `true` if that was
+    /// done, and `false` if another change came first, if the incarnation is a voter by another
+    /// name, if there would be more than 64 voters, or if no majority of the voters after the
+    /// change is in the roster: a voter that is not a member, or an observer, does not count.
     ///
     /// It counts from its place in the log on. Until it is committed, a majority of the voters
     /// before it is needed, and one of those after it. A voter that has lost its state takes
@@ -124,32 +127,59 @@ impl VotedGroup {
     ///
     /// # Errors
     ///
-    /// As those of [`VotedGroup::confirm`].
+    /// The pending result fails with [`Error::IllegalVoters`] if the name is not 1 to 64 bytes long
+    /// or the weight is 0, and as that of [`confirm`](VotedGroup::confirm) does.
     pub fn set_voter(&self, name: &str, incarnation: Incarnation, weight: u32) -> Pending<bool> {
+        if weight == 0 || !voters::is_legal(name) {
+            return Pending::failed(Error::IllegalVoters);
+        }
+        self.change_voter(name, Voter { incarnation, weight })
+    }
+
+    /// Removes a voter. `true` if that was done, and `false` if another change came first, if
+    /// there is no voter of this name, or if no majority of the voters after the change is in the
+    /// roster, or none would be left.
+    ///
+    /// # Errors
+    ///
+    /// The pending result fails as that of [`confirm`](VotedGroup::confirm) does.
+    pub fn remove_voter(&self, name: &str) -> Pending<bool> {
+        let incarnation = self.incarnation();
+        self.change_voter(name, Voter { incarnation, weight: 0 })
+    }
+
+    fn change_voter(&self, name: &str, voter: Voter) -> Pending<bool> {
         let (completion, pending) = Pending::of_bytes(|verdict| Ok(verdict[..] == [1]));
         let name = name.to_owned();
-        let change = move |version| {
-            let voter = Voter { incarnation, weight };
-            VoterChange { version, name, voter }.encode()
-        };
+        let change = move |version| VoterChange { version, name, voter }.encode();
         pending.of_operation(self.submit(change, completion))
     }
 
     /// Forms the group with the voters that are here, if this side has no majority of them. A node
     /// that goes by the name of a voter that is not here takes its place. *Names without a node
     /// here are dropped*: they do not vote until [`set_voter`](VotedGroup::set_voter) adds them
-    /// again. It has no effect unless the standing is
-    /// [`Minority`](crate::voters::Standing::Minority) or
-    /// [`StateLost`](crate::voters::Why::StateLost), nor at a member without the newest log of
-    /// those here.
+    /// again. Ends when the group has formed.
     ///
     /// It is for an operator who knows that a majority of the voters has lost its state for
     /// good, and has stopped the others. *What they have committed and nobody here has is
     /// lost*, answered operations too; if they are alive, there are two primaries. This
     /// member has to have the newest log of those here; call it at all of them.
-    pub fn force_primary(&self) {
+    ///
+    /// # Errors
+    ///
+    /// The pending result fails with [`Error::Unforced`], which says why nothing was forced, and
+    /// with [`Error::Closed`] if the member has left the group.
+    pub fn force_primary(&self) -> Pending<()> {
         let shared = self.parts().1.clone();
-        self.parts().0.push(move |runner| runner.input_to(&shared, Input::ForcePrimary));
+        let (completion, pending) = Pending::of_bytes(|_| Ok(()));
+        self.parts().0.push(move |runner| {
+            let Some(hosted) = runner.part(&shared) else {
+                return completion(Err(Error::Closed { may_have_executed: false }));
+            };
+            hosted.wait_until_forced(completion);
+            runner.input_to(&shared, Input::ForcePrimary);
+        });
+        pending
     }
 
     /// Submits an operation on the voters, made for their version.

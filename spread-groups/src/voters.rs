@@ -104,4 +104,4 @@
 #[cfg(doc)]
 use crate::VotedGroup;
 
-pub use crate::core::voting::standing::{Quorum, Standing, Voter, Why};
+pub use crate::core::voting::standing::{Quorum, Standing, Unforced, Voter, Why};

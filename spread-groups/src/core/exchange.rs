@@ -33,8 +33,10 @@ pub(crate) struct Exchange {
     by_label: bool,
     /// A Form that stands once a majority has accepted it.
     pub(crate) proposal: Option<Box<Proposal>>,
-    /// Whether no Form has stood for so long that requests have been told.
+    /// Whether no Form has stood for so long that requests are told, if the group has no majority.
     pub(crate) waited: bool,
+    /// Whether they were told.
+    pub(crate) told: bool,
     /// In their order.
     hellos: Vec<(Name, Hello)>,
     /// Whether this member has sent a Form.
@@ -58,6 +60,7 @@ impl Exchange {
             by_label,
             proposal: None,
             waited: false,
+            told: false,
             hellos: Vec::new(),
             formed: false,
         }

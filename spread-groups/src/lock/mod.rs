@@ -21,9 +21,10 @@
 //!
 //! **With [voters](crate::voters)** ([`Mutex`], [`RwLock`], [`Semaphore`]) locks are granted only
 //! on the side with a majority. A guard is lost also when its member comes to a minority; the
-//! request is withdrawn then. That can be after the majority has granted the lock anew: what two holders
-//! must not both write goes to storage that checks the [fence](FencedGuard::fence). A request that
-//! waits does so in a minority, too, and ends when its member departs on the side of the majority.
+//! request is withdrawn then. That can be after the majority has granted the lock anew: what two
+//! holders must not both write goes to storage that checks the [fence](FencedGuard::fence). A
+//! request that waits does so in a minority, too, and ends when its member departs on the side of
+//! the majority.
 //!
 //! All locks of a group have at most 65,536 requests; a name has at most 255 bytes. More is
 //! refused with [`Error::NoRoom`] at the same place at all members.
@@ -73,9 +74,8 @@ impl AdvisoryLock {
     ///
     /// The pending result fails with [`Error::LockLost`] if the member departs from the roster or
     /// loses its connection, or a merge takes back the operations of its side, before the lock is
-    /// granted; with
-    /// [`Error::NoRoom`] if there are too many requests; with [`Error::NameTooLong`]; and with the errors of
-    /// [`Replicated::submit`].
+    /// granted; with [`Error::NoRoom`] if there are too many requests; with
+    /// [`Error::NameTooLong`]; and with the errors of [`Replicated::submit`].
     pub fn lock(&self) -> Pending<Guard> {
         self.0.request(false, |guard, _| guard)
     }

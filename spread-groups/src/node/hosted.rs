@@ -51,6 +51,8 @@ pub(crate) struct Hosted {
     shared: Arc<Shared>,
     completions: HashMap<OperationId, Completion>,
     ready: Vec<Completion>,
+    /// Operators who wait until a primary is forced.
+    forcing: Vec<Completion>,
     is_ready: bool,
     /// Counts how often the member became ready, or was so no longer.
     readiness: u64,
@@ -85,6 +87,7 @@ impl Hosted {
             shared,
             completions: HashMap::new(),
             ready: Vec::new(),
+            forcing: Vec::new(),
             is_ready: false,
             readiness: 0,
             end: None,
@@ -128,6 +131,7 @@ impl Hosted {
             }
             next = self.next_due();
         }
+        self.tell_who_forces();
         self.shared.release(waiting.saturating_sub(self.core.topic_bytes()));
         if std::mem::take(&mut self.overrun) {
             let why = JoinFailed::TooSlow;
@@ -405,6 +409,24 @@ impl Hosted {
         self.completions.insert(id, completion);
     }
 
+    /// Ends this when the group is formed with those who are there, or is not.
+    pub(crate) fn wait_until_forced(&mut self, completion: Completion) {
+        match &self.end {
+            Some(error) => completion(Err(error.clone())),
+            None => self.forcing.push(completion),
+        }
+    }
+
+    fn tell_who_forces(&mut self) {
+        if self.forcing.is_empty() || self.core.is_closed() {
+            return;
+        }
+        if let Some(outcome) = self.core.forced() {
+            let outcome = outcome.map(|()| Bytes::new()).map_err(Error::Unforced);
+            self.forcing.drain(..).for_each(|waits| waits(outcome.clone()));
+        }
+    }
+
     /// Takes note that the replica has done what it had to do when the member became ready.
     pub(super) fn ready(&mut self, readiness: u64) {
         if readiness == self.readiness && self.end.is_none() {
@@ -506,7 +528,8 @@ impl Hosted {
     pub(super) fn finish(&mut self) {
         let error = self.end.get_or_insert(Error::Closed { may_have_executed: false }).clone();
         let begun = std::mem::take(&mut self.begun).into_values().flatten();
-        self.ready.drain(..).chain(begun).for_each(|waits| waits(Err(error.clone())));
+        let waiting = self.ready.drain(..).chain(self.forcing.drain(..)).chain(begun);
+        waiting.for_each(|waits| waits(Err(error.clone())));
         self.tell_subscribers();
         self.inboxes().for_each(Inbox::close);
         self.subscribers.clear();

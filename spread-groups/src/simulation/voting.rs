@@ -64,7 +64,7 @@ impl World {
         let Some(voting) = self.voting.as_mut().filter(|voting| !voting.forced) else {
             return;
         };
-        let digest = mix(entry.place.branch, entry.body.digest());
+        let digest = mix(mix(entry.place.branch, entry.epoch), entry.body.digest());
         if *voting.log.entry(entry.place.index).or_insert(digest) != digest {
             self.violations.push(format!("commit: another entry was committed for {entry:?}"));
         }

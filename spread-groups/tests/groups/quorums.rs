@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use spread_daemon::Cluster;
-use spread_groups::voters::{Quorum, Standing, Why};
+use spread_groups::voters::{Quorum, Standing, Unforced, Why};
 use spread_groups::{Error, Incarnation, Node, Pending, Replicated, VotedGroup};
 
 use crate::support::*;
@@ -178,7 +178,12 @@ fn a_majority_without_its_state_waits_for_an_operator() {
     cluster.merge().unwrap();
     stands(&ann, Standing::Forming(Why::StateLost));
     assert!(matches!(add(&ann, "refused"), Err(Error::NoQuorum { .. })));
-    ann.group.force_primary();
+    stands(&bob, Standing::Minority);
+    let unforced = bob.group.force_primary().wait();
+    assert!(matches!(unforced, Err(Error::Unforced(Unforced::OtherLog))), "{unforced:?}");
+    ann.group.force_primary().wait().unwrap();
+    let unforced = ann.group.force_primary().wait();
+    assert!(matches!(unforced, Err(Error::Unforced(Unforced::NotStopped))), "{unforced:?}");
     for voter in [&bob, &cid] {
         voter.group.ready().wait().unwrap();
         has(voter, "before", 1);
@@ -285,16 +290,26 @@ fn cascades_of_three_components_leave_one_primary_of_each_number() {
 #[test]
 fn voters_are_added_and_removed_by_operations() {
     let cluster = cluster();
-    let [ann, bob, cid] = three_voters(&cluster);
+    let [ann, bob, _cid] = three_voters(&cluster);
     let dan = voter(&cluster, "d1", "dan");
     dan.group.ready().wait().unwrap();
     assert!(ann.group.set_voter("dan", dan.group.incarnation(), 1).wait().unwrap());
-    assert!(ann.group.set_voter("cid", cid.group.incarnation(), 0).wait().unwrap());
+    let nobody = Incarnation([0; 16]);
+    let watcher = node(&cluster, "d2");
+    let watching = watcher.group(cluster.group()).unwrap().voters(VOTERS).observer();
+    let watching = watching.join().unwrap();
+    eventually("an observer", || ann.group.members().iter().any(|member| member.observer));
+    for (incarnation, weight) in [(nobody, 9), (watching.incarnation(), 9)] {
+        let set = ann.group.set_voter("eve", incarnation, weight).wait().unwrap();
+        assert!(!set, "it could not be committed");
+    }
+    let nothing = ann.group.set_voter("bob", bob.group.incarnation(), 0).wait();
+    assert!(matches!(nothing, Err(Error::IllegalVoters)));
+    assert!(ann.group.remove_voter("cid").wait().unwrap());
     let names = |quorum: Quorum| quorum.voters.into_iter().map(|voter| voter.name);
     ann.group.confirm().wait().unwrap();
     assert_eq!(names(quorum(&ann)).collect::<Vec<_>>(), ["ann", "bob", "dan"]);
-    let nobody = Incarnation([0; 16]);
-    assert!(!ann.group.set_voter("eve", nobody, 0).wait().unwrap(), "it is none");
+    assert!(!ann.group.remove_voter("eve").wait().unwrap(), "it is none");
     cluster.partition(&[&["d1"], &["d2", "d3"]]).unwrap();
     is_primary(&ann);
     stands(&bob, Standing::Minority);

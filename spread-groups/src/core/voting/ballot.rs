@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use spread::Name;
 
+use super::standing::Unforced;
 use super::voters::{Chain, Voter, Voters};
 use crate::core::envelope::{Accept, Candidate, Form, Frame, Hello, Holding};
 use crate::core::exchange::Exchange;
@@ -197,28 +198,36 @@ impl Core {
         }
     }
 
-    /// Returns when those who wait are told that there is no majority; `None` if they were.
+    /// Returns when those who wait are told that there is no majority; `None` if it has been time.
     pub(crate) fn patience(&self, exchange: &Exchange) -> Option<Duration> {
         let due = exchange.began + self.config.exchange_wait.saturating_mul(PATIENCE);
         (self.voting.is_some() && !exchange.waited).then_some(due)
     }
 
-    /// Ends the requests of a member that has been without a majority for too long.
+    /// Ends the requests of a member that has been without a majority for too long. A member that
+    /// waits for the group to be founded may hear later that there is one.
     pub(crate) fn give_up(&mut self, now: Duration) {
         let Phase::Exchanging(exchange) = &mut self.phase else {
             return;
         };
         let due = exchange.began + self.config.exchange_wait.saturating_mul(PATIENCE);
-        if self.voting.is_none() || exchange.waited || due > now {
+        if self.voting.is_none() || exchange.told || due > now {
             return;
         }
         exchange.waited = true;
         if self.is_without_quorum() {
-            for (id, may_have_executed) in self.requests.lose_patience() {
-                let failure = Failure::NoQuorum { may_have_executed };
-                self.out(Output::Done(id, Err(failure)));
-            }
+            self.end_requests();
             self.tell_who_is_here();
+        }
+    }
+
+    fn end_requests(&mut self) {
+        if let Phase::Exchanging(exchange) = &mut self.phase {
+            exchange.told = true;
+        }
+        for (id, may_have_executed) in self.requests.lose_patience() {
+            let failure = Failure::NoQuorum { may_have_executed };
+            self.out(Output::Done(id, Err(failure)));
         }
     }
 
@@ -273,9 +282,35 @@ impl Core {
     /// Forms the group with those who are there, whatever became of the others, if this member
     /// has the log that is to stand.
     pub(crate) fn force_primary(&mut self) {
-        let forces = self.is_without_quorum();
+        let refusal = self.refuses_to_force();
         if let Some(voting) = &mut self.voting {
-            voting.force = forces;
+            (voting.force, voting.unforced) = (refusal.is_none(), refusal);
+        }
+    }
+
+    fn refuses_to_force(&self) -> Option<Unforced> {
+        let Phase::Exchanging(exchange) = &self.phase else {
+            return Some(Unforced::NotStopped);
+        };
+        if !self.is_without_quorum() {
+            return Some(Unforced::NotStopped);
+        }
+        if exchange.authors().all(|author| Some(author) != self.me) {
+            return Some(Unforced::OtherLog);
+        }
+        let voters = self.held_chain().and_then(Chain::last);
+        let there = voters.and_then(|voters| exchange.those_there(voters));
+        there.is_none().then_some(Unforced::NoVoter)
+    }
+
+    /// Returns what became of a primary that was to be forced; `None` if that is not known yet.
+    pub(crate) fn forced(&self) -> Option<Result<(), Unforced>> {
+        let voting = self.voting.as_ref()?;
+        match (&self.phase, voting.unforced) {
+            (_, Some(why)) => Some(Err(why)),
+            (Phase::Exchanging(_), None) if voting.force => None,
+            (Phase::Formed(_), None) if voting.force => Some(Ok(())),
+            _ => Some(Err(Unforced::Interrupted)),
         }
     }
 }

@@ -20,12 +20,18 @@ impl Core {
     }
 
     /// Returns the payload with which an operation on the voters is logged: whether they
-    /// change. All members come to the same here, whether they have the log or not.
+    /// change. All members come to the same here, whether they have the log or not, since they
+    /// have one roster. A change after which no majority would be here is refused: it could not be
+    /// committed.
     pub(crate) fn judged(&mut self, channel: u32, payload: Option<Bytes>) -> Option<Bytes> {
         let next = self.roster.history.place().index + 1;
         match (&mut self.voting, payload) {
             (Some(voting), Some(payload)) if channel == CHANNEL => {
-                let changes = voting.chain.log(next, &payload);
+                let is_here = |voter| {
+                    let member = self.roster.by_incarnation(voter);
+                    member.is_some_and(|member| !member.observer)
+                };
+                let changes = voting.chain.log(next, &payload, is_here);
                 #[cfg(test)]
                 if self.breaks(crate::core::Broken::ChangesVotersAtOnce)
                     && let Some(voting) = &mut self.voting
@@ -169,7 +175,7 @@ impl Core {
             return;
         };
         // One at a time, each after the one before it is committed.
-        if voting.chain.first() != voting.chain.last() || voting.proposed == Some(voters.version) {
+        if voting.chain.first() != voting.chain.last() {
             return;
         }
         let gone = |incarnation| self.roster.by_incarnation(incarnation).is_none();
@@ -180,12 +186,12 @@ impl Core {
             Some(VoterChange { version: voters.version, name: name.to_owned(), voter })
         };
         let change = self.roster.members().iter().find_map(vacant);
-        let Some(change) = change.filter(|_| !self.requests.is_full()) else {
+        let Some(change) = change.filter(|change| voting.proposed.as_ref() != Some(change)) else {
             return;
         };
-        if let Some(voting) = &mut self.voting {
-            voting.proposed = Some(change.version);
+        if let (Some(voting), false) = (&mut self.voting, self.requests.is_full()) {
             self.requests.submit_unasked(CHANNEL, change.encode());
+            voting.proposed = Some(change);
         }
     }
 }

@@ -51,7 +51,7 @@ use super::history::History;
 use super::roster::Incarnation;
 use super::{Core, Holdings};
 use log::{Acknowledged, Tail};
-use voters::{Chain, Configured};
+use voters::{Chain, Configured, VoterChange};
 
 /// What a member knows of the voters of its group.
 #[derive(Debug)]
@@ -73,12 +73,14 @@ pub(crate) struct Voting {
     committed: u64,
     /// Whether this member was ever told of a Form that stood.
     stood: bool,
-    /// The version of the voters for which this member has submitted a change.
-    proposed: Option<u64>,
+    /// The last change of the voters that this member has submitted.
+    proposed: Option<VoterChange>,
     /// On which side the application was told that this member is.
     told: Option<standing::Side>,
     /// Whether an operator wants a Form of those who are there, in this exchange.
     pub(crate) force: bool,
+    /// Why what an operator wanted last was refused.
+    unforced: Option<standing::Unforced>,
     /// The number that the log takes without a majority.
     #[cfg(test)]
     early_number: Option<u64>,
@@ -99,6 +101,7 @@ impl Voting {
             proposed: None,
             told: None,
             force: false,
+            unforced: None,
             #[cfg(test)]
             early_number: None,
         }

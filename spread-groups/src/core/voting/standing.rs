@@ -9,7 +9,8 @@ use crate::core::{Core, Event, Output, Phase};
 pub enum Standing {
     /// There is no majority yet that could commit.
     Forming(Why),
-    /// A majority of the voters commits with this member, under the Form of this number.
+    /// A majority of the voters commits with this member, in this epoch: a number that is raised
+    /// whenever a majority forms anew.
     Primary(u64),
     /// This side has no majority of the voters: nothing is committed here.
     Minority,
@@ -30,10 +31,30 @@ pub enum Why {
     /// The group has not been founded: not all the voters are here, with one configuration
     /// and without a state.
     Founding,
-    /// A majority of the voters is here by name, but not by incarnation: some have lost the
-    /// state. Nothing goes on before enough of those that have it are back; if they have ended
-    /// for good, what was committed may be lost, and an operator has to say so.
+    /// A majority of the voters is here by name, but not by incarnation: some have started again,
+    /// and have lost the state. Nothing goes on before enough of those that have it are connected
+    /// again. If they have ended, what was committed may be lost, and the group waits for an
+    /// operator ([`force_primary`](crate::VotedGroup::force_primary)).
     StateLost,
+}
+
+/// Why a primary was not [forced](crate::VotedGroup::force_primary).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unforced {
+    /// This side may have a majority: the standing is neither [`Standing::Minority`] nor
+    /// [`Why::StateLost`].
+    #[error("this side is not known to be without a majority")]
+    NotStopped,
+    /// This member does not have the newest log of the members here.
+    #[error("another member here has the newest log")]
+    OtherLog,
+    /// No voter is here, nor a node that goes by the name of one.
+    #[error("no voter is here, and no node by the name of one")]
+    NoVoter,
+    /// The members here changed before the group had formed. It can be forced again.
+    #[error("the members here changed before the group had formed")]
+    Interrupted,
 }
 
 /// A voter of a group.

@@ -151,10 +151,16 @@ impl Chain {
     }
 
     /// Takes the payload of an operation at its index of the log; returns whether the voters
-    /// change.
-    pub(crate) fn log(&mut self, index: u64, payload: &Bytes) -> bool {
+    /// change. They do not if no majority of them would be there.
+    pub(crate) fn log(
+        &mut self,
+        index: u64,
+        payload: &Bytes,
+        is_there: impl Fn(Incarnation) -> bool,
+    ) -> bool {
         let change = VoterChange::decode(payload);
         let voters = change.and_then(|change| self.last()?.changed(&change));
+        let voters = voters.filter(|voters| voters.is_majority(is_there));
         let changes = voters.is_some();
         self.0.extend(voters.map(|voters| (index, voters)));
         changes
@@ -275,6 +281,10 @@ mod tests {
         VoterChange { version, name: name.to_string(), voter }
     }
 
+    fn log(chain: &mut Chain, index: u64, change: &VoterChange) -> bool {
+        chain.log(index, &change.encode(), |_| true)
+    }
+
     fn of(chain: &Chain, there: &[u8]) -> bool {
         chain.is_majority(|voter| there.contains(&voter.0[0]))
     }
@@ -292,7 +302,7 @@ mod tests {
     fn another_incarnation_of_a_voter_does_not_count_until_it_takes_its_place() {
         let mut chain = Chain::new(voters(&[(1, 1), (2, 1), (3, 1)]));
         assert!(!of(&chain, &[1, 22]));
-        assert!(chain.log(7, &change(1, 2, 22, 1).encode()));
+        assert!(log(&mut chain, 7, &change(1, 2, 22, 1)));
         assert!(!of(&chain, &[1, 22]) && !of(&chain, &[1, 2]) && of(&chain, &[1, 3, 22]));
         chain.commit(6);
         assert!(!of(&chain, &[1, 22]));
@@ -303,19 +313,30 @@ mod tests {
     #[test]
     fn a_change_is_of_a_version_and_leaves_a_voter() {
         let mut chain = Chain::new(voters(&[(1, 1)]));
-        assert!(!chain.log(1, &change(0, 2, 2, 1).encode()), "it is for other voters");
-        assert!(!chain.log(1, &change(1, 1, 1, 0).encode()), "nobody would be left");
-        assert!(!chain.log(1, &change(1, 2, 1, 1).encode()), "one node is one voter");
-        assert!(!chain.log(1, &Bytes::from_static(b"\xff")));
-        assert!(!chain.log(1, &Bytes::new()));
-        assert!(chain.log(1, &change(1, 2, 2, 1).encode()));
-        assert!(!chain.log(2, &change(1, 3, 3, 1).encode()), "another one was first");
+        assert!(!log(&mut chain, 1, &change(0, 2, 2, 1)), "it is for other voters");
+        assert!(!log(&mut chain, 1, &change(1, 1, 1, 0)), "nobody would be left");
+        assert!(!log(&mut chain, 1, &change(1, 2, 1, 1)), "one node is one voter");
+        assert!(!chain.log(1, &Bytes::from_static(b"\xff"), |_| true));
+        assert!(!chain.log(1, &Bytes::new(), |_| true));
+        assert!(log(&mut chain, 1, &change(1, 2, 2, 1)));
+        assert!(!log(&mut chain, 2, &change(1, 3, 3, 1)), "another one was first");
+    }
+
+    #[test]
+    fn a_change_that_leaves_no_majority_here_is_refused() {
+        let mut chain = Chain::new(voters(&[(1, 1), (2, 1), (3, 1)]));
+        let here = |voter: Incarnation| voter.0[0] <= 2;
+        assert!(!chain.log(1, &change(1, 2, 9, 1).encode(), here), "nobody is that incarnation");
+        assert!(!chain.log(1, &change(1, 4, 4, 2).encode(), here), "they would be two of five");
+        assert!(!chain.log(1, &change(1, 2, 2, 0).encode(), here), "the third one is away");
+        assert_eq!(chain, Chain::new(voters(&[(1, 1), (2, 1), (3, 1)])));
+        assert!(chain.log(1, &change(1, 3, 3, 0).encode(), here));
     }
 
     #[test]
     fn a_change_is_committed_by_the_voters_before_it_and_those_after_it() {
         let mut chain = Chain::new(voters(&[(1, 1), (2, 1), (3, 1)]));
-        chain.log(5, &change(1, 2, 22, 1).encode());
+        log(&mut chain, 5, &change(1, 2, 22, 1));
         let committed = |chain: &Chain, indices: [u64; 4]| {
             let of = |voter: Incarnation| match voter.0[0] {
                 22 => indices[3],
@@ -333,7 +354,7 @@ mod tests {
     #[test]
     fn a_chain_reads_as_it_was_written_and_nothing_else_is_one() {
         let mut chain = Chain::new(voters(&[(1, 1), (2, 2)]));
-        chain.log(3, &change(1, 3, 3, 1).encode());
+        log(&mut chain, 3, &change(1, 3, 3, 1));
         assert_eq!(Chain::from_proto(chain.to_proto()), Some(chain.clone()));
         let mut again = chain.to_proto();
         again.extend(chain.to_proto());
@@ -355,7 +376,7 @@ mod tests {
             let before: Vec<(u8, u32)> = (0..).zip(weights).collect();
             let old = Chain::new(voters(&before));
             let mut joint = old.clone();
-            joint.log(1, &change(1, name, name + 10 * u8::from(weight > 1), weight).encode());
+            log(&mut joint, 1, &change(1, name, name + 10 * u8::from(weight > 1), weight));
             let mut new = joint.clone();
             new.commit(1);
             let is = |chain: &Chain, set: u8| {

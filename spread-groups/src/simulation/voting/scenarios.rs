@@ -132,6 +132,26 @@ fn nodes_with_and_without_voters_do_not_know_each_other() {
     assert!(matches!(standings(&world)[0], Standing::Primary(_)));
 }
 
+/// A member hears of nobody with a state, and waits for the group to be founded; then it hears of
+/// one, in the same exchange.
+#[test]
+fn who_waits_for_the_foundation_is_told_of_a_group_without_a_majority() {
+    const SLOW: u8 = 1;
+    let others = 0b11111 & !(1 << SLOW);
+    let acts = vec![
+        Act::World(Step::Replace(0)),
+        Act::World(Step::Replace(2)),
+        Act::Return,
+        Act::World(Step::Run(others, 50)),
+        Act::World(Step::Wait(1000)),
+        Act::World(Step::Submit(3, 0)),
+    ];
+    let world = run(&(VOTERS, acts), None);
+    assert_eq!(world.violations, [""; 0]);
+    let refused = Err(Failure::NoQuorum { may_have_executed: false });
+    assert_eq!(outcome(&world, 3, 1), Some(&refused));
+}
+
 /// The members have no room for the operation that replaces a voter. Nobody has asked for it.
 #[test]
 fn a_replacement_that_is_refused_is_not_told_as_lost() {
