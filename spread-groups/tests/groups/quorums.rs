@@ -158,6 +158,8 @@ fn a_voter_that_starts_again_votes_once_the_majority_has_agreed() {
         let voters = quorum(&ann).voters;
         voters.iter().any(|voter| voter.incarnation == bob.group.incarnation() && voter.present)
     });
+    // Then the other one knows that this is committed, too.
+    add(&cid, "between").unwrap();
     cluster.partition(&[&["d1"], &["d2", "d3"]]).unwrap();
     is_primary(&bob);
     assert_eq!(add(&bob, "before").unwrap(), "2");
