@@ -524,11 +524,11 @@ fn a_kicked_client_that_floods_gets_what_was_sent_to_it() {
         let me = mailbox.private_group().to_string();
         let (flooder, mut receiver) = mailbox.split();
         let flood = std::thread::spawn(move || {
-            while flooder.multicast(Service::Fifo, "nobody", &[0; 1000]).is_ok() {}
+            while flooder.multicast(Service::Fifo, "nobody", [0; 1000]).is_ok() {}
         });
         let mut sender = Mailbox::connect(&daemon.plain).unwrap();
         for _ in 0..100 {
-            sender.multicast(Service::Fifo, me.as_str(), &[7; 1000]).unwrap();
+            sender.multicast(Service::Fifo, me.as_str(), [7; 1000]).unwrap();
         }
         // So the daemon has sent them.
         sender.join("g").unwrap();
@@ -556,7 +556,7 @@ fn sigint_does_not_wait_for_a_client_that_does_not_read() {
         let me = silent.private_group().to_string();
         let mut sender = Mailbox::connect(&daemon.plain).unwrap();
         for _ in 0..200 {
-            sender.multicast(Service::Fifo, me.as_str(), &[0; 100_000]).unwrap();
+            sender.multicast(Service::Fifo, me.as_str(), [0; 100_000]).unwrap();
         }
         sender.join("g").unwrap();
         sender.view_of("g", 1);
