@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# No warnings, with and without the features.
+# No warnings, with and without the features. With --all, the client has each combination of its
+# features, otherwise none, each by itself and all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo clippy --workspace --all-targets -- -D warnings
@@ -19,9 +20,11 @@ for chosen in '' json dividere; do
 done
 cargo clippy -p spread-toolkit --no-default-features --features tls -- -D warnings
 cargo clippy -p spread-toolkit --features tls,tokio,tracing --tests -- -D warnings
-# The client with each combination of its other features.
+# The client without features, with each by itself, and with all; with --all in each combination.
 features=(sys mio tokio serde tracing)
-for ((set = 0; set < 1 << ${#features[@]}; set++)); do
+all=$(((1 << ${#features[@]}) - 1))
+for ((set = 0; set <= all; set++)); do
+    ((set & (set - 1) && set != all)) && [ "${1-}" != --all ] && continue
     chosen=
     for place in "${!features[@]}"; do
         ((set >> place & 1)) && chosen+="${features[place]},"
