@@ -2,7 +2,7 @@
 //! part and crash, connections end, ghosts stay, and voters start again without their state.
 //!
 //! Each round is planned by a seed, though threads run as they like. It takes
-//! `SPREAD_HISTORIES_SECONDS` (20 by default), from `SPREAD_HISTORIES_SEED` on.
+//! `SPREAD_HISTORIES_SECONDS` (5 by default), from `SPREAD_HISTORIES_SEED` on.
 
 #[path = "../../src/simulation/linearizable.rs"]
 mod checker;
@@ -437,7 +437,7 @@ fn run(seed: u64, voters: usize) -> (usize, usize) {
 
 #[test]
 fn histories_of_real_runs_are_linearizable() {
-    let time = Duration::from_secs(number("SPREAD_HISTORIES_SECONDS", 20));
+    let time = Duration::from_secs(number("SPREAD_HISTORIES_SECONDS", 5));
     let began = Instant::now();
     let (mut rounds, mut answered, mut unknown) = (0, 0, 0);
     for seed in number("SPREAD_HISTORIES_SEED", 1).. {

@@ -11,7 +11,7 @@ use crate::simulation::objects::Op;
 use crate::simulation::schedule::{Step, config, step};
 use crate::simulation::world::{CLIENTS, DAEMONS, ROUNDS, World};
 
-const SCHEDULES: u32 = 1000;
+const SCHEDULES: u32 = 100;
 /// The voters, as clients of a schedule.
 pub(super) const VOTERS: u8 = 0b00111;
 const EVERYBODY: u8 = 0b11111;
@@ -178,6 +178,9 @@ fn schedules_with_voters_reach_all_corners() {
         *reached.entry("Forms that stood").or_insert(0) += voting.numbers.len();
         *reached.entry("committed entries").or_insert(0) += voting.log.len();
         *reached.entry("calls").or_insert(0) += voting.asked.len();
+        if CORNERS.iter().all(|corner| reached.get(corner).is_some_and(|times| *times > 0)) {
+            break;
+        }
     }
     println!("{reached:#?}");
     for corner in CORNERS {
