@@ -133,7 +133,7 @@ fn of_three_servers_that_are_asked_one_crashes_before_it_answers() {
     let (_silent, _release) = serve_silently(&crashes);
     know(&caller, 3);
     let replies = ask(&caller, "abc").send_to_all(Until::All);
-    cluster.settle().unwrap();
+    sent(&caller, &cluster);
     cluster.disconnect(&name(&crashes.group)).unwrap();
     let replies = replies.wait().unwrap();
     assert_eq!(outcomes(&replies), ["ABC", "ABC", "Departed(Crashed)"]);
@@ -148,6 +148,7 @@ fn a_server_that_is_parted_is_told_and_so_is_a_majority_out_of_reach() {
     know(&caller, 2);
     let single = ask(&caller, "abc").send();
     let majority = ask(&caller, "abc").send_to_all(Until::Majority);
+    sent(&caller, &cluster);
     cluster.partition(&[&["d1"], &["d2", "d3"]]).unwrap();
     let error = single.wait().unwrap_err();
     assert!(matches!(error, Error::ServerDeparted(Departure::Parted)), "{error}");
@@ -164,7 +165,7 @@ fn a_call_ends_with_its_time_and_with_the_connection() {
     let late = ask(&caller, "abc").within(Duration::from_millis(20)).send();
     assert!(matches!(late.wait(), Err(Error::TimedOut)));
     let cut = ask(&caller, "abc").send();
-    cluster.settle().unwrap();
+    sent(&caller, &cluster);
     cluster.disconnect(&name(&caller.group)).unwrap();
     let error = cut.wait().unwrap_err();
     assert!(matches!(error, Error::Disconnected), "{error}");
@@ -191,7 +192,7 @@ fn of_the_servers_that_are_asked_one_leaves_and_one_is_parted() {
     know(&caller, 3);
     let both = ask(&caller, "abc").send_to_all(Until::All);
     let enough = ask(&caller, "abc").send_to_all(Until::Count(2));
-    cluster.settle().unwrap();
+    sent(&caller, &cluster);
     leaves.group.leave();
     eventually("it has left", || caller.group.members().len() == 2);
     cluster.partition(&[&["d1", "d2"], &["d3"]]).unwrap();

@@ -33,7 +33,7 @@ fn the_lock_of_a_holder_that_crashes_goes_to_the_next() {
     let [one, two, _three] = three_members(&cluster);
     let guard = lock(&one).wait().unwrap();
     let second = lock(&two);
-    cluster.settle().unwrap();
+    sent(&two, &cluster);
     cluster.disconnect(&name(&one.group)).unwrap();
     drop(second.wait().unwrap());
     eventually("the former holder is told", || guard.is_lost());
@@ -66,7 +66,7 @@ fn a_request_that_was_dropped_holds_up_nobody() {
     let [one, two, three] = three_members(&cluster);
     let guard = lock(&one).wait().unwrap();
     drop(lock(&two));
-    cluster.settle().unwrap();
+    sent(&two, &cluster);
     let third = lock(&three);
     drop(guard);
     drop(third.wait().unwrap());
@@ -97,7 +97,7 @@ fn a_guard_is_lost_with_the_group() {
     let [one, two, _three] = three_members(&cluster);
     let guard = lock(&one).wait().unwrap();
     let waiting = lock(&two);
-    cluster.settle().unwrap();
+    sent(&two, &cluster);
     two.node.shutdown(LONG).unwrap();
     assert!(matches!(waiting.wait(), Err(Error::Closed { .. })));
     one.node.shutdown(LONG).unwrap();

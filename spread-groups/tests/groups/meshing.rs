@@ -82,7 +82,7 @@ fn pings_are_answered_and_the_last_answer_is_kept_as_long_as_the_member_is_there
     // A member that does not answer is found out at the view.
     cluster.pause(&name(&two.group)).unwrap();
     let unanswered = mesh.ping(second, LONG);
-    cluster.settle().unwrap();
+    sent(&one, &cluster);
     cluster.crash("d2").unwrap();
     let error = unanswered.wait().unwrap_err();
     assert!(matches!(error, Error::ServerDeparted(_)), "{error}");

@@ -229,6 +229,13 @@ pub(crate) fn executed(member: &Participant) {
     member.words.submit(&String::from("executed")).wait().unwrap();
 }
 
+/// Waits until all that a member has sent so far is delivered: its node sends it in a thread of its
+/// own, in the order of the calls.
+pub(crate) fn sent(member: &Participant, cluster: &Cluster) {
+    executed(member);
+    cluster.settle().unwrap();
+}
+
 /// Polls a future until it has ended.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unparks(std::thread::Thread);

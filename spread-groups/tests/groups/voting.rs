@@ -132,7 +132,7 @@ fn a_vote_that_is_not_certain_expires_though_the_senior_member_has_gone() {
     let (_listening, results) = results(&three);
     let _voting = votes(&two, Ballot::Yes);
     let pending = propose(&two, Rule::Majority, Duration::from_millis(200));
-    cluster.settle().unwrap();
+    sent(&two, &cluster);
     senior.node.shutdown(LONG).unwrap();
     let outcome = pending.wait().unwrap();
     assert_eq!(outcome, told(&results));
