@@ -3,7 +3,7 @@
 # features, otherwise none, each by itself and all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo clippy --workspace --all-targets -- -D warnings
+cargo clippy --workspace --all-targets --features bench -- -D warnings
 cargo clippy -p spread-daemon -- -D warnings
 cargo clippy -p spreadd --no-default-features --all-targets -- -D warnings
 # TLS, which is off by default, with its tests.
