@@ -39,8 +39,9 @@ pub(crate) fn ask(socket: &Path, question: &str) -> Result<String> {
         let advice = match error.kind() {
             io::ErrorKind::PermissionDenied => "only the user of the daemon, and root, may ask it",
             _ => {
-                "only spreadd has this socket, on its own host: is it running, is this its port \
-                 (the one without TLS), and does it need --unix-dir?"
+                "only spreadd has this socket, on its own host: is it running, does it need \
+                 --unix-dir, and is this its port (the one without TLS: --daemon 4803 for one with \
+                 TLS at 4804)?"
             }
         };
         Failure::new(Code::NoDaemon, text).advise(advice).into()
@@ -151,6 +152,9 @@ pub(crate) struct Session {
     pub(crate) private_group: String,
     /// Empty for the unix socket.
     pub(crate) address: String,
+    pub(crate) port: Option<u16>,
+    /// Empty of daemons that do not tell it.
+    pub(crate) transport: String,
     pub(crate) user: Option<String>,
     pub(crate) connected_seconds: u64,
     pub(crate) groups: u64,

@@ -209,7 +209,8 @@ fn tls_advice(error: &spread::TlsError) -> Option<&'static str> {
         Expired(_) => "the daemon needs another certificate, and a SIGHUP; or a clock is wrong",
         CertificateRequired => "--tls-cert FILE --tls-key FILE: a certificate of yours",
         CertificateRefused(_) => {
-            "the daemon takes certificates of its --tls-client-ca only, and none that has expired"
+            "the daemon takes certificates of its --tls-client-ca only, with one common name (or \
+             none, and a DNS name or e-mail address), and none that has expired"
         }
         NotTls(_) | Closed(_) => {
             "check the port: that of TLS is 4804 unless --tls-port says otherwise"

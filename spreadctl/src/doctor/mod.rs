@@ -346,7 +346,7 @@ impl Examination<'_> {
             false => "status, top and kick work with spreadd, on its own host",
             true => {
                 "status, top and kick work with spreadd, on its own host, by its port (the one \
-                 without TLS)"
+                 without TLS: --daemon 4803 for one with TLS at 4804)"
             }
         };
         let socket = match self.connection.status_socket() {

@@ -237,11 +237,10 @@ fn draw_detail(frame: &mut Frame<'_>, top: &Top) {
     let Some(row) = top.selected_row() else {
         return;
     };
+    let mut sessions = top.status.session_list.iter();
+    let session = sessions.find(|s| top.tab == Tab::Sessions && s.private_group == row.key);
     let (title, names) = match top.tab {
-        Tab::Sessions => {
-            let session = top.status.session_list.iter().find(|s| s.private_group == row.key);
-            ("groups", session.map(|session| &session.group_names[..]))
-        }
+        Tab::Sessions => ("groups", session.map(|session| &session.group_names[..])),
         Tab::Groups => {
             let group = top.status.group_list.iter().find(|group| group.name == row.key);
             ("members", group.map(|group| &group.member_names[..]))
@@ -258,6 +257,10 @@ fn draw_detail(frame: &mut Frame<'_>, top: &Top) {
         layout::lines(text.split(' '), " ", width)
     };
     let mut lines: Vec<String> = fields.flat_map(field).collect();
+    if let Some(session) = session.filter(|session| !session.transport.is_empty()) {
+        let port = session.port.map(|port| format!(", port {port}")).unwrap_or_default();
+        lines.push(format!("{:<9} {}{port}", "over", printable(session.transport.as_bytes())));
+    }
     if let Some(names) = names {
         let names: Vec<String> = names.iter().map(|name| printable(name.as_bytes())).collect();
         lines.push(String::new());

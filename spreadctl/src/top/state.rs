@@ -177,7 +177,6 @@ impl Top {
         self.notice = None;
         match key {
             KeyCode::Char('q') => return Some(Request::Quit),
-            KeyCode::Esc if self.filter.is_empty() => return Some(Request::Quit),
             KeyCode::Esc => self.filter.clear(),
             KeyCode::Char('R') => return Some(Request::Refresh),
             KeyCode::Tab | KeyCode::Right => self.switch(1),
@@ -312,7 +311,8 @@ pub(super) mod tests {
         assert_eq!((keys(&top).len(), &top.mode), (1, &Mode::Table));
         assert!(press(&mut top, "\x1b").is_empty(), "the first escape clears the filter");
         assert_eq!(keys(&top).len(), 3);
-        assert_eq!(press(&mut top, "\x1b"), [Request::Quit]);
+        assert!(press(&mut top, "?\x1b\x1b").is_empty(), "it closes the help, and no more");
+        assert_eq!(press(&mut top, "q"), [Request::Quit]);
     }
 
     #[test]
