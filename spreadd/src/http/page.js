@@ -37,6 +37,13 @@ function names(list, count) {
   return count > shown.length ? [...shown, `and ${numbers.format(count - shown.length)} more`] : shown;
 }
 
+// Where a session comes from, as `ss` shows it, and how if that is not TCP.
+function place({ address, port, transport }) {
+  if (!address) return "unix socket";
+  const at = (address.includes(":") ? `[${address}]` : address) + (port ? `:${port}` : "");
+  return transport === "tcp" ? at : `${at} over ${transport.toUpperCase()}`;
+}
+
 // Announced by screen readers, and so used with restraint.
 function say(text) {
   if (find("message").textContent !== text) find("message").textContent = text;
@@ -125,10 +132,11 @@ class Table {
   }
 
   sortBy(column) {
-    const wasAscending = column.ariaSort === "ascending";
+    const opposite = { ascending: "descending", descending: "ascending" };
+    const order = opposite[column.ariaSort] ?? ("highest" in column.dataset ? "descending" : "ascending");
     this.columns.forEach((other) => other.removeAttribute("aria-sort"));
-    column.ariaSort = wasAscending ? "descending" : "ascending";
-    this.sorted = [column.dataset.column, wasAscending ? -1 : 1];
+    column.ariaSort = order;
+    this.sorted = [column.dataset.column, order === "ascending" ? 1 : -1];
     this.draw();
   }
 
@@ -203,7 +211,8 @@ const sessions = new Table("sessions", {
   key: (s) => s.private_group,
   cells: (s) => [
     s.private_group,
-    (s.address || "unix socket") + (s.user ? `, user ${s.user}` : ""),
+    place(s),
+    s.user ?? "",
     time(s.connected_seconds),
     numbers.format(s.queued),
     numbers.format(s.received),
@@ -211,7 +220,7 @@ const sessions = new Table("sessions", {
     s.throttled_by ?? "",
     names(s.group_names, s.groups),
   ],
-  filtered: (s) => [s.private_group, s.address, s.user, s.throttled_by, ...s.group_names],
+  filtered: (s) => [s.private_group, place(s), s.user, s.throttled_by, ...s.group_names],
   finish: addKick,
 });
 
@@ -378,10 +387,16 @@ async function fetchStatus() {
 
 async function askStatus() {
   const { status, reason } = await fetchStatus();
+  const before = started;
   if (status) show(status);
-  if (status && lostAt) say("The daemon answers again.");
+  if (status && before !== null && started !== before) say("The daemon has restarted.");
+  else if (status && lostAt) say("The daemon answers again.");
   lostAt = status ? null : (lostAt ?? new Date().toLocaleTimeString());
-  if (lostAt) say(`No status since ${lostAt} (${reason}). This page tries again each second.`);
+  if (lostAt) {
+    const name = find("daemon").textContent;
+    document.title = `No status${name && ` of ${name}`} · spreadd`;
+    say(`No status since ${lostAt} (${reason}). This page tries again each second.`);
+  }
   document.body.classList.toggle("lost", lostAt !== null);
 }
 

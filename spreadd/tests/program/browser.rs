@@ -166,7 +166,7 @@ fn the_page_shows_members_as_they_come_and_go_and_comes_back_with_the_daemon() {
     client.join("<i>town</i>");
     let row = "document.querySelector('#sessions tbody tr')";
     browser.wait(&format!("{row}.cells[0].textContent === '#<b>&#localhost'"));
-    browser.wait(&format!("{row}.cells[7].textContent === '<i>town</i>'"));
+    browser.wait(&format!("{row}.cells[8].textContent === '<i>town</i>'"));
     let group = "document.querySelector('#groups tbody tr')";
     browser.wait(&format!("{group}.cells[0].textContent === '<i>town</i>'"));
     browser.wait(&format!("{group}.cells[2].textContent === '#<b>&#localhost'"));
@@ -200,6 +200,11 @@ fn the_page_shows_members_as_they_come_and_go_and_comes_back_with_the_daemon() {
     browser.press("Enter", 13, "\r");
     browser.wait("document.querySelector('#sessions th').ariaSort === 'descending'");
     browser.wait(&format!("{row}.cells[0].textContent === '#zoe#localhost'"));
+    let waiting = "document.querySelector('#sessions').tHead.rows[0].cells[4]";
+    browser.value(&format!("{waiting}.querySelector('button').click()"));
+    assert_eq!(browser.value(&format!("{waiting}.ariaSort")), "descending", "the highest first");
+    let address = format!("/^127\\.0\\.0\\.1:\\d+$/.test({row}.cells[1].textContent)");
+    assert_eq!(browser.value(&address), true);
     browser.value("document.querySelector('#sessions-filter').focus()");
     browser.press("z", 90, "z");
     browser.wait("document.querySelector('#message').textContent === '1 of 2 sessions.'");
@@ -243,8 +248,10 @@ fn the_page_shows_members_as_they_come_and_go_and_comes_back_with_the_daemon() {
     drop(served);
     browser.wait("document.body.classList.contains('lost')");
     browser.wait(&format!("{message}.startsWith('No status since')"));
+    browser.wait("document.title === 'No status of localhost · spreadd'");
     let served = Served::start_at(&folder, &http, &options);
-    browser.wait("document.querySelector('#message').textContent === 'The daemon answers again.'");
+    browser.wait("document.querySelector('#message').textContent === 'The daemon has restarted.'");
+    browser.wait("document.title === 'localhost · spreadd'");
     let _late = Client::connect(served.clients, "late");
     browser.wait(&format!("{row}.cells[0].textContent === '#late#localhost'"));
     assert_eq!(browser.value("document.body.classList.contains('lost')"), false);
