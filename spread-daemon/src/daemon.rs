@@ -206,8 +206,13 @@ impl AdminHandle {
     /// Ends the session of a client as [`Daemon::kick`] does; returns its private group, or
     /// `None` also if there is no such session.
     pub fn kick(&self, client: &str) -> Option<String> {
-        let client = client.to_owned();
-        self.0.call(move |this| this.server.kick(&client)).ok().flatten()
+        self.kick_by(client, "the program")
+    }
+
+    /// Ends the session of a client as [`AdminHandle::kick`] does, for somebody whom the log names.
+    pub fn kick_by(&self, client: &str, by: &str) -> Option<String> {
+        let (client, by) = (client.to_owned(), by.to_owned());
+        self.0.call(move |this| this.server.kick(&client, &by)).ok().flatten()
     }
 }
 
@@ -273,7 +278,7 @@ impl AdmitHandle {
     /// # use spread_daemon::{Daemon, Incoming};
     /// let daemon = Daemon::builder().start()?;
     /// let (daemons, mut ours) = UnixStream::pair()?;
-    /// let incoming = Incoming::new(daemons).address([192, 0, 2, 7]).user("ann");
+    /// let incoming = Incoming::new(daemons).address(([192, 0, 2, 7], 40_000)).user("ann");
     /// daemon.admit_handle().admit(incoming);
     /// // What a client says first: its version, what it wants, the length of its name, its name.
     /// ours.write_all(&[5, 0, 1, 1, 3, b'a', b'n', b'n'])?;

@@ -69,7 +69,7 @@ fn the_policy_and_the_status_have_the_address_and_the_user_that_the_program_tell
     let address: IpAddr = [192, 0, 2, 7].into();
     let admit = |user: Option<&str>| {
         let (daemons, ours) = UnixStream::pair().unwrap();
-        let incoming = Incoming::new(daemons).address(address);
+        let incoming = Incoming::new(daemons).address((address, 4000)).transport("tls");
         daemon.admit_handle().admit(match user {
             Some(user) => incoming.user(user),
             None => incoming,
@@ -79,7 +79,9 @@ fn the_policy_and_the_status_have_the_address_and_the_user_that_the_program_tell
     let ann = admit(Some("ann"));
     assert_eq!(connect(&ann, "a").unwrap(), "#a#localhost");
     let status = daemon.status().unwrap();
-    assert_eq!(status.sessions[0].address, "192.0.2.7");
+    let session = &status.sessions[0];
+    assert_eq!((&*session.address, session.port), ("192.0.2.7", Some(4000)));
+    assert_eq!((&*session.transport, session.user.as_deref()), ("tls", Some("ann")));
     let refused = connect(&admit(Some("bob")), "b").unwrap_err();
     assert_eq!(refused, ClientError::Rejected(ErrorCode::RejectAuth));
     // Who has shown nothing is asked for a password.

@@ -9,6 +9,7 @@ mod options;
 mod pump;
 mod server;
 mod user;
+mod verifier;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -105,12 +105,15 @@ fn a_client_shows_the_certificate_that_the_daemon_wants() {
         (authority.without_common_name(&["bob.example.org"]), "bob.example.org"),
     ] {
         over_tls(&daemon, showing(trusting.clone(), &certificate)).connect().unwrap();
-        daemon.program.line_with(&[&format!("user={user:?}")]);
+        let user = format!("user={user:?}");
+        let shown = daemon.program.line_with(&["has shown its certificate", &user]);
+        let address = shown.split(' ').find(|word| word.starts_with("address=127.0.0.1:")).unwrap();
+        daemon.program.line_with(&["a session begins", address, &user, "transport=\"tls\""]);
     }
     let nameless = authority.without_common_name(&[]);
-    let error = over_tls(&daemon, showing(trusting, &nameless)).connect().unwrap_err();
-    assert!(matches!(error, Error::ClosedInHandshake { .. }), "{error:?}");
-    daemon.program.line_with(&["rejected a client: its certificate has no name"]);
+    let error = tls_error(&over_tls(&daemon, showing(trusting, &nameless)));
+    assert!(matches!(error, TlsError::CertificateRefused(_)), "{error:?}");
+    daemon.program.line_with(&["rejected a client: its certificate has no name", "address=127."]);
     daemon.ask(&["status", "--json"]).line_with(&["\"rejected_total\":3"]);
 }
 

@@ -120,6 +120,11 @@ pub struct SessionStatus {
     pub private_group: String,
     /// The address of its client; empty for the unix socket.
     pub address: String,
+    /// The port of its client.
+    pub port: Option<u16>,
+    /// What it comes by: `tcp`, `unix`, or what the program names
+    /// ([`Incoming::transport`](crate::Incoming::transport)), as `spreadd` does with `tls`.
+    pub transport: String,
     /// The user whose password it gave, if it was asked for one.
     pub user: Option<String>,
     /// How long it has been connected; whole seconds in JSON.

@@ -1,6 +1,7 @@
 //! The table of a status, for people.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use super::status::{HostsStatus, Status};
 
@@ -31,15 +32,18 @@ impl fmt::Display for Status {
         writeln!(f, "senders throttled {}, requests refused {}", t.throttled, t.refused)?;
         writeln!(
             f,
-            "\n{:<32} {:<24} {:>6} {:>6}  NAMES OF THE GROUPS",
-            "SESSION", "ADDRESS", "QUEUED", "GROUPS"
+            "\n{:<32} {:<24} {:<5} {:<16} {:>6} {:>6}  NAMES OF THE GROUPS",
+            "SESSION", "ADDRESS", "OVER", "USER", "QUEUED", "GROUPS"
         )?;
         for s in &self.sessions {
             let names = names(&s.group_names, s.groups);
-            let address = address(&s.address);
+            let address = with_port(&s.address, s.port);
+            let over = if s.transport.is_empty() { "-" } else { &s.transport };
+            // Any client can give any name.
+            let user = s.user.as_deref().map_or("-".into(), |user| user.escape_debug().to_string());
             writeln!(
                 f,
-                "{:<32} {address:<24} {:>6} {:>6}{names}",
+                "{:<32} {address:<24} {over:<5} {user:<16} {:>6} {:>6}{names}",
                 s.private_group, s.queued, s.groups
             )?;
         }
@@ -78,6 +82,13 @@ fn more(f: &mut fmt::Formatter<'_>, count: usize, listed: usize) -> fmt::Result 
 
 fn address(address: &str) -> &str {
     if address.is_empty() { "unix" } else { address }
+}
+
+fn with_port(text: &str, port: Option<u16>) -> String {
+    match (text.parse::<IpAddr>(), port) {
+        (Ok(ip), Some(port)) => SocketAddr::new(ip, port).to_string(),
+        _ => address(text).to_owned(),
+    }
 }
 
 /// Returns a list of names for the end of a line; `count` is how many there are.
@@ -176,6 +187,10 @@ mod tests {
             group_names: vec!["a".to_owned(), "b".to_owned()],
             throttled_by: Some("#bob#here".to_owned()),
             throttled: 3,
+            address: "2001:db8::7".to_owned(),
+            port: Some(4000),
+            transport: "tls".to_owned(),
+            user: Some("ann\n".to_owned()),
             ..SessionStatus::default()
         };
         let group = GroupStatus {
@@ -199,7 +214,8 @@ mod tests {
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let lines: Vec<String> = table.lines().map(words).collect();
         for line in [
-            "#ann#here unix 0 2 a b",
+            "SESSION ADDRESS OVER USER QUEUED GROUPS NAMES OF THE GROUPS",
+            "#ann#here [2001:db8::7]:4000 tls ann\\n 0 2 a b",
             "a 5 #ann#here and 4 more",
             "and 7 more",
             "#ann#here 3 #bob#here",

@@ -1,7 +1,7 @@
 //! A connection: its stream, its phase, its input and the messages that wait for it.
 
 use std::io::{self, Read};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -61,7 +61,9 @@ pub(crate) struct Connection {
     /// The door of its listener.
     pub(crate) door: Door,
     /// The address of the client; `None` for the unix socket.
-    pub(crate) address: Option<IpAddr>,
+    pub(crate) address: Option<SocketAddr>,
+    /// The name of the transport that it comes by.
+    pub(crate) transport: &'static str,
     /// Tells it from others that had its place before.
     pub(crate) serial: u64,
     /// The client, once it has a session.
@@ -115,6 +117,7 @@ impl Connection {
     ) -> Connection {
         Connection {
             address: origin.address,
+            transport: origin.transport.unwrap_or(stream.transport()),
             stream,
             phase,
             door,
@@ -151,9 +154,9 @@ impl Connection {
         self.client.as_ref().map(|client| client.private_group.to_string()).unwrap_or_default()
     }
 
-    /// Returns the address of its client; empty for the unix socket.
+    /// Returns the address of its client without the port; empty for the unix socket.
     pub(crate) fn address_text(&self) -> String {
-        self.address.map(|address| address.to_string()).unwrap_or_default()
+        self.address.map(|address| address.ip().to_string()).unwrap_or_default()
     }
 
     /// Reads once into `scratch`, as much as it holds.

@@ -14,6 +14,7 @@ use crate::admin::status::{CutOff, CutOffReason, Status, Totals};
 use crate::admin::views::Views;
 use crate::cluster::{Change, Deliver, SessionId};
 use crate::session::flow_control::{FlowControl, Verdict};
+use crate::session::handshake::shown;
 use crate::settings::Settings;
 
 /// The connections by their keys, which are the numbers of their sessions, too.
@@ -323,8 +324,13 @@ impl Connections {
         let Some(connection) = self.slab.get_mut(key).filter(is_open) else {
             return;
         };
-        let (client, address) = (connection.private_group(), connection.address_text());
-        tracing::warn!(%client, %address, "disconnected a client: {detail}");
+        let client = connection.private_group();
+        tracing::warn!(
+            %client,
+            address = %shown(connection.address),
+            "disconnected a client: {detail}"
+        );
+        let address = connection.address_text();
         match reason {
             CutOffReason::QueueFull | CutOffReason::Memory => {
                 self.totals.cut_off += 1;

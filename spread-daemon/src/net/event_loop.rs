@@ -338,7 +338,8 @@ impl EventLoop {
     fn admit(&mut self, accepted: Accepted) {
         let Accepted { stream, door, is_last } = accepted;
         if is_last && !self.server.close_oldest_pending() {
-            return self.server.refuse(stream);
+            let address = stream.peer();
+            return self.server.refuse(stream, address);
         }
         let address = stream.peer();
         self.serve(stream, door, Origin { address, ..Origin::default() });

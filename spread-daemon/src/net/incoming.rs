@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 
 /// A connection of a client that the program has accepted itself, over a transport that the daemon
@@ -19,7 +19,9 @@ pub struct Incoming {
 #[derive(Debug, Default)]
 pub(crate) struct Origin {
     /// The address of the client; `None` for the unix socket.
-    pub(crate) address: Option<IpAddr>,
+    pub(crate) address: Option<SocketAddr>,
+    /// The name of the transport, if it is none of the daemon's own.
+    pub(crate) transport: Option<&'static str>,
     /// The user that the transport has authenticated.
     pub(crate) user: Option<String>,
     /// Dropped when the connection has ended.
@@ -44,8 +46,15 @@ impl Incoming {
 
     /// Sets the address that the client comes from: for address lists, the access policy, the log
     /// and the status.
-    pub fn address(mut self, address: impl Into<IpAddr>) -> Incoming {
+    pub fn address(mut self, address: impl Into<SocketAddr>) -> Incoming {
         self.origin.address = Some(address.into());
+        self
+    }
+
+    /// Sets the name of the transport, which the log and the status show, such as `tls`. Default:
+    /// `unix`.
+    pub fn transport(mut self, name: &'static str) -> Incoming {
+        self.origin.transport = Some(name);
         self
     }
 

@@ -32,7 +32,7 @@ impl Server {
                 Health::Healthy => format!("{}\n", Health::Healthy),
                 ailing => format!("error: {ailing}\n"),
             },
-            Question::Kick(name) => match self.kick(&name) {
+            Question::Kick(name) => match self.kick(&name, "status socket") {
                 Some(client) => format!("kicked {client}\n"),
                 None => format!("error: no session {name:?}\n"),
             },
@@ -55,15 +55,16 @@ impl Server {
         }
     }
 
-    /// Ends a session, named by its private group or, of this daemon, by its private name;
-    /// returns its private group, or `None` if there is no such session.
-    pub(crate) fn kick(&mut self, name: &str) -> Option<String> {
+    /// Ends a session, named by its private group or, of this daemon, by its private name. The log
+    /// tells by whom. Returns its private group, or `None` if there is no such session.
+    pub(crate) fn kick(&mut self, name: &str, by: &str) -> Option<String> {
         let named = |daemon: &&str| self.sessions.client(&format!("#{name}#{daemon}"));
         let key = self
             .sessions
             .client(name)
             .or_else(|| self.sessions.cluster.own_names().iter().find_map(named))?;
         let client = self.sessions.connections.get(key)?.private_group();
+        tracing::warn!(%client, by, "a client is kicked");
         self.sessions.connections.cut_off(key, CutOffReason::Kicked, "it was kicked");
         Some(client)
     }
@@ -153,6 +154,8 @@ impl Server {
             Some(SessionStatus {
                 private_group: client.private_group.to_string(),
                 address: connection.address_text(),
+                port: connection.address.map(|address| address.port()),
+                transport: connection.transport.to_owned(),
                 user: client.user.clone(),
                 connected: now.saturating_duration_since(connection.since),
                 groups: cluster.groups_of(SessionId(key)),

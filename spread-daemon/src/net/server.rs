@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::Write;
 use std::mem;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -106,7 +107,7 @@ impl Server {
         }
         let without_session = self.sessions.connections.len() - self.open;
         if without_session >= PENDING && !self.close_oldest_pending() {
-            return self.refuse(stream);
+            return self.refuse(stream, origin.address);
         }
         if self.pending.len() >= 2 * PENDING {
             self.forget_settled();
@@ -136,8 +137,9 @@ impl Server {
     }
 
     /// Rejects a client for which there is no connection.
-    pub(crate) fn refuse(&mut self, mut stream: Stream) {
-        tracing::debug!("rejected a client: there is no room for its connection");
+    pub(crate) fn refuse(&mut self, mut stream: Stream, address: Option<SocketAddr>) {
+        let address = shown(address);
+        tracing::debug!(%address, "rejected a client: there is no room for its connection");
         self.count_rejected();
         // It may get lost, but there is no room to wait for the client.
         let _ = stream.write(&[ErrorCode::RejectQuota.byte()]);
@@ -307,7 +309,11 @@ impl Server {
                 }
             }
             Err(TooMany) => {
-                tracing::warn!("rejected a client: too many passwords wait to be checked");
+                let address = shown(connection.address);
+                tracing::warn!(
+                    %address,
+                    "rejected a client: too many passwords wait to be checked"
+                );
                 // A client reads the code only behind a byte that ends the method PWORD
                 // well; the code is what counts.
                 self.sessions.connections.send(key, &[1]);
@@ -338,7 +344,8 @@ impl Server {
     fn judge(&mut self, key: usize, user: String, is_right: bool) {
         self.sessions.connections.send(key, &[u8::from(is_right)]);
         if !is_right {
-            tracing::warn!(?user, "rejected a client: unknown user or wrong password");
+            let address = self.address(key);
+            tracing::warn!(%address, ?user, "rejected a client: unknown user or wrong password");
             return self.reject(key, ErrorCode::RejectAuth);
         }
         if let Some(connection) = self.sessions.connections.get_mut(key)
@@ -365,32 +372,40 @@ impl Server {
         let Ok(private_group) = cluster.connect(session, daemon, private_name, membership) else {
             return self.reject(key, ErrorCode::RejectNotUnique);
         };
-        let client = ClientInfo { private_group, user, address: connection.address };
+        let address = connection.address.map(|address| address.ip());
+        let client = ClientInfo { private_group, user, address };
         let access = self.policy.as_ref().map(|policy| policy.connect(&client));
         if access == Some(Access::Refused) {
             cluster.disconnect(session, connections);
             return self.reject(key, ErrorCode::RejectAuth);
         }
-        connection.client = Some(client);
+        let (address, transport) = (shown(connection.address), connection.transport);
+        let user = connection.client.insert(client).user.clone();
         let Phase::Handshake(mut handshake) = mem::replace(&mut connection.phase, Phase::Session)
         else {
             return;
         };
-        tracing::info!(key, %private_group, "a session begins");
+        tracing::info!(key, %private_group, %address, transport, user, "a session begins");
         self.open += 1;
         connections.totals.connected += 1;
         connections.send(key, &handshake.accept(private_group));
         self.sessions.serve(key);
     }
 
+    /// Returns the address of a connection as the log shows it.
+    fn address(&self, key: usize) -> String {
+        shown(self.sessions.connections.get(key).and_then(|connection| connection.address))
+    }
+
     fn reject_full(&mut self, key: usize) {
-        tracing::warn!("rejected a client: there are {} sessions", self.open);
+        let address = self.address(key);
+        tracing::warn!(%address, "rejected a client: there are {} sessions", self.open);
         self.reject(key, ErrorCode::RejectQuota);
     }
 
     /// Rejects a client with an error code.
     fn reject(&mut self, key: usize, code: ErrorCode) {
-        tracing::debug!(key, %code, "rejected a client");
+        tracing::debug!(key, address = %self.address(key), %code, "rejected a client");
         self.count_rejected();
         self.answer(key, &[code.byte()]);
     }

@@ -1,7 +1,7 @@
 //! The two kinds of stream that clients come by, as one type.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token, event};
@@ -15,14 +15,21 @@ pub(crate) enum Stream {
 
 impl Stream {
     /// Returns the client's address; `None` for the unix socket.
-    pub(crate) fn peer(&self) -> Option<IpAddr> {
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
         match self {
             // One that has no address any more is gone, and not of the unix socket.
             Stream::Tcp(stream) => {
-                let address = stream.peer_addr().map(|address| address.ip());
-                Some(address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()))
+                Some(stream.peer_addr().unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into()))
             }
             Stream::Unix(_) => None,
+        }
+    }
+
+    /// Returns the name of its transport.
+    pub(crate) fn transport(&self) -> &'static str {
+        match self {
+            Stream::Tcp(_) => "tcp",
+            Stream::Unix(_) => "unix",
         }
     }
 

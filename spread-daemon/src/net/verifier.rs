@@ -126,7 +126,11 @@ fn verify(claims: &Receiver<Claim>, done: &dyn Fn(Checked)) {
             // The client waits for an answer without a time limit.
             Err(panic) => {
                 let panic = panic_message(&*panic);
-                tracing::error!(?user, panic, "rejected a client: the password check panicked");
+                tracing::error!(
+                    ?user,
+                    panic,
+                    "the password check panicked, which refuses the password"
+                );
                 false
             }
         };

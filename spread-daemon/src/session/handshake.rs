@@ -1,6 +1,6 @@
 //! A client's way to its session: greeting, authentication, admission.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -73,7 +73,7 @@ impl Handshake {
     }
 
     /// Goes on as far as the bytes that came allow, and takes those that it needs.
-    pub(crate) fn advance(&mut self, input: &mut BytesMut, address: Option<IpAddr>) -> Action {
+    pub(crate) fn advance(&mut self, input: &mut BytesMut, address: Option<SocketAddr>) -> Action {
         let authentication = &self.authentication;
         let chosen = match self.wire.handle(input) {
             DaemonStep::Receive | DaemonStep::Done => return Action::Receive,
@@ -95,7 +95,7 @@ impl Handshake {
             DaemonStep::Authenticate(chosen) => chosen,
         };
         let exchange = self.exchange.get_or_insert_with(|| Exchange::new(authentication, &chosen));
-        match exchange.advance(authentication, input, address) {
+        match exchange.advance(authentication, input, address.map(|address| address.ip())) {
             Progress::Receive => Action::Receive,
             Progress::Check(login) => Action::Check(login),
             Progress::WrongAddress => {
@@ -150,7 +150,7 @@ impl Handshake {
 }
 
 /// Returns the address of a client as the log shows it.
-pub(crate) fn shown(address: Option<IpAddr>) -> String {
+pub(crate) fn shown(address: Option<SocketAddr>) -> String {
     address.map_or("unix".to_owned(), |address| address.to_string())
 }
 
@@ -199,7 +199,7 @@ mod tests {
         for (address, is_in) in [([10, 1, 1, 1], true), ([11, 1, 1, 1], false)] {
             let mut handshake = Handshake::of_user(&authentication, "ann".to_owned());
             let mut input = BytesMut::from(&Connect::new(None).encode()[..]);
-            let address = Some(IpAddr::from(address));
+            let address = Some(SocketAddr::from((address, 4000)));
             assert!(handshake.advance(&mut input, address) == Action::Greet(None));
             assert_eq!(handshake.greet(), b"\x0ePWORD IP NULL ");
             input.extend_from_slice(&choice("NULL"));
@@ -247,7 +247,7 @@ mod tests {
         for (address, is_in) in [([10, 1, 1, 1], true), ([11, 1, 1, 1], false)] {
             let mut handshake = Handshake::new(Arc::clone(&authentication));
             let mut input = BytesMut::from(&Connect::new(None).encode()[..]);
-            let address = Some(IpAddr::from(address));
+            let address = Some(SocketAddr::from((address, 4000)));
             assert!(handshake.advance(&mut input, address) == Action::Greet(None));
             handshake.greet();
             input.extend_from_slice(&choice("NULL"));

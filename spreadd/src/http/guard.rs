@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::http::uri::Authority;
+use hyper::{HeaderMap, Request, Version};
 
 use super::token::Token;
 
@@ -44,6 +44,11 @@ pub(super) fn names_this_host(headers: &HeaderMap, names: &[HostName]) -> bool {
     address.is_ok()
         || host.eq_ignore_ascii_case("localhost")
         || names.iter().any(|name| host.eq_ignore_ascii_case(&name.0))
+}
+
+/// Returns whether a request is without `Host`, as only HTTP/1.0 allows it and no browser sends it.
+pub(super) fn is_no_browser<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_10 && !request.headers().contains_key(HOST)
 }
 
 /// Returns whether a request presents the token: `Authorization: Bearer TOKEN`.

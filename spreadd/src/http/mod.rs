@@ -1,5 +1,6 @@
 //! The page, the status and the metrics of the daemon by HTTP, in a thread of its own.
 
+mod accept;
 mod guard;
 mod latest;
 mod routes;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 use spread_daemon::{AdminHandle, Health, Status};
 
+use super::accept;
 use super::guard::{self, HostName};
 use super::latest::{Latest, blocking};
 use super::token::Token;
@@ -127,7 +128,12 @@ impl Routes {
     }
 
     async fn answer_in_time<B>(&self, request: &Request<B>, peer: SocketAddr) -> Response<Body> {
-        if !guard::names_this_host(request.headers(), &self.names) {
+        let is_served = match Route::of(request.uri().path()) {
+            // A probe, such as that of HAProxy.
+            Some(Route::Health | Route::Readiness) if guard::is_no_browser(request) => true,
+            _ => guard::names_this_host(request.headers(), &self.names),
+        };
+        if !is_served {
             let reason = "This server is asked by an IP address, as localhost, or by a name that \
                           spreadd has been given as --http-host.\n";
             return text(StatusCode::MISDIRECTED_REQUEST, reason);
@@ -174,7 +180,7 @@ impl Routes {
         }
     }
 
-    /// Returns the metrics: as OpenMetrics, unless the client wants another kind of text.
+    /// Returns the metrics: as OpenMetrics, unless the client prefers other text.
     async fn metrics(&self, headers: &HeaderMap) -> Response<Body> {
         let daemon = self.daemon.clone();
         let Some(status) = self.numbers.get(move || daemon.numbers().map(Arc::new)).await else {
@@ -183,8 +189,7 @@ impl Routes {
         let accepted =
             headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let accepted: String = accepted.collect::<Vec<_>>().join(",");
-        let is_text = accepted.contains("text/") && !accepted.contains("openmetrics-text");
-        match is_text {
+        match accept::prefers(&accepted, "text/plain", "application/openmetrics-text") {
             true => ok(PROMETHEUS, status.to_prometheus()),
             false => ok(OPENMETRICS, status.to_openmetrics()),
         }
@@ -214,7 +219,8 @@ impl Routes {
             return text(StatusCode::BAD_REQUEST, "This is no name.\n");
         };
         let (daemon, client) = (self.daemon.clone(), name.clone().into_owned());
-        let kicked = blocking(move || daemon.kick(&client)).await;
+        let by = format!("HTTP, {peer}");
+        let kicked = blocking(move || daemon.kick_by(&client, &by)).await;
         self.status.forget().await;
         match kicked {
             Some(client) => ok(JSON, json!({ "kicked": client }).to_string() + "\n"),

@@ -14,6 +14,7 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
 use super::TlsOptions;
+use super::verifier::OneName;
 use crate::plan::Outcome;
 
 /// Reads the files; `None` without a certificate, which is without TLS.
@@ -40,9 +41,8 @@ pub(super) fn load(options: &TlsOptions) -> Outcome<Option<Arc<ServerConfig>>> {
             }
             let verifier =
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            builder.with_client_cert_verifier(
-                verifier.map_err(|e| format!("{}: {e}", file.display()))?,
-            )
+            let verifier = verifier.map_err(|e| format!("{}: {e}", file.display()))?;
+            builder.with_client_cert_verifier(Arc::new(OneName(verifier)))
         }
     };
     let config = builder.with_single_cert(chain, private_key);

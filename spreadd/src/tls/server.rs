@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustls::ServerConfig;
+use rustls::{CertificateError, OtherError, ServerConfig};
 use socket2::{SockRef, TcpKeepalive};
 use spread_daemon::{AdmitHandle, Incoming, StartError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -303,9 +303,9 @@ async fn shake_hands(
             Err((error, tcp)) => {
                 if is_of_certificate(&error) {
                     state.daemon.count_rejected();
-                    tracing::warn!(address = %peer.ip(), "rejected a client: {error}");
+                    tracing::warn!(address = %peer, "rejected a client: {}", told(&error));
                 } else {
-                    tracing::debug!(address = %peer.ip(), %error, "a TLS handshake failed");
+                    tracing::debug!(address = %peer, %error, "a TLS handshake failed");
                 }
                 end(tcp).await;
                 None
@@ -315,13 +315,13 @@ async fn shake_hands(
     match timeout(HANDSHAKE, accepting).await {
         Ok(Some(tls)) => {
             tokio::spawn(async move {
-                serve_client(&state, tls, peer.ip()).await;
+                serve_client(&state, tls, peer).await;
                 drop(place);
             });
         }
         Ok(None) => {}
         Err(_) => {
-            tracing::debug!(address = %peer.ip(), "closed: its TLS handshake takes too long");
+            tracing::debug!(address = %peer, "closed: its TLS handshake takes too long");
         }
     }
 }
@@ -335,6 +335,16 @@ fn is_of_certificate(error: &io::Error) -> bool {
     )
 }
 
+/// Returns why a handshake failed, as the log says it.
+fn told(error: &io::Error) -> String {
+    match error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(reason)))) => {
+            reason.to_string()
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// Ends a connection behind an alert, which the client might not get if something of its own were
 /// left unread.
 async fn end(mut tcp: TcpStream) {
@@ -344,29 +354,20 @@ async fn end(mut tcp: TcpStream) {
 }
 
 /// Gives a client to the daemon, and moves its bytes.
-async fn serve_client(state: &State, tls: TlsStream<TcpStream>, address: IpAddr) {
+async fn serve_client(state: &State, tls: TlsStream<TcpStream>, address: SocketAddr) {
     let certificate = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let user = certificate.map(user::name);
+    // The verifier has refused those without.
+    let user = certificate.and_then(user::name);
     let (daemons, plain) = match pair() {
         Ok(pair) => pair,
         Err(error) => return tracing::error!(%error, "cannot serve a client over TLS"),
     };
     let (guard, daemon) = watch::channel(());
-    let mut incoming = Incoming::new(daemons).address(address).guard(guard);
-    match user {
-        None => {}
-        Some(None) => {
-            state.daemon.count_rejected();
-            return tracing::warn!(
-                %address,
-                "rejected a client: its certificate has no name, or several"
-            );
-        }
-        Some(Some(user)) => {
-            tracing::info!(%address, ?user, "a client has shown its certificate");
-            if !state.limits.asks_passwords {
-                incoming = incoming.user(user);
-            }
+    let mut incoming = Incoming::new(daemons).address(address).transport("tls").guard(guard);
+    if let Some(user) = user {
+        tracing::info!(%address, ?user, "a client has shown its certificate");
+        if !state.limits.asks_passwords {
+            incoming = incoming.user(user);
         }
     }
     state.daemon.admit(incoming);

@@ -207,6 +207,8 @@ fn its_metrics_come_in_the_text_that_is_wanted() {
     assert_eq!(plain.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     assert!(plain.body.contains("# TYPE spread_received_bytes_total counter\n"), "{plain:?}");
     assert!(!plain.body.contains("EOF"));
+    let refused = ask("Accept: text/plain;q=0.9, application/openmetrics-text;q=0");
+    assert!(!refused.body.contains("EOF"), "{refused:?}");
 }
 
 #[test]
@@ -221,7 +223,16 @@ fn a_request_under_the_name_of_another_site_is_refused() {
     for host in ["Host: evil.example", "Host: localhost.evil.example:8080", "Host: spread"] {
         assert_eq!(ask(host), "421", "{host}");
     }
-    assert_eq!(served.exchange(b"GET / HTTP/1.0\r\n\r\n").code(), "421");
+    // A probe without a name is no browser.
+    for (request, code) in [
+        ("GET / HTTP/1.0\r\n\r\n", "421"),
+        ("GET /healthz HTTP/1.0\r\n\r\n", "200"),
+        ("HEAD /readyz HTTP/1.0\r\n\r\n", "200"),
+        ("GET /healthz HTTP/1.0\r\nHost: evil.example\r\n\r\n", "421"),
+        ("GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n", "421"),
+    ] {
+        assert_eq!(served.exchange(request.as_bytes()).code(), code, "{request:?}");
+    }
     let rebound = ["Host: evil.example", &format!("Authorization: Bearer {TOKEN}")];
     assert_eq!(served.ask("POST", "/kick/me", &rebound).code(), "421");
 
@@ -273,6 +284,8 @@ fn clients_are_kicked_by_whoever_has_the_token() {
     assert_eq!((kicked.code(), &*kicked.body), ("200", "{\"kicked\":\"#<b>&/#localhost\"}\n"));
     client.wait_for_close();
     assert_eq!(served.json("/status.json")["kicked_total"], 1);
+    let by = |line: &str| line.contains("a client is kicked") && line.contains("HTTP, 127.0.0.1:");
+    wait(|| fs::read_to_string(&log).unwrap_or_default().lines().any(by));
     assert_eq!(served.kick(name, TOKEN).code(), "404");
     assert_eq!(served.kick("%FF", TOKEN).code(), "400");
     // By its private name, and a body is of no use.

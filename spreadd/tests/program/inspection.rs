@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixListener;
+use std::process::Stdio;
 use std::thread;
 
 use crate::client::Client;
@@ -82,12 +83,18 @@ fn its_metrics_are_there_for_prometheus() {
 #[test]
 fn a_client_is_kicked_by_its_name() {
     let folder = Folder::new();
-    let program = Program::start(&mut folder.command(0));
+    let mut program = Program::start(folder.command(0).stderr(Stdio::piped()));
     let mut client = Client::connect(program.address(), "me");
     client.join("town");
+    let stderr = program.child.stderr.take().unwrap();
     let kick = |name: &str| ask(&folder, program.port(), &["kick", name]);
     assert_eq!(said(&mut kick("me")), ("kicked #me#localhost\n".to_owned(), Some(0)));
     client.wait_for_close();
+    let mut line = String::new();
+    BufReader::new(stderr).read_line(&mut line).unwrap();
+    for text in ["a client is kicked client=#me#localhost", "by=\"status socket\""] {
+        assert!(line.contains(text), "{line}");
+    }
     for empty in ["", " "] {
         let ended = kick(empty).output().unwrap();
         let complaint = String::from_utf8(ended.stderr).unwrap();

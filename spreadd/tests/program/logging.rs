@@ -181,7 +181,7 @@ fn a_client_with_no_way_to_authenticate_is_told_of() {
     };
     let connect = || Connect::new(Some("ann".parse().unwrap()));
     assert!(Client::try_connect(program.address(), connect()).is_err());
-    logged(&["WARN", "it left when told the authentication methods: PWORD", "address=127.0.0.1"]);
+    logged(&["WARN", "it left when told the authentication methods: PWORD", "address=127.0.0.1:"]);
 
     let mut other = Client::bare(program.address());
     other.send(&connect().encode());
@@ -190,7 +190,14 @@ fn a_client_with_no_way_to_authenticate_is_told_of() {
     choice.resize(90, 0);
     other.send(&choice);
     other.wait_for_close();
-    logged(&["WARN", "no authentication method of these: PWORD", "address=127.0.0.1"]);
+    logged(&["WARN", "no authentication method of these: PWORD", "address=127.0.0.1:"]);
+
+    let mut secret = b"ann".to_vec();
+    secret.resize(32, 0);
+    secret.extend_from_slice(b"wrong\0\0\0");
+    let wrong = Client::try_authenticate(program.address(), connect(), &["PWORD"], &secret);
+    assert!(wrong.is_err());
+    logged(&["WARN", "unknown user or wrong password", "address=127.0.0.1:", "user=\"ann\""]);
 }
 
 #[test]
@@ -205,5 +212,5 @@ fn the_address_of_a_client_that_may_not_connect_is_shown_as_it_is() {
     assert!(Client::try_connect(program.address(), connect).is_err());
     let mut line = String::new();
     BufReader::new(program.child.stderr.take().unwrap()).read_line(&mut line).unwrap();
-    assert!(line.contains("its address is not in the list address=127.0.0.1\n"), "{line}");
+    assert!(line.contains("its address is not in the list address=127.0.0.1:"), "{line}");
 }
