@@ -153,11 +153,15 @@ impl Core {
         number.into_iter().for_each(|number| history.renumber(number));
     }
 
-    /// Returns whether this member is a voter that accepts a Form.
+    /// Returns whether this member is a voter that accepts a Form. It accepts none that founds the
+    /// group where somebody has said Hello who has a state: its author did not know of that yet.
     fn accepts(&self, form: &Form) -> bool {
-        let Some(voting) = &self.voting else {
+        let (Phase::Exchanging(exchange), Some(voting)) = (&self.phase, &self.voting) else {
             return false;
         };
+        if form.base.is_none() && exchange.base().is_some() {
+            return false;
+        }
         let label = |history: &History| history.label();
         let base = form.base.as_ref().map(|base| base.history.label());
         let covers = self.held_history().map(label) <= base;
