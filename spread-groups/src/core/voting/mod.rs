@@ -153,6 +153,11 @@ impl Core {
         Some((self.held_history()?.label(), self.held_chain()?))
     }
 
+    #[cfg(test)]
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.config.incarnation
+    }
+
     /// Returns whether this member is an incarnation.
     #[cfg(test)]
     pub(crate) fn is(&self, incarnation: Incarnation) -> bool {
