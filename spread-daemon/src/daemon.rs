@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use crate::admin::health::Health;
 use crate::admin::status::Status;
 use crate::builder::Builder;
 use crate::error::StartError;
@@ -172,14 +173,14 @@ impl StopHandle {
 /// its own [`AccessPolicy`](crate::AccessPolicy), where it cannot answer.
 ///
 /// ```
-/// # use spread_daemon::Daemon;
+/// # use spread_daemon::{Daemon, Health};
 /// let daemon = Daemon::builder().start()?;
 /// let handle = daemon.admin_handle();
-/// assert_eq!(handle.is_ready(), Some(true));
+/// assert_eq!(handle.health(), Some(Health::Healthy));
 /// assert_eq!(handle.status().unwrap().counts.sessions, 0);
 /// assert_eq!(handle.kick("#ann#localhost"), None);
 /// daemon.stop();
-/// assert_eq!(handle.is_ready(), None);
+/// assert_eq!(handle.health(), None);
 /// # Ok::<(), spread_daemon::StartError>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -197,10 +198,9 @@ impl AdminHandle {
         self.0.call(|this| this.server.numbers()).ok()
     }
 
-    /// Returns whether the daemon takes clients: not while it [drains](StopHandle::drain), and,
-    /// as one of several hosts, while it is in no configuration.
-    pub fn is_ready(&self) -> Option<bool> {
-        self.0.call(|this| this.is_ready()).ok()
+    /// Returns whether the daemon takes clients, and if not, why.
+    pub fn health(&self) -> Option<Health> {
+        self.0.call(|this| this.server.health()).ok()
     }
 
     /// Ends the session of a client as [`Daemon::kick`] does; returns its private group, or

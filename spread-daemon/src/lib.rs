@@ -55,6 +55,7 @@ mod settings;
 #[doc(hidden)]
 pub mod simulation;
 
+pub use admin::health::Health;
 pub use admin::status::{
     Counts, CutOff, CutOffReason, GroupStatus, History, HostsStatus, Limits, Rates, SessionStatus,
     Status, Totals, ViewCause, ViewStatus,

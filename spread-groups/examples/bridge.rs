@@ -75,13 +75,11 @@ fn main() -> Result {
         assert_eq!(texts.len(), 30);
     }
     println!("each of 3 groups has heard each of 30 messages once");
-    // Every bridge sees every message at both of its ends.
-    let taken = || ring.iter().map(|bridge| bridge.stats().forwarded + bridge.stats().copies);
-    while taken().any(|taken| taken < 2 * 31) {
-        std::thread::sleep(Duration::from_millis(1));
+    for (bridge, ends) in
+        ring.iter().zip(["plant and office", "office and store", "store and plant"])
+    {
+        println!("so far between {ends}: {:?}", bridge.stats());
     }
-    let copies: u64 = ring.iter().map(|bridge| bridge.stats().copies).sum();
-    println!("{copies} copies were not published, because they had been seen");
 
     let other = Daemon::builder().start()?;
     let far = Node::connect(Mailbox::builder(other.address()))?;

@@ -6,16 +6,21 @@
 //!
 //! Without `--daemon` the program has a daemon of its own.
 
+use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 use spread::Mailbox;
 use spread_daemon::Daemon;
-use spread_groups::reactor::{Failure, Stats};
+use spread_groups::reactor::Failure;
 use spread_groups::{Group, Message, Node, Postcard, Reactor};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const LONG: Duration = Duration::from_secs(30);
+/// What is posted before the shop closes.
+const MESSAGES: usize = 11;
 
 /// A reactor with workers, and a member that posts to it.
 #[derive(Parser)]
@@ -62,19 +67,28 @@ fn main() -> Result {
     };
     let (_shop, shop) = join()?;
     let (_street, street) = join()?;
-    shop.wait_for_members(2, Duration::from_secs(30))?;
+    shop.wait_for_members(2, LONG)?;
 
+    let (done, all_done) = mpsc::channel();
+    let (unknown, failed) = (done.clone(), done.clone());
     let mut ticks = 0u64;
     let reactor = Reactor::new(&shop)
-        .on(|Order { customer, number }, _| {
+        .on(move |Order { customer, number }, _| {
             assert_ne!(number, 0, "nobody orders nothing");
             println!("{customer} orders {number}");
+            done.send(()).expect("somebody waits");
         })
         .on(|Closes, cx| cx.stop())
-        .otherwise(|message, _| println!("a type that nobody handles: {}", message.name()))
+        .otherwise(move |message, _| {
+            println!("a type that nobody handles: {}", message.name());
+            unknown.send(()).expect("somebody waits");
+        })
         .membership(|change| println!("{} members", change.members.len()))
-        .failures(|failure| match failure {
-            Failure::Panicked(what) => println!("a handler of {what} has panicked"),
+        .failures(move |failure| match failure {
+            Failure::Panicked(what) => {
+                println!("a handler of {what} has panicked");
+                failed.send(()).expect("somebody waits");
+            }
             other => println!("{other:?}"),
         })
         .every(Duration::from_millis(1), move |_| {
@@ -89,9 +103,8 @@ fn main() -> Result {
 
     post(&street)?;
     // A stop drops what waits, and keys have no order between them.
-    let all = |stats: Stats| stats.handled == 9 && stats.panicked + stats.unknown == 2;
-    while !all(reactor.stats()) {
-        std::thread::sleep(Duration::from_millis(1));
+    for _ in 0..MESSAGES {
+        all_done.recv_timeout(LONG)?;
     }
     street.post(&Closes)?;
     let stats = reactor.join()?;

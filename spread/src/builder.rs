@@ -436,10 +436,7 @@ impl Builder {
             ConnectError::Handshake(ClientError::OtherProtocol { begin })
                 if begin.starts_with(&TLS_ALERT) =>
             {
-                not_spread(
-                    "it speaks TLS (is this its port for TLS, and Builder::tls not set?)"
-                        .to_owned(),
-                )
+                not_spread("it speaks TLS, and this connection does not".to_owned())
             }
             ConnectError::Handshake(ClientError::OtherProtocol { begin }) => not_spread(format!(
                 "it speaks another protocol, its answer begins with \"{}\"",

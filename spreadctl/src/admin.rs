@@ -39,8 +39,8 @@ pub(crate) fn ask(socket: &Path, question: &str) -> Result<String> {
         let advice = match error.kind() {
             io::ErrorKind::PermissionDenied => "only the user of the daemon, and root, may ask it",
             _ => {
-                "only spreadd has this socket, on its own host: is it running, is this its port, \
-                 and does it need --unix-dir?"
+                "only spreadd has this socket, on its own host: is it running, is this its port \
+                 (the one without TLS), and does it need --unix-dir?"
             }
         };
         Failure::new(Code::NoDaemon, text).advise(advice).into()

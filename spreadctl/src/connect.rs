@@ -69,6 +69,16 @@ impl Connection {
         }
     }
 
+    /// The variables that [`environment`](Connection::environment) may have.
+    pub(crate) const VARIABLES: [&str; 6] = [
+        "SPREAD_USER",
+        "SPREAD_PASSWORD_FILE",
+        "SPREAD_TLS_CA",
+        "SPREAD_TLS_CERT",
+        "SPREAD_TLS_KEY",
+        "SPREAD_TLS_NAME",
+    ];
+
     /// Returns the variables that tell another process of this program the user, the file of the
     /// password and those of TLS.
     pub(crate) fn environment(&self) -> Vec<(&'static str, OsString)> {

@@ -160,6 +160,7 @@ fn advice(error: &spread::Error) -> Option<String> {
              container has to listen at more than its loopback",
         ),
         ConnectTimeout { .. } => fixed("--timeout allows more time; spreadctl doctor looks closer"),
+        NotSpread { reason, .. } if reason.starts_with("it speaks TLS") => fixed(TLS),
         NotSpread { .. } => {
             fixed("check the port: Spread's is 4803 unless its file says otherwise")
         }
@@ -192,6 +193,13 @@ fn advice(error: &spread::Error) -> Option<String> {
     }
 }
 
+/// What to do about a daemon that speaks TLS.
+pub(crate) const TLS: &str = if cfg!(feature = "tls") {
+    "--tls-ca FILE connects over TLS; the port without is 4803 unless the daemon says otherwise"
+} else {
+    "take its port without TLS, or a spreadctl that is built with the feature tls"
+};
+
 #[cfg(feature = "tls")]
 fn tls_advice(error: &spread::TlsError) -> Option<&'static str> {
     use spread::TlsError::*;
@@ -200,7 +208,9 @@ fn tls_advice(error: &spread::TlsError) -> Option<&'static str> {
         WrongName(_) => "name the host as the certificate does, or give its name by --tls-name",
         Expired(_) => "the daemon needs another certificate, and a SIGHUP; or a clock is wrong",
         CertificateRequired => "--tls-cert FILE --tls-key FILE: a certificate of yours",
-        CertificateRefused(_) => "the daemon trusts the authorities of its --tls-client-ca only",
+        CertificateRefused(_) => {
+            "the daemon takes certificates of its --tls-client-ca only, and none that has expired"
+        }
         NotTls(_) | Closed(_) => {
             "check the port: that of TLS is 4804 unless --tls-port says otherwise"
         }

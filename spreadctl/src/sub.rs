@@ -19,8 +19,8 @@ pub(crate) fn run(options: &Sub, connection: &Connection, theme: Theme, stop: &S
     for group in &options.groups {
         session.join(group)?;
     }
-    let mut printer =
-        Printer { options, theme, output: Output::new(), left: options.count.unwrap_or(u64::MAX) };
+    let left = options.count.unwrap_or(u64::MAX);
+    let mut printer = Printer { options, theme, output: Output::new(), left, last_failure: None };
     let ended = receive(&mut session, &mut printer, stop);
     // What has come is printed, and the groups are left, whatever the end was.
     let flushed = printer.output.flush();
@@ -62,6 +62,8 @@ struct Printer<'a> {
     output: Output,
     /// Messages that are still to come.
     left: u64,
+    /// Why the last attempt to connect has failed.
+    last_failure: Option<String>,
 }
 
 impl Printer<'_> {
@@ -86,6 +88,16 @@ impl Printer<'_> {
         }
     }
 
+    /// Returns whether a record is of an attempt that has failed as the one before.
+    fn is_known(&mut self, record: &Record) -> bool {
+        let failure = match record {
+            Record::Retrying { error, .. } => Some(error.clone()),
+            _ => None,
+        };
+        let before = std::mem::replace(&mut self.last_failure, failure);
+        before.is_some() && before == self.last_failure
+    }
+
     fn print(&mut self, record: &Record) -> Result {
         let now = SystemTime::now();
         if self.options.json {
@@ -97,6 +109,9 @@ impl Printer<'_> {
         };
         // What tells of the connection is no part of the stream, and of no use in a pipe.
         if record.is_of_connection() {
+            if self.is_known(record) {
+                return Ok(());
+            }
             let line = format!("{time}{}\n", record.line(&Theme::PLAIN));
             self.output.flush()?;
             // Nobody may read it.

@@ -3,17 +3,22 @@
 //!
 //! A line that does not fit into the queue or cannot be written is lost. The number
 //! of lost lines is written before the next line that can be written, or at the end
-//! of the program, which waits up to a second for the queue to be written.
+//! of the program, which waits up to a second for the queue to be written. That a file cannot be
+//! written is told on stderr, once until it can be.
+//!
+//! What goes to systemd's journal has its priority in front and no time.
+
+mod journal;
+mod out;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::panic;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::thread;
 use std::time::Duration;
+use std::{panic, thread};
 
 use serde_json::{Map, Value, json};
 use tracing_subscriber::EnvFilter;
@@ -23,6 +28,9 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use crate::options::LogFormat;
 use crate::plan::Outcome;
+use journal::TextLines;
+pub(crate) use journal::with_priority;
+use out::{Out, Report};
 
 /// Lines that may wait to be written.
 const WAITING: usize = 1024;
@@ -34,7 +42,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 enum Entry {
     Line(Vec<u8>),
     /// Where to write from now on.
-    Out(Box<dyn Write + Send>),
+    Out(Out),
     /// Asks for a sign when everything before has been written or lost.
     End(SyncSender<()>),
 }
@@ -57,24 +65,27 @@ struct Counts {
 /// The log of the program, with what can be changed while it runs.
 pub(crate) struct Logging {
     log: Log,
-    is_to_file: AtomicBool,
+    is_to_file: Arc<AtomicBool>,
     set_filter: Box<dyn Fn(EnvFilter) -> Outcome<()> + Send + Sync>,
 }
 
 /// Logs to a file or to stderr from now on; `level` counts unless RUST_LOG says
 /// otherwise.
 pub(crate) fn start(format: LogFormat, file: Option<&Path>, level: &str) -> Outcome<Logging> {
-    let out: Box<dyn Write + Send> = match file {
-        Some(path) => Box::new(open(path)?),
-        None => Box::new(io::stderr()),
+    let out = match file {
+        Some(path) => Out::to_file(open(path)?),
+        None => Out::new(io::stderr(), io::sink()),
     };
-    let log = Log::start(format, out)?;
+    let is_to_file = Arc::new(AtomicBool::new(file.is_some()));
+    let log = Log::start(format, Arc::clone(&is_to_file), out)?;
     let colours = file.is_none() && io::stderr().is_terminal();
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter(level, file.is_some()));
     let subscriber = subscriber.with_writer(log.clone());
     let set_filter: Box<dyn Fn(EnvFilter) -> Outcome<()> + Send + Sync> = match format {
         LogFormat::Text => {
-            let subscriber = subscriber.with_ansi(colours).with_filter_reloading();
+            let lines = TextLines::new(Arc::clone(&is_to_file));
+            let subscriber = subscriber.with_ansi(colours).event_format(lines);
+            let subscriber = subscriber.with_filter_reloading();
             let handle = subscriber.reload_handle();
             subscriber.init();
             Box::new(move |filter| Ok(handle.reload(filter)?))
@@ -88,7 +99,7 @@ pub(crate) fn start(format: LogFormat, file: Option<&Path>, level: &str) -> Outc
             Box::new(move |filter| Ok(handle.reload(filter)?))
         }
     };
-    Ok(Logging { log, is_to_file: file.is_some().into(), set_filter })
+    Ok(Logging { log, is_to_file, set_filter })
 }
 
 /// Opens a file to log to its end.
@@ -113,7 +124,7 @@ impl Logging {
         (self.set_filter)(filter(level, is_to_file || file.is_some()))?;
         if let Some(file) = file {
             // Without a thread nothing is logged any more.
-            let _ = self.log.entries.send(Entry::Out(Box::new(file)));
+            let _ = self.log.entries.send(Entry::Out(Out::to_file(file)));
         }
         Ok(())
     }
@@ -126,11 +137,12 @@ impl Logging {
 }
 
 impl Log {
-    fn start(format: LogFormat, out: impl Write + Send + 'static) -> io::Result<Log> {
+    fn start(format: LogFormat, is_to_file: Arc<AtomicBool>, out: Out) -> io::Result<Log> {
         let (entries, queue) = channel();
         let counts = Arc::<Counts>::default();
         let log = Log { entries, counts: Arc::clone(&counts) };
-        let write = move || write_entries(&queue, Box::new(out), &counts, format);
+        let report = Report { format, is_to_file };
+        let write = move || write_entries(&queue, out, &counts, &report);
         thread::Builder::new().name("spreadd-log".to_owned()).spawn(write)?;
         Ok(log)
     }
@@ -168,22 +180,17 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-fn write_entries(
-    entries: &Receiver<Entry>,
-    mut out: Box<dyn Write + Send>,
-    counts: &Counts,
-    format: LogFormat,
-) {
+fn write_entries(entries: &Receiver<Entry>, mut out: Out, counts: &Counts, report: &Report) {
     let Counts { waiting, lost } = counts;
     for entry in entries {
         let so_far = lost.load(Ordering::Relaxed);
-        let is_told = so_far == 0 || out.write_all(report(format, so_far).as_bytes()).is_ok();
+        let is_told = so_far == 0 || out.line(report.lost(so_far).as_bytes(), report);
         if is_told {
             lost.fetch_sub(so_far, Ordering::Relaxed);
         }
         match entry {
             Entry::Line(line) => {
-                if !is_told || out.write_all(&line).is_err() {
+                if !is_told || !out.line(&line, report) {
                     lost.fetch_add(1, Ordering::Relaxed);
                 }
                 waiting.fetch_sub(1, Ordering::Relaxed);
@@ -193,16 +200,6 @@ fn write_entries(
                 // The program may have stopped waiting.
                 let _ = done.try_send(());
             }
-        }
-    }
-}
-
-/// Returns the line that reports how many lines were lost.
-fn report(format: LogFormat, lost: u64) -> String {
-    match format {
-        LogFormat::Text => format!("{}  WARN spreadd::log: {lost} log lines were lost\n", now()),
-        LogFormat::Json => {
-            json_line("WARN", "spreadd::log", "log lines were lost", &[("lost", lost.into())])
         }
     }
 }
@@ -233,11 +230,15 @@ mod tests {
 
     use super::*;
 
+    fn start(format: LogFormat, out: Disk) -> io::Result<Log> {
+        Log::start(format, Arc::default(), Out::new(out, io::sink()))
+    }
+
     /// Fails while it is told to.
     #[derive(Clone, Default)]
-    struct Out(Arc<Mutex<(bool, Vec<u8>)>>);
+    struct Disk(Arc<Mutex<(bool, Vec<u8>)>>);
 
-    impl Write for Out {
+    impl Write for Disk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let mut out = self.0.lock().unwrap();
             if out.0 {
@@ -254,8 +255,8 @@ mod tests {
 
     #[test]
     fn lost_lines_are_counted_and_told_before_the_next_line() {
-        let out = Out::default();
-        let mut log = Log::start(LogFormat::Json, out.clone()).unwrap();
+        let out = Disk::default();
+        let mut log = start(LogFormat::Json, out.clone()).unwrap();
         let mut write = |fails: bool, line: &str| {
             out.0.lock().unwrap().0 = fails;
             log.write_all(line.as_bytes()).unwrap();
@@ -275,20 +276,20 @@ mod tests {
 
     #[test]
     fn what_was_logged_before_a_change_is_in_the_former_file() {
-        let (first, second) = (Out::default(), Out::default());
-        let mut log = Log::start(LogFormat::Text, first.clone()).unwrap();
+        let (first, second) = (Disk::default(), Disk::default());
+        let mut log = start(LogFormat::Text, first.clone()).unwrap();
         log.write_all(b"one\n").unwrap();
-        log.entries.send(Entry::Out(Box::new(second.clone()))).unwrap();
+        log.entries.send(Entry::Out(Out::new(second.clone(), io::sink()))).unwrap();
         log.write_all(b"two\n").unwrap();
         log.finish();
-        let said = |out: &Out| out.0.lock().unwrap().1.clone();
+        let said = |out: &Disk| out.0.lock().unwrap().1.clone();
         assert_eq!((&said(&first)[..], &said(&second)[..]), (&b"one\n"[..], &b"two\n"[..]));
     }
 
     #[test]
     fn lines_lost_last_are_reported_at_the_end() {
-        let out = Out::default();
-        let mut log = Log::start(LogFormat::Text, out.clone()).unwrap();
+        let out = Disk::default();
+        let mut log = start(LogFormat::Text, out.clone()).unwrap();
         out.0.lock().unwrap().0 = true;
         log.write_all(b"lost\n").unwrap();
         log.finish();
@@ -301,8 +302,8 @@ mod tests {
 
     #[test]
     fn the_end_waits_for_a_full_queue() {
-        let out = Out::default();
-        let mut log = Log::start(LogFormat::Text, out.clone()).unwrap();
+        let out = Disk::default();
+        let mut log = start(LogFormat::Text, out.clone()).unwrap();
         // The writer is stuck for a while.
         let stuck = out.0.lock().unwrap();
         for number in 0..WAITING + 3 {

@@ -12,6 +12,7 @@ mod notify;
 mod options;
 mod plan;
 mod run;
+mod secrets;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
 
@@ -21,6 +22,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing::Level;
 
 use log::json_line;
 use options::{Command, LogFormat, Options};
@@ -30,7 +32,7 @@ fn main() -> ExitCode {
     let options = match Options::try_parse() {
         Ok(options) => options,
         Err(error) if error.use_stderr() && asks_for_json() => {
-            say(LogFormat::Json, "ERROR", error.to_string().trim_end());
+            say(LogFormat::Json, Level::ERROR, error.to_string().trim_end());
             return ExitCode::from(2);
         }
         Err(error) => error.exit(),
@@ -57,7 +59,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(format, "ERROR", &chain(&*error));
+            say(format, Level::ERROR, &chain(&*error));
             ExitCode::from(code)
         }
     }
@@ -72,10 +74,10 @@ fn asks_for_json() -> bool {
 }
 
 /// Writes a line to stderr; ignores errors.
-fn say(format: LogFormat, level: &str, text: &str) {
+fn say(format: LogFormat, level: Level, text: &str) {
     let line = match format {
-        LogFormat::Text => format!("spreadd: {text}\n"),
-        LogFormat::Json => json_line(level, "spreadd", text, &[]),
+        LogFormat::Text => log::with_priority(level, &format!("spreadd: {text}\n")),
+        LogFormat::Json => json_line(level.as_str(), "spreadd", text, &[]),
     };
     let _ = io::stderr().write_all(line.as_bytes());
 }

@@ -13,6 +13,7 @@ use spread_daemon::{
 use crate::conf::{Conf, ConfDaemon};
 use crate::http::HttpPlan;
 use crate::options::{Run, Slow};
+use crate::secrets::readable_by_all;
 use crate::tls;
 
 /// The outcome of anything that can fail for many reasons, each told to the user.
@@ -123,6 +124,7 @@ pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
             .iter()
             .map(|remark| format!("{file}: {remark}"))
             .chain(tls_warnings)
+            .chain(password_file(run, &conf).and_then(|file| readable_by_all("passwords", &file)))
             .collect(),
     })
 }
@@ -184,25 +186,19 @@ pub(crate) fn address(daemon: &ConfDaemon) -> Outcome<IpAddr> {
 
 /// Returns the authentication by the configuration and the files given.
 fn authentication(run: &Run, conf: &Conf) -> Outcome<Authentication> {
-    // As Spread looks for them, and first beside the configuration.
-    let beside = |name: &str| {
-        let folder = run.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-        let places = [folder.join(name), Path::new("/etc").join(name)];
-        places.iter().find(|path| path.exists()).unwrap_or(&places[0]).clone()
-    };
-    let passwords = |file: Option<&PathBuf>| -> Outcome<Method> {
-        let file = file.cloned().unwrap_or_else(|| beside("spread.access_pword"));
+    let passwords = || -> Outcome<Method> {
+        let file = password_file(run, conf).unwrap_or_default();
         Ok(Method::Password(Passwords::load(file)?))
     };
     let addresses = |file: Option<&PathBuf>| -> Outcome<Method> {
-        let file = file.cloned().unwrap_or_else(|| beside("spread.access_ip"));
+        let file = file.cloned().unwrap_or_else(|| beside(run, "spread.access_ip"));
         let text = fs::read_to_string(&file)
             .map_err(|e| format!("cannot read {}: {e}", file.display()))?;
         let list: AddressList = text.parse().map_err(|e| format!("{}: {e}", file.display()))?;
         Ok(Method::Address(list))
     };
     let method = |name: &str| match name {
-        "PWORD" => passwords(run.passwords.as_ref()),
+        "PWORD" => passwords(),
         "IP" => addresses(run.allow.as_ref()),
         _ => Ok(Method::Anyone),
     };
@@ -218,12 +214,26 @@ fn authentication(run: &Run, conf: &Conf) -> Outcome<Authentication> {
         authentication = authentication.require(method(name)?);
     }
     if run.passwords.is_some() {
-        authentication = authentication.require(passwords(run.passwords.as_ref())?);
+        authentication = authentication.require(passwords()?);
     }
     if run.allow.is_some() {
         authentication = authentication.require(addresses(run.allow.as_ref())?);
     }
     Ok(authentication)
+}
+
+/// Returns the file of passwords, if there is to be one.
+fn password_file(run: &Run, conf: &Conf) -> Option<PathBuf> {
+    let mut methods = conf.allowed_methods.iter().flatten().chain(&conf.required_methods);
+    let by_conf = methods.any(|method| method == "PWORD");
+    run.passwords.clone().or_else(|| by_conf.then(|| beside(run, "spread.access_pword")))
+}
+
+/// Returns where a file is looked for: as Spread does it, and first beside the configuration.
+fn beside(run: &Run, name: &str) -> PathBuf {
+    let folder = run.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+    let places = [folder.join(name), Path::new("/etc").join(name)];
+    places.iter().find(|path| path.exists()).unwrap_or(&places[0]).clone()
 }
 
 /// Returns the name of a log file, in which `%h` stands for the host.

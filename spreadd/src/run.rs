@@ -1,5 +1,6 @@
 //! A run of the daemon: its start, its signals and its end.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use spread_daemon::{Daemon, ReloadHandle, Sockets};
+use tracing::Level;
 
 use crate::http::{HttpPlan, HttpReloader, HttpServer};
 use crate::log::{self, Logging, json_line};
@@ -57,7 +59,7 @@ fn start(run: &Run) -> Outcome<Option<Started>> {
     let Plan { name, builder, tls, log_file, log_level, http, warnings } = plan(run)?;
     if run.check {
         builder.check()?;
-        let warn = |warning| say(run.log_format, "WARN", &format!("warning: {warning}"));
+        let warn = |warning| say(run.log_format, Level::WARN, &format!("warning: {warning}"));
         warnings.iter().for_each(warn);
         let file = run.config.as_ref().map(|path| format!(" ({})", path.display()));
         print(format!("the configuration of {name} is fine{}\n", file.unwrap_or_default()))?;
@@ -119,8 +121,8 @@ fn announce(
     http: Option<&HttpServer>,
     tls: Option<SocketAddr>,
 ) {
-    let (address, metrics) = (daemon.address(), daemon.metrics_addr());
-    let page = http.map(|http| format!("http://{}/", http.address()));
+    let (address, metrics) = (daemon.address(), daemon.metrics_addr().map(from_here));
+    let page = http.map(|http| format!("http://{}/", from_here(http.address())));
     let file = daemon.unix_path().unwrap_or("".as_ref()).display().to_string();
     let text = match format {
         LogFormat::Text => {
@@ -152,17 +154,29 @@ fn announce(
     // Stdout may be closed.
     let _ = print(text);
     let _ = io::stdout().flush();
-    notify("READY=1");
+    notify(&ready(daemon.address()));
 }
 
-/// Returns an address as clients name it; the loopback address stands for all of a host.
+/// Returns the state for the service manager of a daemon that clients can connect to.
+fn ready(address: impl Display) -> String {
+    format!("READY=1\nSTATUS=clients connect to {address}")
+}
+
+/// Returns an address as clients name it.
 fn at_host(address: SocketAddr) -> String {
-    let host = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    format!("{}@{host}", address.port())
+    let address = from_here(address);
+    format!("{}@{}", address.port(), address.ip())
+}
+
+/// Returns the address by which one that is listened at is reached on this host: the loopback
+/// address stands for all of them.
+fn from_here(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
 }
 
 /// Waits until the daemon has ended: gently on the first SIGTERM, at once on SIGINT or another
@@ -176,6 +190,7 @@ fn serve(run: Run, started: Started) -> (Outcome<()>, u8) {
     let is_up = Arc::<AtomicBool>::default();
     let reloader = Reloader {
         run,
+        ready: ready(daemon.address()),
         handle: daemon.reload_handle(),
         http: http.as_ref().map(HttpServer::reloader),
         tls: tls.reload(),
@@ -226,6 +241,8 @@ fn serve(run: Run, started: Started) -> (Outcome<()>, u8) {
 /// Reads the settings of the daemon again.
 struct Reloader {
     run: Run,
+    /// The state for the service manager when all is well.
+    ready: String,
     handle: ReloadHandle,
     http: Option<HttpReloader>,
     tls: tls::Reload,
@@ -238,10 +255,14 @@ impl Reloader {
     /// at all.
     fn reload(&self) {
         self.notify("RELOADING=1");
-        if let Err(error) = self.try_reload() {
-            tracing::error!("not reloaded, all is as before: {}", chain(&*error));
+        match self.try_reload() {
+            Ok(()) => self.notify(&self.ready),
+            Err(error) => {
+                let failed = format!("not reloaded, all is as before: {}", chain(&*error));
+                tracing::error!("{failed}");
+                self.notify(&format!("READY=1\nSTATUS={}", failed.replace('\n', " ")));
+            }
         }
-        self.notify("READY=1");
     }
 
     fn try_reload(&self) -> Outcome<()> {

@@ -17,6 +17,7 @@ use rustls::ServerConfig;
 use spread_daemon::{AdmitHandle, Authentication};
 
 use crate::plan::Outcome;
+use crate::secrets::readable_by_all;
 pub(crate) use options::TlsOptions;
 use server::{BESIDE_SESSIONS, Certificates, Limits, Listeners, Server};
 
@@ -60,7 +61,8 @@ impl Plan {
         Ok(Plan(files::load(options)?.map(offer)))
     }
 
-    /// Returns remarks on clients that anyone may be, and on a key that anyone can read.
+    /// Returns remarks on clients that anyone may be, on a key that anyone can read, and on a
+    /// certificate that is not valid now.
     pub(crate) fn warnings(
         options: &TlsOptions,
         plan: &Plan,
@@ -73,7 +75,10 @@ impl Plan {
             "other hosts can connect over TLS, and neither a certificate nor a password is asked for"
                 .to_owned()
         });
-        open.into_iter().chain(files::key_warning(options)).collect()
+        let invalid = files::validity_warning(options);
+        let key = options.key.as_ref();
+        let key = key.and_then(|key| readable_by_all("the private key", key));
+        open.into_iter().chain(key).chain(invalid).collect()
     }
 
     /// Returns how many file descriptors it takes: so many for each session beside the daemon's

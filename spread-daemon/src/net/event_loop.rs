@@ -56,8 +56,6 @@ pub(crate) struct EventLoop {
     busy_poll: Duration,
     /// Reads all that has been sent, and accepts nothing.
     catches_up: bool,
-    /// Reads nothing, and ends when what is queued has gone out.
-    drains: bool,
     /// When it ends even if something is still queued.
     drain_until: Option<Instant>,
     /// Who waits until nothing is queued.
@@ -93,7 +91,6 @@ impl EventLoop {
             refused: None,
             busy_poll: settings.busy_poll,
             catches_up: false,
-            drains: false,
             drain_until: None,
             settling: Vec::new(),
             awaiting: Vec::new(),
@@ -161,23 +158,12 @@ impl EventLoop {
         if self.awaiting.is_empty() {
             return;
         }
-        if self.has_configuration() {
+        if self.server.health().is_ready() {
             for done in self.awaiting.drain(..) {
                 // Who asked may have given up.
                 let _ = done.try_send(());
             }
         }
-    }
-
-    /// Returns whether this daemon takes clients.
-    pub(crate) fn is_ready(&self) -> bool {
-        !self.drains && self.has_configuration()
-    }
-
-    /// Returns whether this daemon is in a configuration, or alone.
-    fn has_configuration(&self) -> bool {
-        let Server { sessions, hosts, .. } = &self.server;
-        hosts.is_none() || sessions.cluster.presence().configuration != 0
     }
 
     /// Handles the events, the input and the deadlines that are due.
@@ -361,7 +347,7 @@ impl EventLoop {
     /// Serves a connection that the program has accepted.
     pub(crate) fn adopt(&mut self, incoming: Incoming, door: Door) {
         let Incoming { stream, origin } = incoming;
-        if self.drains {
+        if self.server.drains {
             return;
         }
         match stream.set_nonblocking(true) {
@@ -408,7 +394,7 @@ impl EventLoop {
         if backlog.is_some_and(mem::take) {
             self.server.serve(key);
         }
-        if !self.server.is_read(key) || self.drains {
+        if !self.server.is_read(key) || self.server.drains {
             return;
         }
         let connections = &mut self.server.sessions.connections;
@@ -518,7 +504,7 @@ impl EventLoop {
         self.drain_until = now.checked_add(time);
         self.catch_up_until(now + time.min(CATCH_UP));
         self.listeners.close(self.poll.registry());
-        self.drains = true;
+        self.server.drains = true;
     }
 
     fn is_drained(&self) -> bool {
@@ -526,7 +512,7 @@ impl EventLoop {
         let mut connections = self.server.sessions.connections.iter();
         let remote = self.server.sessions.cluster.remote();
         let mut is_written = || connections.all(|(_, connection)| connection.queued() == 0);
-        self.drains && (is_late() || remote.is_none_or(Remote::is_idle) && is_written())
+        self.server.drains && (is_late() || remote.is_none_or(Remote::is_idle) && is_written())
     }
 
     /// Refuses connections at a door, and closes those that came in there.

@@ -7,6 +7,7 @@ use spread_wire::PrivateGroup;
 use super::connection::{Connection, Phase};
 use super::server::Server;
 use super::sessions::Sessions;
+use crate::admin::health::Health;
 use crate::admin::inspection::{self, Question};
 use crate::admin::status::{
     Counts, CutOffReason, GroupStatus, Limits, SessionStatus, Status, Totals,
@@ -27,7 +28,10 @@ impl Server {
         let answer = match question {
             Question::Table => self.status().to_string(),
             Question::Json => self.status().to_json() + "\n",
-            Question::Health => self.health(),
+            Question::Health => match self.health() {
+                Health::Healthy => format!("{}\n", Health::Healthy),
+                ailing => format!("error: {ailing}\n"),
+            },
             Question::Kick(name) => match self.kick(&name) {
                 Some(client) => format!("kicked {client}\n"),
                 None => format!("error: no session {name:?}\n"),
@@ -41,13 +45,13 @@ impl Server {
         self.answer(key, answer.as_bytes());
     }
 
-    /// Returns whether clients can connect: not to a daemon of several hosts that is in no
-    /// configuration.
-    fn health(&self) -> String {
+    /// Returns whether clients can connect.
+    pub(crate) fn health(&self) -> Health {
         let hosts = self.hosts.as_ref();
         match hosts.and_then(|hosts| hosts.reason(&self.sessions.cluster)) {
-            Some(reason) => format!("error: in no configuration: {reason}\n"),
-            None => "healthy\n".to_owned(),
+            _ if self.drains => Health::Draining,
+            Some(reason) => Health::NoConfiguration(reason),
+            None => Health::Healthy,
         }
     }
 

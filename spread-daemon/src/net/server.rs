@@ -49,6 +49,8 @@ pub(crate) struct Server {
     /// The same as Unix time in seconds.
     pub(super) started_at: u64,
     pub(super) growth: Growth,
+    /// Whether nothing is read any more, and the end comes when what is queued has gone out.
+    pub(super) drains: bool,
 }
 
 impl Server {
@@ -73,6 +75,7 @@ impl Server {
             // Before 1970 there were no clocks of this kind.
             started_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()),
             growth: Growth::new(now),
+            drains: false,
         }
     }
 

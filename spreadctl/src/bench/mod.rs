@@ -83,9 +83,25 @@ fn measure(options: &Options, connection: &Connection) -> crate::failure::Result
         let text = "--busy-poll is of its own daemon, not of the one of --daemon";
         return Err(Failure::new(Code::Usage, text).into());
     }
-    if options.daemon.is_some() {
-        // Whether it is there is said once, and not by each client.
-        connection.builder()?.connect()?.disconnect()?;
+    // What is wrong with a connection is said once, and not by each client.
+    let connect = |connection: &Connection| -> crate::failure::Result {
+        Ok(connection.builder()?.connect()?.disconnect()?)
+    };
+    match (&options.daemon, &options.versus) {
+        (Some(_), _) => connect(connection)?,
+        (None, None) if connection.tls.is_asked_for() || !options.environment.is_empty() => {
+            let text = "bench starts a daemon of its own, which has neither TLS nor passwords";
+            return Err(Failure::new(Code::Usage, text)
+                .advise(
+                    "--daemon names another one; otherwise leave --tls-ca and --user out, and \
+                     SPREAD_TLS_CA and SPREAD_USER",
+                )
+                .into());
+        }
+        (None, _) => {}
+    }
+    if let (Some(address), None) = (&options.versus, &options.versus_client) {
+        connect(&Connection { daemon: Some(address.clone()), ..connection.clone() })?;
     }
     if cfg!(debug_assertions) {
         say("not built with --release, so the figures say nothing");
@@ -145,7 +161,12 @@ fn sides(options: &Options, own: Option<&OwnDaemon>) -> Result<Vec<Side>> {
     let coalesce = options.coalesce;
     let own: &[&str] = &["bench"];
     let program = this.clone();
-    let first = Side { label, address, program, leading: own, daemon_pid, coalesce };
+    // Its own daemon has neither TLS nor passwords.
+    let environment = match options.daemon {
+        None => Vec::new(),
+        Some(_) => options.environment.clone(),
+    };
+    let first = Side { label, address, program, leading: own, daemon_pid, coalesce, environment };
     let mut sides = vec![first];
     if options.versus.is_some() || options.versus_client.is_some() {
         let address = options.versus.as_ref();
@@ -165,6 +186,10 @@ fn sides(options: &Options, own: Option<&OwnDaemon>) -> Result<Vec<Side>> {
             leading: if options.versus_client.is_some() { &[] } else { own },
             daemon_pid,
             coalesce: None,
+            environment: match address {
+                None => sides[0].environment.clone(),
+                Some(_) => options.environment.clone(),
+            },
         });
     }
     for (side, label) in sides.iter_mut().zip(&options.labels) {

@@ -17,10 +17,11 @@ const MAX_BUSY_POLL: u64 = spread_daemon::Builder::MAX_BUSY_POLL.as_micros() as 
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
     after_help = "\
-Without --daemon and SPREAD_DAEMON it starts a daemon of its own. Every client is a process, and
-so is the daemon, so that their CPU times can be told apart. With --versus two daemons are
-measured in turns, and the table has their ratios; with --versus-client the second side has
-other clients, for example benches/c/bench.c, which is written in C against sp.h."
+Without --daemon and SPREAD_DAEMON it starts a daemon of its own, without TLS and passwords.
+Every client is a process, and so is the daemon, so that their CPU times can be told apart. With
+--versus two daemons are measured in turns, and the table has their ratios; with --versus-client
+the second side has other clients, for example benches/c/bench.c, which is written in C against
+sp.h."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -68,7 +69,7 @@ pub(super) struct Options {
     /// The daemon to measure, if it is not one of its own.
     #[arg(skip)]
     pub(super) daemon: Option<String>,
-    /// Variables that tell the clients the user and the file of the password.
+    /// Variables that tell the clients of TLS, the user and the file of the password.
     #[arg(skip)]
     pub(super) environment: Vec<(&'static str, OsString)>,
     /// The process of --daemon, if it is not found by its socket

@@ -1,6 +1,7 @@
 //! Runs a case: starts its clients, in turns at each side, and collects what they
 //! report.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +14,7 @@ use super::outcome::{Calls, Figures, Outcome, Report, Row};
 use super::process::{Processes, Said};
 use super::progress::Progress;
 use super::strace::{self, Attached};
-use crate::options::service_name;
+use crate::options::{Connection, service_name};
 use crate::output::say;
 
 /// A daemon, and the program that plays the clients.
@@ -26,6 +27,8 @@ pub(super) struct Side {
     pub(super) daemon_pid: Option<u32>,
     /// Microseconds.
     pub(super) coalesce: Option<u64>,
+    /// Variables that tell the clients of TLS, the user and the file of the password.
+    pub(super) environment: Vec<(&'static str, OsString)>,
 }
 
 /// One row for each side, whose runs take turns: so what else goes on in the machine
@@ -194,7 +197,10 @@ impl Run<'_> {
         if let Some(pid) = self.side.daemon_pid {
             command.arg("--daemon-pid").arg(pid.to_string());
         }
-        command.envs(self.options.environment.iter().cloned());
+        for name in Connection::VARIABLES {
+            command.env_remove(name);
+        }
+        command.envs(self.side.environment.iter().cloned());
         command.stderr(Stdio::inherit());
         command
     }

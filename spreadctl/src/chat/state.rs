@@ -9,7 +9,7 @@ use crate::record::{Record, names};
 use crate::text::count;
 
 pub(super) const HELP: &str = "\
-  TEXT               say it to those whom you talk to; //TEXT begins with a slash
+\x20 TEXT               say it to those you talk to; //TEXT begins with a slash
   /join GROUP        join a group, and talk there
   /leave [GROUP]     leave it; without a group, the one you talk to
   /to NAME...        talk to these groups or clients, such as #alice#localhost

@@ -12,6 +12,9 @@ use spread_wire::handshake::{Client, ClientError, ClientStep, Connect, Version};
 
 use crate::admin::is_timeout;
 
+/// How a server for TLS begins its answer to what is not TLS: by an alert.
+const TLS_ALERT: [u8; 2] = [0x15, 3];
+
 trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
@@ -60,6 +63,8 @@ pub(super) enum Greeting {
         why: String,
         permitted: Vec<String>,
     },
+    /// It speaks TLS.
+    Tls,
     /// It is no Spread daemon.
     Other(String),
     /// It takes connections, and says nothing.
@@ -89,6 +94,11 @@ pub(super) fn greet(mut reached: Reached, password: Option<UserPassword>) -> Gre
                 client.permitted().into_iter().flatten().map(str::to_owned).collect();
             return match why {
                 Why::Protocol(ClientError::Protocol(reason)) => Greeting::Other(reason.to_owned()),
+                Why::Protocol(ClientError::OtherProtocol { begin })
+                    if begin.starts_with(&TLS_ALERT) =>
+                {
+                    Greeting::Tls
+                }
                 Why::Protocol(error @ ClientError::OtherProtocol { .. }) => {
                     Greeting::Other(error.to_string())
                 }

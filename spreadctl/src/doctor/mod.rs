@@ -10,7 +10,7 @@ use spread::{MAX_BODY_AND_GROUPS, Mailbox, Message, Service};
 use spread_core::Address;
 
 use crate::admin::{self, Hosts, Status};
-use crate::failure::{Code, End, Failure, Result};
+use crate::failure::{self, Code, End, Failure, Result};
 use crate::options::{Connection, Json, service_name};
 use crate::output::{Output, Theme};
 use crate::text::count;
@@ -183,6 +183,11 @@ impl Examination<'_> {
                 self.report.fail("protocol", found, advice);
                 Some(Step::Status)
             }
+            Greeting::Tls => {
+                let found = "what listens there speaks TLS, and this connection does not";
+                self.report.fail("protocol", found, Some(failure::TLS.to_owned()));
+                Some(Step::Status)
+            }
             Greeting::Silent => {
                 let found = format!("no answer within {:?}", self.connection.timeout);
                 self.report.fail("protocol", found, Some(admin::STOPPED.to_owned()));
@@ -337,15 +342,21 @@ impl Examination<'_> {
         if !matches!(self.told, Told::Nothing) {
             return;
         }
-        const NOTE: &str = "status, top and kick work with spreadd, on its own host";
+        let note = match self.connection.tls.is_asked_for() {
+            false => "status, top and kick work with spreadd, on its own host",
+            true => {
+                "status, top and kick work with spreadd, on its own host, by its port (the one \
+                 without TLS)"
+            }
+        };
         let socket = match self.connection.status_socket() {
             Ok(socket) => socket,
-            Err(_) => return self.report.warn("status", "the daemon is on another host", NOTE),
+            Err(_) => return self.report.warn("status", "the daemon is on another host", note),
         };
         match admin::status(&socket) {
             // It has come meanwhile.
             Ok(status) => self.judge(&status),
-            Err(End::Failure(failure)) => self.report.warn("status", failure.text, NOTE),
+            Err(End::Failure(failure)) => self.report.warn("status", failure.text, note),
             Err(_) => {}
         }
     }

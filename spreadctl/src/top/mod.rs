@@ -1,5 +1,6 @@
 //! `top`: a live screen of the daemon on this host.
 
+mod layout;
 mod rows;
 mod screen;
 mod state;

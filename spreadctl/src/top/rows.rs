@@ -14,25 +14,25 @@ pub(super) enum Tab {
 }
 
 const SESSION_COLUMNS: [Column; 9] = [
-    Column::text("SESSION", 24),
-    Column::text("ADDRESS", 16),
-    Column::text("USER", 8),
-    Column::number("GROUPS", 7),
+    Column::text("SESSION", 32),
+    Column::text("ADDRESS", 39).gives_way(3),
+    Column::text("USER", 16).gives_way(4).may_be_missing(),
+    Column::number("GROUPS", 7).gives_way(1),
     Column::number("QUEUED", 7),
-    Column::number("IN/S", 8),
-    Column::number("OUT/S", 8),
-    Column::number("TIME", 9),
-    Column::text("WAITS FOR", 16),
+    Column::number("IN/S", 6),
+    Column::number("OUT/S", 6),
+    Column::number("TIME", 9).gives_way(2),
+    Column::text("WAITS FOR", 32).gives_way(5).may_be_missing(),
 ];
 
 const GROUP_COLUMNS: [Column; 3] =
-    [Column::text("GROUP", 32), Column::number("MEMBERS", 8), Column::text("NAMES", 40)];
+    [Column::text("GROUP", 32), Column::number("MEMBERS", 8), Column::rest("NAMES").gives_way(1)];
 
 const CUT_OFF_COLUMNS: [Column; 4] = [
-    Column::text("SESSION", 24),
+    Column::text("SESSION", 32),
     Column::text("REASON", 12),
     Column::number("AGO", 9),
-    Column::text("DETAIL", 40),
+    Column::rest("DETAIL").gives_way(1),
 ];
 
 impl Tab {
@@ -113,18 +113,47 @@ fn of(session: &Session, top: &Top) -> Row {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
     pub(super) title: &'static str,
-    /// Characters that it has at least.
-    pub(super) width: u16,
+    pub(super) width: Width,
     pub(super) is_number: bool,
+    /// Those with more give way to those with less.
+    pub(super) gives_way: u8,
+    /// Whether it may be missing while all its cells are empty.
+    pub(super) may_be_missing: bool,
+}
+
+/// The width of a column in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Width {
+    /// What its cells need, up to this.
+    AtMost(u16),
+    Fixed(u16),
+    /// What others leave, at least this.
+    Rest(u16),
 }
 
 impl Column {
-    const fn text(title: &'static str, width: u16) -> Column {
-        Column { title, width, is_number: false }
+    const fn new(title: &'static str, width: Width, is_number: bool) -> Column {
+        Column { title, width, is_number, gives_way: 0, may_be_missing: false }
+    }
+
+    const fn text(title: &'static str, most: u16) -> Column {
+        Column::new(title, Width::AtMost(most), false)
     }
 
     const fn number(title: &'static str, width: u16) -> Column {
-        Column { title, width, is_number: true }
+        Column::new(title, Width::Fixed(width), true)
+    }
+
+    const fn rest(title: &'static str) -> Column {
+        Column::new(title, Width::Rest(12), false)
+    }
+
+    const fn gives_way(self, gives_way: u8) -> Column {
+        Column { gives_way, ..self }
+    }
+
+    const fn may_be_missing(self) -> Column {
+        Column { may_be_missing: true, ..self }
     }
 }
 

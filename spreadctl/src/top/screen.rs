@@ -1,12 +1,15 @@
 //! How the state is drawn.
 
+use std::collections::HashSet;
+
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Clear, Paragraph, Sparkline, Table, TableState, Wrap};
+use ratatui::widgets::{Block, Clear, Paragraph, Sparkline, Table, TableState};
 
-use super::rows::{Tab, number, time};
+use super::layout;
+use super::rows::{Cell, Column, Tab, number, time};
 use super::state::{Mode, Top};
 use crate::admin::Status;
 use crate::text::{count, printable};
@@ -16,30 +19,46 @@ tab        sessions, groups, cut-offs
 up down    select; also j and k
 s r        sort by the next column; the other way round
 /          filter; escape clears it
-enter      groups of a session, members of a group
+enter      all of a row, with its groups or members
 x          kick the selected session
 p          pause
 R          ask the daemon now
 q          quit";
 
+/// The keys, the most important first: as many as fit stand at the foot.
+const KEYS: [&str; 9] = [
+    "q quit",
+    "? help",
+    "tab next table",
+    "s sort",
+    "/ filter",
+    "enter more",
+    "x kick",
+    "r reverse",
+    "p pause",
+];
+
 /// Draws the screen; without `colors` in what a terminal has for all.
 pub(super) fn draw(frame: &mut Frame<'_>, top: &Top, colors: bool) {
+    let look = Look { colors };
+    let width = frame.area().width;
+    let (header, footer) = (header(top, &look, width), footer(top, &look, width));
+    let height = |lines: &[Line<'_>]| u16::try_from(lines.len()).unwrap_or(u16::MAX);
     let [head, chart, tabs, body, foot] = Layout::vertical([
-        Constraint::Length(3),
+        Constraint::Length(height(&header)),
         Constraint::Length(3),
         Constraint::Length(1),
         Constraint::Min(3),
-        Constraint::Length(1),
+        Constraint::Length(height(&footer)),
     ])
     .areas(frame.area());
-    let look = Look { colors };
-    frame.render_widget(header(top, &look), head);
+    frame.render_widget(Paragraph::new(header), head);
     draw_charts(frame, top, &look, chart);
     frame.render_widget(tab_line(top, &look), tabs);
     draw_table(frame, top, &look, body);
-    frame.render_widget(footer(top, &look), foot);
+    frame.render_widget(Paragraph::new(footer), foot);
     match &top.mode {
-        Mode::Help => popup(frame, "keys", HELP),
+        Mode::Help => popup(frame, "keys", HELP.lines().map(str::to_owned).collect()),
         Mode::Detail => draw_detail(frame, top),
         _ => {}
     }
@@ -64,7 +83,7 @@ impl Look {
     }
 }
 
-fn header<'a>(top: &'a Top, look: &Look) -> Paragraph<'a> {
+fn header<'a>(top: &'a Top, look: &Look, width: u16) -> Vec<Line<'a>> {
     let status = &top.status;
     let mut first = vec![
         Span::styled(printable(status.daemon.as_bytes()), look.strong()),
@@ -73,40 +92,43 @@ fn header<'a>(top: &'a Top, look: &Look) -> Paragraph<'a> {
     if top.is_paused {
         first.push(Span::styled("  paused", look.color(Color::Yellow)));
     }
-    if let Some(hosts) = &status.hosts {
-        let mut text = format!("  hosts: {}", hosts.present.join(" "));
-        if !hosts.absent.is_empty() {
-            text.push_str(&format!("; absent: {}", hosts.absent.join(" ")));
-        }
-        if hosts.forming {
-            text.push_str("; forming");
-        }
-        first.push(Span::raw(text));
-    }
     let sessions = match status.limits.sessions {
         0 => count(status.sessions(), "session"),
         limit => format!("{} of {limit} sessions", status.sessions()),
     };
-    let second = format!(
-        "{sessions}, {}; {} queued, {} KiB; {} cut off, {} rejected",
-        count(status.groups(), "group"),
-        number(status.queued() as f64),
-        status.queued_bytes / 1024,
-        status.cut_off_total,
-        status.rejected_total,
-    );
     let now = status.rates();
-    let mut third = format!(
-        "in {}/s, out {}/s, {:.1} MB/s",
+    let mut numbers = vec![
+        format!("{sessions}, {}", count(status.groups(), "group")),
+        format!("{} queued, {} KiB", number(status.queued() as f64), status.queued_bytes / 1024),
+        format!("{} cut off, {} rejected", status.cut_off_total, status.rejected_total),
+    ];
+    let mut rates = vec![format!(
+        "in {}/s, out {}/s, {}",
         number(now.received),
         number(now.delivered),
-        now.delivered_bytes / 1e6,
-    );
+        bytes(now.delivered_bytes),
+    )];
     if let Some(minute) = status.last_minute {
         let (received, delivered) = (number(minute.received), number(minute.delivered));
-        third.push_str(&format!("; over 60 s: in {received}/s, out {delivered}/s"));
+        rates.push(format!("over 60 s: in {received}/s, out {delivered}/s"));
     }
-    Paragraph::new(vec![Line::from(first), Line::from(second), Line::from(third)])
+    if let Some(hosts) = &status.hosts {
+        let listed = |what: &str, names: &[String]| {
+            let text = format!("{what}: {}", names.join(" "));
+            (!names.is_empty()).then(|| printable(text.as_bytes()))
+        };
+        numbers.extend(listed("hosts", &hosts.present));
+        numbers.extend(listed("absent", &hosts.absent));
+        numbers.extend(hosts.forming.then(|| "forming".to_owned()));
+    }
+    let lines = |parts: &[String]| layout::lines(parts.iter().map(String::as_str), "; ", width);
+    let others = [lines(&numbers), lines(&rates)].concat();
+    [Line::from(first)].into_iter().chain(others.into_iter().map(Line::from)).collect()
+}
+
+/// Returns a rate of bytes.
+fn bytes(rate: f64) -> String {
+    if rate < 1e6 { format!("{:.1} kB/s", rate / 1e3) } else { format!("{:.1} MB/s", rate / 1e6) }
 }
 
 fn draw_charts(frame: &mut Frame<'_>, top: &Top, look: &Look, area: Rect) {
@@ -155,93 +177,106 @@ fn size(listed: usize, all: usize) -> String {
 fn draw_table(frame: &mut Frame<'_>, top: &Top, look: &Look, area: Rect) {
     let columns = top.columns();
     let sort = top.sort();
-    let heading = columns.iter().enumerate().map(|(place, column)| {
-        let arrow = match (place == sort.column, sort.is_descending) {
+    let rows = top.rows();
+    let shown = layout::columns(columns, &rows, sort.column, area.width);
+    let heading = shown.iter().map(|(place, width)| {
+        let arrow = match (*place == sort.column, sort.is_descending) {
             (false, _) => "",
             (true, false) => "^",
             (true, true) => "v",
         };
-        aligned(format!("{}{arrow}", column.title), column.is_number)
+        let column = columns[*place];
+        aligned(&format!("{}{arrow}", column.title), *width, column.is_number)
     });
     let heading = ratatui::widgets::Row::new(heading).style(look.strong());
-    let rows = top.rows();
+    let waiting: HashSet<&str> = top
+        .status
+        .session_list
+        .iter()
+        .filter(|session| session.throttled_by.is_some() || session.queued > 0)
+        .map(|session| &*session.private_group)
+        .collect();
     let lines = rows.iter().map(|row| {
-        let cells = row.cells.iter().zip(columns);
-        let is_waiting = top.tab == Tab::Sessions
-            && top.status.session_list.iter().any(|session| {
-                session.private_group == row.key
-                    && (session.throttled_by.is_some() || session.queued > 0)
-            });
+        let is_waiting = top.tab == Tab::Sessions && waiting.contains(&*row.key);
         let style = if is_waiting { look.color(Color::Yellow) } else { Style::new() };
-        let cells = cells.map(|(cell, column)| aligned(cell.shown().to_owned(), column.is_number));
+        let cells = shown.iter().map(|(place, width)| {
+            aligned(row.cells[*place].shown(), *width, columns[*place].is_number)
+        });
         ratatui::widgets::Row::new(cells).style(style)
     });
-    // The last column takes what is left.
-    let last = columns.len() - 1;
-    let widths = columns.iter().enumerate().map(|(place, column)| match place == last {
-        true => Constraint::Min(column.width.min(8)),
-        false => Constraint::Length(column.width),
-    });
+    let widths = shown.iter().map(|(_, width)| Constraint::Length(*width));
     let table = Table::new(lines, widths).header(heading).row_highlight_style(look.marked());
     let mut state = TableState::default().with_selected(top.selected(&rows));
     frame.render_stateful_widget(table, area, &mut state);
 }
 
-fn aligned<'a>(text: String, right: bool) -> Line<'a> {
-    Line::from(text).alignment(if right { Alignment::Right } else { Alignment::Left })
+fn aligned<'a>(text: &str, width: u16, right: bool) -> Line<'a> {
+    let alignment = if right { Alignment::Right } else { Alignment::Left };
+    Line::from(layout::cut(text, width)).alignment(alignment)
 }
 
-fn footer<'a>(top: &'a Top, look: &Look) -> Line<'a> {
+fn footer<'a>(top: &'a Top, look: &Look, width: u16) -> Vec<Line<'a>> {
     let alarm = look.color(Color::Red).add_modifier(Modifier::BOLD);
-    match (&top.mode, &top.problem, &top.notice) {
+    let (text, style) = match (&top.mode, &top.problem, &top.notice) {
         (Mode::Confirm(client), ..) => {
-            let client = printable(client.as_bytes());
-            Line::styled(format!("kick {client}? y kicks it, any other key does not"), alarm)
+            (format!("kick {client}? y kicks it, any other key does not"), alarm)
         }
-        (_, Some(problem), _) => Line::styled(format!("{problem}; asking again"), alarm),
-        (_, _, Some(notice)) => Line::styled(notice.as_str(), look.color(Color::Yellow)),
-        _ => Line::from(
-            "tab next table  s sort  r reverse  / filter  enter more  x kick  p pause  ? help  q quit",
-        ),
-    }
+        (_, Some(problem), _) => (format!("{problem}; asking again"), alarm),
+        (_, _, Some(notice)) => (notice.clone(), look.color(Color::Yellow)),
+        _ => {
+            let keys = layout::lines(KEYS, "  ", width);
+            return keys.into_iter().take(1).map(Line::from).collect();
+        }
+    };
+    let text = printable(text.as_bytes());
+    let lines = layout::lines(text.split(' '), " ", width).into_iter();
+    lines.map(|line| Line::styled(line, style)).collect()
 }
 
 fn draw_detail(frame: &mut Frame<'_>, top: &Top) {
     let Some(row) = top.selected_row() else {
         return;
     };
-    let (title, lines) = match top.tab {
+    let (title, names) = match top.tab {
         Tab::Sessions => {
             let session = top.status.session_list.iter().find(|s| s.private_group == row.key);
-            ("groups", session.map(|session| session.group_names.clone()))
+            ("groups", session.map(|session| &session.group_names[..]))
         }
         Tab::Groups => {
             let group = top.status.group_list.iter().find(|group| group.name == row.key);
-            ("members", group.map(|group| group.member_names.clone()))
+            ("members", group.map(|group| &group.member_names[..]))
         }
-        Tab::CutOffs => {
-            ("cut off", Some(row.cells.iter().map(|cell| cell.shown().to_owned()).collect()))
+        Tab::CutOffs => ("cut off", None),
+    };
+    // All columns, also those that have no room in the table; names have more room here.
+    let fields = top.columns().iter().zip(&row.cells).skip(1);
+    let fields =
+        fields.filter(|(column, cell)| column.title != "NAMES" && !cell.shown().is_empty());
+    let width = frame.area().width.saturating_sub(2);
+    let field = |(column, cell): (&Column, &Cell)| {
+        let text = format!("{:<9} {}", column.title.to_lowercase(), cell.shown());
+        layout::lines(text.split(' '), " ", width)
+    };
+    let mut lines: Vec<String> = fields.flat_map(field).collect();
+    if let Some(names) = names {
+        let names: Vec<String> = names.iter().map(|name| printable(name.as_bytes())).collect();
+        lines.push(String::new());
+        match names.is_empty() {
+            true => lines.push("the daemon tells no names".to_owned()),
+            false => lines.extend(layout::names(&names, width)),
         }
-    };
-    let lines = lines.unwrap_or_default();
-    let text = match lines.is_empty() {
-        true => "the daemon does not tell them".to_owned(),
-        false => printable_lines(&lines),
-    };
-    popup(frame, &format!("{} of {}", title, printable(row.cells[0].shown().as_bytes())), &text);
+    }
+    popup(frame, &format!("{title} of {}", row.cells[0].shown()), lines);
 }
 
-fn printable_lines(lines: &[String]) -> String {
-    lines.iter().map(|line| printable(line.as_bytes())).collect::<Vec<_>>().join("\n")
-}
-
-/// Draws a text in a frame over the middle of the screen.
-fn popup(frame: &mut Frame<'_>, title: &str, text: &str) {
+/// Draws lines in a frame over the middle of the screen.
+fn popup(frame: &mut Frame<'_>, title: &str, lines: Vec<String>) {
     let whole = frame.area();
-    let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or_default();
-    let wanted = longest.max(title.chars().count()) + 4;
+    let lines = layout::at_most(lines, whole.height.saturating_sub(2));
+    let longest = lines.iter().map(|line| line.chars().count()).max().unwrap_or_default();
+    let wanted = (longest + 2).max(title.chars().count() + 4);
     let width = u16::try_from(wanted).unwrap_or(u16::MAX).min(whole.width);
-    let height = u16::try_from(text.lines().count() + 2).unwrap_or(u16::MAX).min(whole.height);
+    let height = u16::try_from(lines.len() + 2).unwrap_or(u16::MAX).min(whole.height);
     let area = Rect {
         x: whole.x + (whole.width - width) / 2,
         y: whole.y + (whole.height - height) / 2,
@@ -249,8 +284,9 @@ fn popup(frame: &mut Frame<'_>, title: &str, text: &str) {
         height,
     };
     frame.render_widget(Clear, area);
+    let lines: Vec<Line<'_>> = lines.into_iter().map(Line::from).collect();
     let block = Block::bordered().title(format!(" {title} "));
-    frame.render_widget(Paragraph::new(text).block(block).wrap(Wrap { trim: false }), area);
+    frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
 #[cfg(test)]
@@ -313,11 +349,46 @@ mod tests {
         press(&mut top, "\tv\n");
         let screen = shown(&top, 100, 20);
         line_with(&screen, "members of news");
-        line_with(&screen, "│#cid#here");
+        line_with(&screen, "│members   3");
+        line_with(&screen, "│#amy#here  #bob#here  #cid#here│");
         press(&mut top, " ?");
         line_with(&shown(&top, 100, 20), "kick the selected session");
         press(&mut top, " \t\tx");
         line_with(&shown(&top, 100, 20), "kick #amy#here? y kicks it");
+    }
+
+    #[test]
+    fn nothing_that_matters_is_cut_at_80_and_60_columns() {
+        let mut top = top();
+        let mut long = status();
+        long.session_list[0].private_group = "#longname10#localhost".to_owned();
+        long.session_list[0].address = "192.168.100.100".to_owned();
+        top.update(Ok(long), Duration::from_secs(1));
+        for (width, told) in [(80, "192.168.100.100"), (60, "#longname10#localhost")] {
+            let screen = shown(&top, width, 24);
+            let row = line_with(&screen, "#longname10#localhost");
+            assert!(row.contains(told), "{screen}");
+            line_with(&screen, "OUT/S");
+            line_with(&screen, "0 cut off, 0 rejected");
+            line_with(&screen, "over 60 s: in 100/s, out 0/s");
+            line_with(&screen, "q quit  ? help");
+            assert!(!screen.contains('…'), "{screen}");
+        }
+        // A row has all of it.
+        press(&mut top, "vvv\n");
+        line_with(&shown(&top, 60, 24), "address   192.168.100.100");
+    }
+
+    #[test]
+    fn a_long_list_of_members_says_that_it_goes_on() {
+        let mut top = top();
+        let mut many = status();
+        many.group_list[0].member_names = (0..500).map(|n| format!("#c{n}#here")).collect();
+        top.update(Ok(many), Duration::from_secs(1));
+        press(&mut top, "\tv\n");
+        let screen = shown(&top, 80, 24);
+        line_with(&screen, "#c0#here");
+        line_with(&screen, " lines more");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! `bench`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use spread_daemon::{Authentication, Daemon, Method, Passwords};
 
 use crate::support::{Place, command, run, serve_tcp};
 
@@ -62,6 +65,31 @@ fn a_run_that_stalls_is_told() {
     let args = ["bench", "flood", "--size", "64", "--runs", "1", "--count", "1000000000"];
     let ended = run(command(&[&args[..], &["--deadline", "0.3"]].concat()));
     ended.fails(1, &["run 1 of 1: stalled", "1 of 1 runs stalled or failed"]);
+}
+
+#[test]
+fn its_own_daemon_has_neither_tls_nor_passwords() {
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    fs::write(&password, "secret\n").unwrap();
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
+    let bench = |args: &[&str], variables: &[(&str, &str)]| {
+        let mut bench = command(&[&SHORT[..], args].concat());
+        bench.envs(variables.iter().copied());
+        run(bench)
+    };
+    let user = [("SPREAD_USER", "ann"), ("SPREAD_PASSWORD_FILE", password.to_str().unwrap())];
+    let said = ["a daemon of its own, which has neither TLS nor passwords", "--daemon names"];
+    bench(&[], &user).fails(2, &said);
+    bench(&[], &[("SPREAD_TLS_CA", "ca.pem")]).fails(2, &said);
+    // The second daemon asks for a password, and the first one does not.
+    let mut passwords = Passwords::default();
+    passwords.set("ann", "secret").unwrap();
+    let authentication = Authentication::deny_all().allow(Method::Password(passwords));
+    let daemon = Daemon::builder().authentication(authentication).start().unwrap();
+    let versus = daemon.address();
+    bench(&["--versus", &versus], &user).succeeds();
+    bench(&["--versus", &versus], &[]).fails(3, &["PWORD", "--user NAME --password-file FILE"]);
 }
 
 #[test]

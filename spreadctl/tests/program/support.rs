@@ -77,7 +77,9 @@ impl Place {
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spreadctl"));
     command.args(args).stdin(Stdio::null());
-    for name in ["SPREAD_DAEMON", "SPREAD_USER", "SPREAD_PASSWORD_FILE", "NO_COLOR"] {
+    let set = std::env::vars_os().map(|(name, _)| name);
+    let ours = set.filter(|name| name.to_string_lossy().starts_with("SPREAD_"));
+    for name in ours.chain(["NO_COLOR".into()]) {
         command.env_remove(name);
     }
     command

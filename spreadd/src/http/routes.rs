@@ -11,7 +11,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::json;
-use spread_daemon::{AdminHandle, Status};
+use spread_daemon::{AdminHandle, Health, Status};
 
 use super::guard::{self, HostName};
 use super::latest::{Latest, blocking};
@@ -97,7 +97,7 @@ pub(super) struct Routes {
     /// The JSON that all answers share, or why it could not be made.
     status: Latest<Result<Bytes, String>>,
     numbers: Latest<Arc<Status>>,
-    readiness: Latest<bool>,
+    health: Latest<Health>,
 }
 
 impl Routes {
@@ -108,7 +108,7 @@ impl Routes {
             token: Arc::new(RwLock::new(token)),
             status: Latest::new(FRESH),
             numbers: Latest::new(FRESH),
-            readiness: Latest::new(FRESH),
+            health: Latest::new(FRESH),
         }
     }
 
@@ -151,15 +151,8 @@ impl Routes {
             Route::File { content_type, text } => ok(content_type, text),
             Route::Status => self.status().await,
             Route::Metrics => self.metrics(request.headers()).await,
-            Route::Health => match self.is_ready().await {
-                Some(_) => ok(TEXT, "healthy\n"),
-                None => silent(),
-            },
-            Route::Readiness => match self.is_ready().await {
-                Some(true) => ok(TEXT, "ready\n"),
-                Some(false) => text(StatusCode::SERVICE_UNAVAILABLE, "It takes no clients.\n"),
-                None => silent(),
-            },
+            Route::Health => healthy(self.health().await, |_| true),
+            Route::Readiness => healthy(self.health().await, Health::is_ready),
             Route::Kick(name) => self.kick(name, request.headers(), peer).await,
         }
     }
@@ -198,9 +191,9 @@ impl Routes {
     }
 
     /// Returns whether the daemon takes clients; `None` if it does not answer.
-    async fn is_ready(&self) -> Option<bool> {
+    async fn health(&self) -> Option<Health> {
         let daemon = self.daemon.clone();
-        self.readiness.get(move || daemon.is_ready()).await
+        self.health.get(move || daemon.health()).await
     }
 
     /// Ends the session of a client, if the request presents the token.
@@ -242,6 +235,15 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
+/// Returns the answer of a daemon about its health: with an error, unless it is `enough`.
+fn healthy(health: Option<Health>, enough: impl Fn(&Health) -> bool) -> Response<Body> {
+    match health {
+        None => silent(),
+        Some(health) if enough(&health) => ok(TEXT, format!("{health}\n")),
+        Some(health) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{health}\n")),
+    }
+}
+
 fn silent() -> Response<Body> {
     text(StatusCode::SERVICE_UNAVAILABLE, "The daemon does not answer.\n")
 }
@@ -253,6 +255,20 @@ mod tests {
     use tokio::runtime::Builder;
 
     use super::*;
+
+    #[test]
+    fn a_daemon_in_no_configuration_is_there_but_not_ready() {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        let told = |response: Response<Body>| {
+            let status = response.status().as_u16();
+            (status, runtime.block_on(response.into_body().collect()).unwrap().to_bytes())
+        };
+        let health = Some(Health::NoConfiguration("corosync does not run".to_owned()));
+        let text = Bytes::from_static(b"in no configuration: corosync does not run\n");
+        assert_eq!(told(healthy(health.clone(), |_| true)), (200, text.clone()));
+        assert_eq!(told(healthy(health, Health::is_ready)), (503, text));
+        assert_eq!(told(healthy(None, |_| true)).0, 503);
+    }
 
     #[test]
     fn answers_of_a_moment_share_one_text() {

@@ -1,15 +1,17 @@
 //! The files of certificates and keys.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 use super::TlsOptions;
 use crate::plan::Outcome;
@@ -58,14 +60,26 @@ pub(super) fn load(options: &TlsOptions) -> Outcome<Option<Arc<ServerConfig>>> {
     Ok(Some(Arc::new(config)))
 }
 
-/// Returns a remark on a private key that all users of the host can read.
-pub(super) fn key_warning(options: &TlsOptions) -> Option<String> {
-    let key = options.key.as_ref()?;
-    // What cannot be looked at has been an error of `load`.
-    let mode = fs::metadata(key).ok()?.permissions().mode();
-    let key = key.display();
-    (mode & 0o004 != 0)
-        .then(|| format!("all users can read the private key in {key}: chmod o= {key}"))
+/// Returns a remark on a certificate that no client will accept at this time.
+pub(super) fn validity_warning(options: &TlsOptions) -> Option<String> {
+    // A clock before 1970 is as good as one that shows it.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let file = options.cert.as_ref()?;
+    // What cannot be read has been an error of `load`.
+    let chain = certificates(file).ok()?;
+    let certificate = Certificate::from_der(chain.first()?).ok()?;
+    let validity = *certificate.tbs_certificate().validity();
+    let file = file.display();
+    if now > validity.not_after.to_unix_duration() {
+        return Some(format!(
+            "the certificate in {file} has expired at {}: clients refuse it",
+            validity.not_after
+        ));
+    }
+    (now < validity.not_before.to_unix_duration()).then(|| {
+        let begin = validity.not_before;
+        format!("the certificate in {file} is not valid before {begin}: clients refuse it")
+    })
 }
 
 /// Returns the certificates in a file, at least one.

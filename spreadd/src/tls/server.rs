@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
-use spread_daemon::{AdmitHandle, Incoming};
+use spread_daemon::{AdmitHandle, Incoming, StartError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::runtime::{self, Runtime};
@@ -60,8 +60,10 @@ impl Listeners {
                 do_not_pace(SockRef::from(&socket), at.ip());
                 Ok((socket.local_addr()?, socket))
             };
-            let (address, socket) =
-                listen().map_err(|e: io::Error| format!("cannot listen for TLS at {at}: {e}"))?;
+            let (address, socket) = listen().map_err(|error: io::Error| match error.kind() {
+                io::ErrorKind::AddrInUse => StartError::PortTaken { address: at },
+                _ => StartError::Io { what: format!("listen for TLS at {at}"), source: error },
+            })?;
             first.get_or_insert(address);
             sockets.push(socket);
         }

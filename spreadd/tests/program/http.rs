@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::client::{Client, DEADLINE};
-use crate::support::{Folder, Program, complaint, file};
+use crate::support::{Folder, Program, ask, complaint, file, said};
 
 /// The program with its address for HTTP.
 pub(crate) struct Served {
@@ -128,7 +128,7 @@ fn each_route_answers_in_its_kind_and_nothing_is_cached_or_framed() {
         ("/status.json", "application/json", "\"daemon\":\"localhost\""),
         ("/metrics", "application/openmetrics-text; version=1.0.0; charset=utf-8", "# EOF\n"),
         ("/healthz", "text/plain; charset=utf-8", "healthy\n"),
-        ("/readyz", "text/plain; charset=utf-8", "ready\n"),
+        ("/readyz", "text/plain; charset=utf-8", "healthy\n"),
     ] {
         let answer = served.get(path);
         assert_eq!((answer.code(), answer.header("content-type")), ("200", Some(content_type)));
@@ -229,6 +229,8 @@ fn a_request_under_the_name_of_another_site_is_refused() {
     let other = Folder::new();
     let names = ["--http-host", "spread", "--http-host", "spread.example"];
     let everywhere = Served::start_at(&other, "0.0.0.0:0", &names);
+    // The address that is told is one to ask at.
+    assert!(everywhere.http.ip().is_loopback());
     let ask = |host: &str| everywhere.ask("GET", "/status.json", &[host]).code().to_owned();
     for host in ["Host: spread:8080", "Host: spread.example", "Host: 192.0.2.1:8080"] {
         assert_eq!(ask(host), "200", "{host}");
@@ -471,7 +473,7 @@ fn clients_that_go_in_the_middle_do_no_harm() {
 }
 
 #[test]
-fn while_it_drains_it_is_healthy_and_not_ready() {
+fn while_it_drains_it_is_there_but_not_ready() {
     let folder = Folder::new();
     let served = Served::start(&folder, &[]);
     let mut client = Client::connect(served.clients, "me");
@@ -481,10 +483,17 @@ fn while_it_drains_it_is_healthy_and_not_ready() {
         client.multicast("town", &[7; 100_000]);
     }
     wait(|| served.json("/status.json")["received_total"] == 301);
-    assert_eq!(served.get("/readyz").body, "ready\n");
+    let port = served.clients.port();
+    let (told, code) = said(&mut ask(&folder, port, &["health"]));
+    let ready = served.get("/readyz");
+    assert_eq!((code, ready.code()), (Some(0), "200"));
+    assert_eq!([&*told, &*ready.body], ["healthy\n"; 2]);
     served.signal("-TERM");
     wait(|| served.get("/readyz").code() == "503");
-    assert_eq!(served.get("/healthz").body, "healthy\n");
+    let draining = "draining: no new clients are taken\n";
+    assert_eq!(served.get("/readyz").body, draining);
+    let healthy = served.get("/healthz");
+    assert_eq!((healthy.code(), &*healthy.body), ("200", draining));
     for _ in 0..300 {
         client.receive_body();
     }

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
@@ -24,6 +26,41 @@ fn it_logs_json_and_warns_when_anyone_can_connect() {
     let ready: serde_json::Value = serde_json::from_str(&program.ready).unwrap();
     assert_eq!((&ready["level"], &ready["fields"]["message"]), (&"INFO".into(), &"ready".into()));
     assert!(ready["fields"]["address"].as_str().unwrap().ends_with("@127.0.0.1"), "{ready}");
+}
+
+#[test]
+fn lines_for_the_journal_have_a_priority_and_no_time() {
+    let folder = Folder::new();
+    let (journal, log) = (folder.0.join("journal"), folder.0.join("log"));
+    let said = |journal_stream: Option<&str>, options: &[&str]| {
+        let stderr = fs::File::create(&journal).unwrap();
+        let metadata = stderr.metadata().unwrap();
+        let stream = format!("{}:{}", metadata.dev(), metadata.ino());
+        let mut command = folder.command(0);
+        command.env("JOURNAL_STREAM", journal_stream.unwrap_or(&stream)).args(options);
+        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        // Until it is ready, or has ended.
+        BufReader::new(stdout).read_line(&mut String::new()).unwrap();
+        let id = child.id().to_string();
+        // It may have ended.
+        let _ = Command::new("kill").args(["-TERM", &id]).stderr(Stdio::null()).status().unwrap();
+        child.wait().unwrap();
+        fs::read_to_string(&journal).unwrap()
+    };
+    let open = ["--bind", "0.0.0.0"];
+    let line = said(None, &open);
+    assert!(line.starts_with("<4> WARN spread_daemon"), "{line}");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let metrics = ["--metrics", &taken.local_addr().unwrap().to_string()];
+    let line = said(None, &metrics);
+    assert!(line.starts_with("<3>spreadd: ") && line.contains("in use"), "{line}");
+    let line = said(Some("1:1"), &open);
+    assert!(line.starts_with("20") && line.contains("Z  WARN spread_daemon"), "{line}");
+    let to_file = [&open[..], &["--log-file", log.to_str().unwrap()]].concat();
+    assert_eq!(said(None, &to_file), "");
+    let line = fs::read_to_string(&log).unwrap();
+    assert!(line.starts_with("20") && line.contains("Z  WARN spread_daemon"), "{line}");
 }
 
 /// Connects again and again, and gives the daemon something to log each time.
@@ -54,6 +91,22 @@ fn it_serves_on_when_there_is_no_room_for_its_log() {
     annoy(&program);
     Client::connect(program.address(), "me").join("town");
     assert_eq!(program.signal("-TERM").code(), Some(0));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_log_file_that_is_full_is_told_on_stderr() {
+    let folder = Folder::new();
+    let mut command = folder.command(0);
+    let mut program =
+        Program::start(command.args(["--log-file", "/dev/full"]).stderr(Stdio::piped()));
+    annoy(&program);
+    let mut stderr = BufReader::new(program.child.stderr.take().unwrap());
+    assert_eq!(program.signal("-TERM").code(), Some(0));
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("spreadd: cannot write to the log file, lines are lost: "), "{said}");
+    assert!(said.contains("No space left") && said.lines().count() == 1, "{said}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
@@ -43,6 +44,28 @@ fn a_password_is_set_and_then_demanded() {
     secret[32] = b'S';
     assert!(enter(&secret).is_err());
     assert!(Client::try_connect(program.address(), connect()).is_err());
+}
+
+#[test]
+fn passwords_that_all_users_can_read_are_warned_of() {
+    let folder = Folder::new();
+    let users = file(&folder, "spread.access_pword", "ann:abJnggxhB/yWI\n");
+    let conf =
+        "Spread_Segment 127.0.0.255:4803 {\n here 127.0.0.1\n}\nAllowedAuthMethods = \"PWORD\"\n";
+    let conf = file(&folder, "spread.conf", conf);
+    let check = |mode: u32, options: [&str; 3], file: &std::path::Path| {
+        fs::set_permissions(&users, fs::Permissions::from_mode(mode)).unwrap();
+        let output = Command::new(PROGRAM).args(options).arg(file).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let by_option = ["--check", "--no-config", "--passwords"];
+    let by_conf = ["--check", "--port=0", "--config"];
+    let expected = format!("all users can read passwords in {0}: chmod o= {0}\n", users.display());
+    for (options, file) in [(by_option, &users), (by_conf, &conf)] {
+        assert_eq!(check(0o640, options, file), "");
+        assert_eq!(check(0o644, options, file), format!("spreadd: warning: {expected}"));
+    }
 }
 
 /// Runs `passwd` at a terminal, and types these lines.

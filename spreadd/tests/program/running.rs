@@ -12,7 +12,7 @@ use spread_wire::ErrorCode;
 use spread_wire::handshake::Connect;
 
 use crate::client::{self, Client};
-use crate::support::{Folder, PROGRAM, Program, socket_file};
+use crate::support::{Folder, PROGRAM, Program, file, socket_file};
 
 #[test]
 fn a_signal_ends_it_and_removes_its_socket_file() {
@@ -55,16 +55,29 @@ fn it_tells_the_service_manager_that_it_is_ready_and_that_it_stops() {
     let path = folder.0.join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
     manager.set_read_timeout(Some(client::DEADLINE)).unwrap();
-    let program = Program::start(folder.command(0).env("NOTIFY_SOCKET", &path));
+    let allowed = file(&folder, "allowed", "local\n");
+    let mut command = folder.command(0);
+    command.env("NOTIFY_SOCKET", &path).arg("--allow").arg(&allowed).stderr(Stdio::null());
+    let program = Program::start(&mut command);
     let hear = || {
-        let mut state = [0; 64];
+        let mut state = [0; 1024];
         let len = manager.recv(&mut state).unwrap();
         String::from_utf8(state[..len].to_vec()).unwrap()
     };
-    assert_eq!(hear(), "READY=1");
+    let ready = format!("READY=1\nSTATUS=clients connect to {}@127.0.0.1", program.port());
+    assert_eq!(hear(), ready);
     let id = program.child.id().to_string();
-    assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
-    assert_eq!((hear(), hear()), ("RELOADING=1".to_owned(), "READY=1".to_owned()));
+    let reload = || {
+        assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+        assert_eq!(hear(), "RELOADING=1");
+        hear()
+    };
+    assert_eq!(reload(), ready);
+    fs::write(&allowed, "nowhere\n").unwrap();
+    let failed = reload();
+    let expected = "READY=1\nSTATUS=not reloaded, all is as before: ";
+    assert!(failed.starts_with(expected) && failed.contains("nowhere"), "{failed}");
+    assert_eq!(failed.lines().count(), 2, "{failed}");
     program.signal("-TERM");
     assert_eq!(hear(), "STOPPING=1");
 }

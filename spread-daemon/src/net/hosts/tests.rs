@@ -20,7 +20,7 @@ use spread_wire::{Cause, Delivery, Request, Service};
 
 use super::*;
 use crate::settings::Settings;
-use crate::{Builder, Daemon, StartError, ViewCause, ViewStatus};
+use crate::{Builder, Daemon, Health, StartError, ViewCause, ViewStatus};
 
 /// The group communication: one order, and whether something is wrong with it.
 #[derive(Debug, Default)]
@@ -356,10 +356,13 @@ fn when_the_group_ends_clients_are_disconnected_until_it_is_back() {
     // As if nobody listened.
     let mut early = Client::bare(d1.socket_addr());
     assert!(early.receive_up_to(1).is_empty());
-    assert_eq!(d1.admin_handle().is_ready(), Some(false));
+    assert_eq!(
+        d1.admin_handle().health(),
+        Some(Health::NoConfiguration("it has ended".to_owned()))
+    );
     shared.net().is_down = false;
     wait_for_all(&[&d1, &d2], 2);
-    assert_eq!(d1.admin_handle().is_ready(), Some(true));
+    assert_eq!(d1.admin_handle().health(), Some(Health::Healthy));
     assert_eq!((status(&d1).rejoined, status(&d2).rejoined), (1, 1));
     assert!(status(&d1).configurations > formed);
     let mut anna = Client::connect(d1.socket_addr(), "anna");
