@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
 # The public API of each crate that programs use is the one written in ci/api/. With --update,
 # writes it there, so that a change of the API shows in the diff of its commit.
-#
-# Rustdoc's JSON is not stable yet, hence RUSTC_BOOTSTRAP.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,7 +8,7 @@ target=$(cargo metadata --format-version 1 --no-deps |
     sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
 changed=
 check() { # package, library, options
-    RUSTC_BOOTSTRAP=1 cargo rustdoc --package "$1" --lib "${@:3}" -- \
+    RUSTDOC=$PWD/ci/api/rustdoc cargo rustdoc --package "$1" --lib "${@:3}" -- \
         -Zunstable-options --output-format json
     CARGO_TARGET_DIR="$target/api" cargo run --quiet --manifest-path ci/api/Cargo.toml -- \
         "$target/doc/$2.json" >"$target/api/$1.txt"

@@ -18,7 +18,15 @@ fi
 "${CC:-cc}" -O2 -Wall -Wextra -Werror -o "$work/bench_c" benches/c/bench.c \
     -I"$spread/include" -L"$spread/lib" -lspread -Wl,-rpath,"$spread/lib"
 
+target=$(cargo metadata --format-version 1 --no-deps |
+    sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
 if [ $# = 0 ]; then
+    # With all of the workspace, so that what the test command compiles serves.
+    cargo test --workspace --test program --no-run
+    spreadctl=$target/debug/spreadctl
     set -- --count 2000 --warm-up 200 --runs 1 --groups 1,20 --deadline 20 --plot "$work/plot.svg"
+else
+    cargo build --release -p spreadctl
+    spreadctl=$target/release/spreadctl
 fi
-cargo run --release -p spreadctl -- bench --versus-client "$work/bench_c" "$@"
+"$spreadctl" bench --versus-client "$work/bench_c" "$@"

@@ -3,7 +3,7 @@
 # features, otherwise none, each by itself and all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo clippy --workspace --all-targets -- -D warnings
+cargo clippy --workspace --all-targets --features bench -- -D warnings
 cargo clippy -p spread-daemon -- -D warnings
 cargo clippy -p spreadd --no-default-features --all-targets -- -D warnings
 # TLS, which is off by default, with its tests.
@@ -20,6 +20,11 @@ for chosen in '' json dividere; do
 done
 cargo clippy -p spread-toolkit --no-default-features --features tls -- -D warnings
 cargo clippy -p spread-toolkit --features tls,tokio,tracing --tests -- -D warnings
+# The benches beside etcd and async-nats, which are not of the workspace.
+for beside in etcd nats; do
+    cargo clippy --locked --manifest-path "benches/$beside/Cargo.toml" --target-dir target \
+        --all-targets -- -D warnings
+done
 # The client without features, with each by itself, and with all; with --all in each combination.
 features=(sys mio tokio serde tracing)
 all=$(((1 << ${#features[@]}) - 1))

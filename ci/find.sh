@@ -46,4 +46,4 @@ says 'needs libclang: install it' SPREAD_DIR="$work/spread" LIBCLANG_PATH="$work
 
 # ci/system.sh runs all tests over it.
 export SPREAD_DIR=$work/spread LD_LIBRARY_PATH=$work/spread/lib
-cargo test --features system -p spread-sys -p spread-workspace --test both --test sys
+SPREAD_LIBRARY=sys cargo test --workspace --features system --test both --test e2e

@@ -16,4 +16,5 @@ for program in corosync ip nft; do
     }
 done
 ci/cluster/test.sh
-ci/cluster/example.sh
+# The program that the test has built.
+SPREADD=$(readlink -f "${CARGO_TARGET_DIR:-target}/debug/spreadd") ci/cluster/example.sh

@@ -31,7 +31,8 @@ maturin=$(command -v maturin) || {
     cargo clippy --locked --all-targets -- -D warnings
     "$maturin" build --locked --release --interpreter "$work/build/bin/python" --out "$work/wheels"
 )
-cargo build -p spreadd
+# With all of the workspace, so that what the test command compiles serves.
+cargo test --workspace --test program --no-run
 export SPREADD=$CARGO_TARGET_DIR/debug/spreadd
 
 "$python" -m venv "$work/fresh"

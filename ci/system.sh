@@ -9,7 +9,9 @@ cd "$(dirname "$0")/.."
 # Programs have the folder as their run path; doc tests have none.
 export LD_LIBRARY_PATH="$SPREAD_DIR/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 cargo test --workspace --features system
-SPREAD_LIBRARY=sys cargo test --features system --test quota
+SPREAD_LIBRARY=sys cargo test --workspace --features system --test e2e --test quota
 for daemon in "$@"; do
-    SPREAD_DAEMON=$daemon cargo test --workspace --features system
+    export SPREAD_DAEMON=$daemon
+    cargo test --workspace --features system
+    SPREAD_LIBRARY=sys cargo test --workspace --features system --test e2e
 done

@@ -12,5 +12,5 @@ run --lib --bins -- tls its_help its_man_page
 run --test program -- help man_page
 run --test tls
 # One test is of the options of a TCP socket, which the mailbox's is not over TLS.
-SPREAD_TRANSPORT=tls run --test native tcp:: -- \
+SPREAD_TRANSPORT=tls run --test e2e tcp:: -- \
     --skip a_dead_daemon_is_noticed_within_a_minute

@@ -57,11 +57,15 @@ fi
 
 # One unit of code, from which the linker drops what nothing uses.
 export CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1
+# A copy of the file that cargo names, so that a second call finds it compiled.
 compile() { # crate type, file, options
     crate_type=$1 file=$2
     shift 2
     cargo rustc --manifest-path "$here/Cargo.toml" --release --lib --features capi \
-        --crate-type "$crate_type" -- --emit "link=$file" "$@"
+        --crate-type "$crate_type" --message-format json-render-diagnostics -- "$@" \
+        >"$build/artifacts" || return
+    made=$(sed -n '/"name":"libspread"/s/.*"filenames":\["\([^"]*\)".*/\1/p' "$build/artifacts")
+    cp "$made" "$file"
 }
 compile cdylib "$build/$so" -C strip=debuginfo -C "link-arg=$name"
 compile staticlib "$build/all.a" --print native-static-libs 2>"$build/log" ||

@@ -30,7 +30,8 @@ start_daemon() { # log, options
 }
 
 if [ -z "${SPREAD_DAEMON-}" ]; then
-    cargo build --package spreadd
+    # With all of the workspace, so that what the test command compiles serves.
+    cargo test --workspace --test program --no-run
     target=$(cargo metadata --format-version 1 --no-deps |
         sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
     spreadd=$target/debug/spreadd

@@ -11,14 +11,14 @@ here=$(dirname "$(readlink -f "$0")")
 cd "$here/../.."
 options=(-q)
 [ -z "${RELEASE-}" ] || options+=(--release)
-cargo build "${options[@]}" -p spreadd
+# With all of the workspace, so that what the test command compiles serves.
+cargo test "${options[@]}" --workspace --test program --test hosts --no-run
 folder=debug
 [ -z "${RELEASE-}" ] || folder=release
 SPREADD=$(readlink -f "${CARGO_TARGET_DIR:-target}/$folder/spreadd")
 # The chaos has clients that flood others, which are not to be disconnected for it.
 export SPREADD_ARGS='--max-session-messages 100000'
 export SPREADD SPREAD_HOSTS=${SPREAD_HOSTS:-$(mktemp -d)}
-cargo test "${options[@]}" --workspace --test hosts --no-run
 clean_up() {
     for what in spreadd corosync; do
         for n in 1 2 3; do

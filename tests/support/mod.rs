@@ -14,6 +14,7 @@ pub(crate) mod program;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 
+use std::env::VarError;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
@@ -25,15 +26,12 @@ use socket2::SockRef;
 use spread::{AsyncMailbox, Builder, Library, Mailbox, Message, Name, RegularMessage, View};
 use spread_daemon::Daemon;
 
-/// The library that the tests of this program use: that of `SPREAD_LIBRARY`, `native` or
-/// `sys`, or else the one that the program is named for.
+/// The library that the tests use: that of `SPREAD_LIBRARY`, `native` or `sys`, or else the core.
 pub(crate) fn library() -> Library {
-    let named = std::env::var("SPREAD_LIBRARY");
-    match named.as_deref().unwrap_or(env!("CARGO_CRATE_NAME")) {
-        "sys" => Library::Sys,
-        "native" => Library::Native,
-        other if named.is_ok() => panic!("SPREAD_LIBRARY={other}: neither native nor sys"),
-        _ => Library::Native,
+    match std::env::var("SPREAD_LIBRARY").as_deref() {
+        Ok("native") | Err(VarError::NotPresent) => Library::Native,
+        Ok("sys") => Library::Sys,
+        other => panic!("SPREAD_LIBRARY is neither native nor sys: {other:?}"),
     }
 }
 

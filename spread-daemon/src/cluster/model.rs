@@ -15,7 +15,7 @@ use super::*;
 const DAEMONS: usize = 4;
 const CLIENTS: usize = 8;
 const GROUPS: [&str; 3] = ["a", "b", "c"];
-const SCHEDULES: u32 = 1500;
+const SCHEDULES: u32 = 400;
 
 /// An event that happens to the cluster.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use rustix::net::{Shutdown, shutdown, sockopt};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use spread_os::PerProcess;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
@@ -25,6 +25,9 @@ use super::link::Failure;
 
 /// How long the rest of what was sent may take, once nobody has the mailbox any more.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// Bytes that are moved at a time: two records of TLS.
+const PIECE: usize = 32 * 1024;
 
 static RUNTIME: PerProcess<Mutex<Option<Handle>>> = PerProcess::new();
 
@@ -151,8 +154,15 @@ async fn forward(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
 ) -> io::Result<()> {
-    copy(from, to).await?;
-    to.shutdown().await
+    let mut piece = vec![0; PIECE];
+    loop {
+        let len = from.read(&mut piece).await?;
+        if len == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&piece[..len]).await?;
+        to.flush().await?;
+    }
 }
 
 /// Makes the drop of a socket a reset, so that the daemon does not take it for an orderly end. It

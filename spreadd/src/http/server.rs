@@ -61,7 +61,9 @@ pub(super) async fn accept(listener: StdListener, routes: Arc<Routes>) {
 /// Serves a connection to its end. The bodies of requests are never read: hyper drops what has
 /// come of one, or closes the connection behind the answer.
 async fn serve(stream: TcpStream, peer: SocketAddr, routes: Arc<Routes>) {
-    // For answers that the client does not read; it fails only if the client is gone.
+    // These fail only if the client is gone: then its next read does, too. An answer is written at
+    // once, so there is nothing to gather; the timeout is for one that the client does not read.
+    let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(PATIENCE));
     let answer = |request: Request<Incoming>| {
         let routes = Arc::clone(&routes);

@@ -16,8 +16,8 @@ use tokio_rustls::server::TlsStream;
 /// has ended the connection.
 pub(super) const LINGER: Duration = Duration::from_secs(5);
 
-/// Bytes that are moved at a time.
-const PIECE: usize = 8 * 1024;
+/// Bytes that are moved at a time: two records of TLS.
+const PIECE: usize = 32 * 1024;
 
 /// Moves bytes both ways until both have come to their end, or the daemon has ended the connection
 /// (`daemon` closes) and the client has closed it, too, or had its time.

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestRunner};
 use spread_wire::{ByteOrder, Frame, Limits, Name, PrivateName, Request, Service};
 
 use super::fabric::{Chance, Fabric};
@@ -429,7 +429,7 @@ fn steps(daemons: usize) -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(config(650))]
+    #![proptest_config(config(200))]
 
     #[test]
     fn three_hosts_keep_extended_virtual_synchrony(seed: u64, steps in steps(3)) {
@@ -439,7 +439,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(320))]
+    #![proptest_config(config(100))]
 
     #[test]
     fn five_hosts_keep_extended_virtual_synchrony(seed: u64, steps in steps(5)) {
@@ -448,7 +448,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(30))]
+    #![proptest_config(config(10))]
 
     #[test]
     fn sixteen_hosts_keep_extended_virtual_synchrony(seed: u64, steps in steps(16)) {
@@ -456,27 +456,40 @@ proptest! {
     }
 }
 
-/// Returns whether some schedule breaks a property.
-fn is_broken(rule: Rule) -> bool {
-    let config = Config { cases: 3000, max_shrink_iters: 0, ..config(0) };
-    let broken = TestRunner::new(config).run(&(any::<u64>(), steps(3)), |(seed, steps)| {
-        play(3, seed, &steps, rule);
-        Ok(())
+/// Seeds of a search.
+const SEARCHED: u64 = 10_000;
+
+/// Searches for a seed whose schedule breaks a property without the rule. It begins at the seed
+/// that was found last, so that a test takes a moment, or with `PROPTEST_RNG_SEED` at that one.
+fn is_broken(rule: Rule, found_last: u64) -> bool {
+    let first = match Config::default().rng_seed {
+        RngSeed::Fixed(seed) => seed,
+        RngSeed::Random => found_last,
+    };
+    let found = (first..first + SEARCHED).find(|seed| {
+        let rng_seed = RngSeed::Fixed(*seed);
+        let config = Config { rng_seed, cases: 1, max_shrink_iters: 0, ..config(1) };
+        let played = TestRunner::new(config).run(&(any::<u64>(), steps(3)), |(seed, steps)| {
+            play(3, seed, &steps, rule);
+            Ok(())
+        });
+        played.is_err()
     });
-    broken.is_err()
+    println!("seed: {found:?}");
+    found.is_some()
 }
 
 #[test]
 fn without_labels_a_schedule_breaks_a_property() {
-    assert!(is_broken(Rule::All));
+    assert!(is_broken(Rule::All, 169));
 }
 
 #[test]
 fn without_comparing_what_was_received_a_schedule_breaks_a_property() {
-    assert!(is_broken(Rule::Trusting));
+    assert!(is_broken(Rule::Trusting, 7552));
 }
 
 #[test]
 fn without_delivering_what_others_have_a_schedule_breaks_a_property() {
-    assert!(is_broken(Rule::Hasty));
+    assert!(is_broken(Rule::Hasty, 2898));
 }

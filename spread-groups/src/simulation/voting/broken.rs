@@ -3,48 +3,34 @@
 //! Most are found by the random schedules, some of them at once. For each there is a schedule,
 //! made smaller, which violates a property with the broken rule, and none with the right one.
 
-use proptest::strategy::{Strategy, ValueTree};
-use proptest::test_runner::TestRunner;
-
 use super::schedule::Act::{self, Lose, Operate, Return, Turns, World};
 use super::schedule::{VOTERS, run, schedule};
 use crate::core::Broken;
 use crate::simulation::objects::Op;
 use crate::simulation::schedule::Step::{Connect, Cut, Hold, Partition, Replace, Run, Submit};
-use crate::simulation::schedule::config;
-
-/// Schedules of a search.
-const SEARCHED: usize = 500;
-
-/// Returns the first property that a random schedule violates once the rule is broken, and how
-/// many schedules it took.
-fn found(broken: Broken) -> Option<(usize, String)> {
-    let mut runner = TestRunner::new(config(1));
-    (0..SEARCHED).find_map(|number| {
-        let tree = schedule().new_tree(&mut runner).unwrap();
-        let violations = run(&tree.current(), Some(broken)).violations;
-        violations.into_iter().next().map(|violation| (number, violation))
-    })
-}
+use crate::simulation::schedule::is_found;
 
 macro_rules! found_at_random {
-    ($($name:ident: $rule:ident breaks $property:literal;)*) => {$(
+    ($($name:ident: $rule:ident breaks $property:literal at seed $seed:literal;)*) => {$(
         #[test]
         fn $name() {
-            let (number, found) = found(Broken::$rule).expect("a schedule that shows it");
-            println!("schedule {number}: {found}");
-            assert!($property.split('|').any(|property| found.starts_with(property)), "{found}");
+            let violations = |schedule: &_| run(schedule, Some(Broken::$rule)).violations;
+            assert!(is_found($seed, &schedule(), $property, violations));
         }
     )*};
 }
 
 found_at_random! {
-    forming_without_a_majority_is_found: FormsInMinorities breaks "primary|commit|state|linear";
-    numbers_that_were_accepted_before_are_found: NumbersAboveTheBase breaks "primary|commit|state";
-    committing_at_once_is_found: CommitsAtOnce breaks "commit|state|linear|answers";
-    a_snapshot_without_the_tail_is_found: ForgetsTheTail breaks "commit|state|linear|answers";
-    reading_without_a_majority_is_found: ReadsLocally breaks "linear";
-    logging_in_exchanges_is_found: CountsInExchanges breaks "commit|state|roster|primary";
+    forming_without_a_majority_is_found: FormsInMinorities breaks "primary|commit|state|linear"
+        at seed 1;
+    numbers_that_were_accepted_before_are_found: NumbersAboveTheBase
+        breaks "primary|commit|state" at seed 253;
+    committing_at_once_is_found: CommitsAtOnce breaks "commit|state|linear|answers" at seed 208;
+    a_snapshot_without_the_tail_is_found: ForgetsTheTail breaks "commit|state|linear|answers"
+        at seed 1;
+    reading_without_a_majority_is_found: ReadsLocally breaks "linear" at seed 66;
+    logging_in_exchanges_is_found: CountsInExchanges breaks "commit|state|roster|primary"
+        at seed 21;
 }
 
 /// Checks that a schedule violates a property once the rule is broken, and only then.

@@ -1,5 +1,7 @@
 //! Random schedules of a group with voters.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -8,10 +10,12 @@ use super::{FOUNDING, KEYS};
 use crate::core::Broken;
 use crate::simulation::client::Client;
 use crate::simulation::objects::Op;
-use crate::simulation::schedule::{Step, config, step};
+use crate::simulation::schedule::{Step, config, drawn, reach, step};
 use crate::simulation::world::{CLIENTS, DAEMONS, ROUNDS, World};
 
 const SCHEDULES: u32 = 100;
+/// How often a search tries to make a schedule smaller.
+const SMALLER: usize = 5_000;
 /// The voters, as clients of a schedule.
 pub(super) const VOTERS: u8 = 0b00111;
 const EVERYBODY: u8 = 0b11111;
@@ -145,6 +149,51 @@ proptest! {
     }
 }
 
+/// Returns the first property that a schedule violates.
+fn violated(schedule: &Schedule) -> Option<String> {
+    let world = catch_unwind(AssertUnwindSafe(|| run(schedule, None)));
+    world.map_or_else(
+        |_| Some(String::from("panic: in this schedule")),
+        |world| world.violations.into_iter().next(),
+    )
+}
+
+/// Makes a schedule smaller that violates a property, while it violates the same.
+fn smaller(tree: &mut impl ValueTree<Value = Schedule>, violation: &str) -> Schedule {
+    let property = |violation: &str| violation.split(':').next().map(str::to_owned);
+    let mut smallest = tree.current();
+    let mut moved = tree.simplify();
+    for _ in 0..SMALLER {
+        if !moved {
+            break;
+        }
+        let same =
+            violated(&tree.current()).is_some_and(|found| property(&found) == property(violation));
+        if same {
+            smallest = tree.current();
+        }
+        moved = if same { tree.simplify() } else { tree.complicate() };
+    }
+    smallest
+}
+
+/// Plays `PROPTEST_CASES` schedules, also after one that violates a property, and names those.
+#[test]
+#[ignore = "a search without an end of its own, which CONTRIBUTING.md tells how to start"]
+fn a_search_finds_no_schedule_that_loses_what_is_committed() {
+    let mut runner = TestRunner::new(config(SCHEDULES));
+    let mut found = 0;
+    for number in 0..runner.config().cases {
+        let mut tree = schedule().new_tree(&mut runner).unwrap();
+        if let Some(violation) = violated(&tree.current()) {
+            found += 1;
+            println!("schedule {number}: {violation}\n{:?}", smaller(&mut tree, &violation));
+        }
+    }
+    println!("{} schedules, {found} finds", runner.config().cases);
+    assert_eq!(found, 0);
+}
+
 /// What schedules have to bring about, so that the test above means something.
 const CORNERS: [&str; 15] = [
     "a Form",
@@ -164,26 +213,10 @@ const CORNERS: [&str; 15] = [
     "a forced Form",
 ];
 
+/// Seeds of schedules that reach them.
+const REACHING: [u64; 0] = [];
+
 #[test]
 fn schedules_with_voters_reach_all_corners() {
-    let mut runner = TestRunner::new(config(1_000));
-    let mut reached = std::collections::BTreeMap::new();
-    for _ in 0..1_000 {
-        let tree = schedule().new_tree(&mut runner).unwrap();
-        let world = run(&tree.current(), None);
-        for (corner, times) in world.corners() {
-            *reached.entry(corner).or_insert(0) += times;
-        }
-        let voting = world.voting.unwrap();
-        *reached.entry("Forms that stood").or_insert(0) += voting.numbers.len();
-        *reached.entry("committed entries").or_insert(0) += voting.log.len();
-        *reached.entry("calls").or_insert(0) += voting.asked.len();
-        if CORNERS.iter().all(|corner| reached.get(corner).is_some_and(|times| *times > 0)) {
-            break;
-        }
-    }
-    println!("{reached:#?}");
-    for corner in CORNERS {
-        assert!(reached.get(corner).is_some_and(|times| *times > 0), "never: {corner}");
-    }
+    reach(&CORNERS, &REACHING, |seed| run(&drawn(&schedule(), seed), None).corners().collect());
 }

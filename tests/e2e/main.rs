@@ -1,4 +1,6 @@
-//! What a client does on a daemon, end to end.
+//! The end-to-end suite: what a client does on a daemon, over the core of this project. With
+//! `SPREAD_LIBRARY=sys` it goes over libspread: that of this project, or with the feature
+//! `system` the one that is installed.
 
 mod async_sessions;
 mod asynchronous;
@@ -16,6 +18,7 @@ mod ending;
 mod event_loops;
 mod flush;
 mod forks;
+mod libspread;
 mod membership;
 mod receiving;
 mod restarts;
@@ -24,4 +27,6 @@ mod session_faults;
 mod session_forms;
 mod session_loops;
 mod sessions;
+#[path = "../support/mod.rs"]
+mod support;
 mod threads;

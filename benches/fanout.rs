@@ -4,7 +4,7 @@
 //! One element is one delivered message, so that more receivers or groups should
 //! not make it slower.
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../spread-daemon/tests/support/mod.rs"]
 mod support;
 
 use std::io::Read;
