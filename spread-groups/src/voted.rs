@@ -163,14 +163,16 @@ impl VotedGroup {
     /// Forms the group with the voters that are here, if this side has no majority of them. A node
     /// that goes by the name of a voter that is not here takes its place. *Names without a node
     /// here are dropped*: they do not vote until [`set_voter`](VotedGroup::set_voter) adds them
-    /// again: forced with one member alone, the group has one voter. Ends when the group has formed.
+    /// again: forced with one member alone, the group has one voter. Ends when the group has
+    /// formed.
     ///
     /// It is for an operator who knows that a majority of the voters has lost its state for
     /// good, and has stopped the others. *What they have committed and nobody here has is
     /// lost*, answered operations too; if they are alive, there are two primaries. This
     /// member has to have the newest log of those here; call it at all of them. When the others
-    /// come back with a state, the state that was forced stands, and what only they have executed is
-    /// not submitted again. The page [`guide::three_hosts`](crate::guide::three_hosts) has the steps.
+    /// come back with a state, the state that was forced stands, and what only they have executed
+    /// is not submitted again. The page [`guide::three_hosts`](crate::guide::three_hosts) has the
+    /// steps.
     ///
     /// # Errors
     ///
