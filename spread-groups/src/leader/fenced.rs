@@ -63,6 +63,10 @@ impl FencedLeadership {
     /// the voters has confirmed that. Each has a fence of its own, greater than those before: parts
     /// of a program that write to one storage share one term.
     ///
+    /// It waits through a minority, as those of the election recipes of etcd and ZooKeeper do. For
+    /// a deadline, call [`wait_timeout`](Pending::wait_timeout) and drop the pending result:
+    /// nothing is left of it, since leadership follows from the roster.
+    ///
     /// # Errors
     ///
     /// The pending result fails with [`Error::Closed`] if the member leaves the group before.

@@ -234,6 +234,12 @@ impl<D: Message> Submission<D> {
     /// Submits the job. There is no timeout; dropping the pending result does not withdraw the
     /// job.
     ///
+    /// In a group with [voters](crate::voters), a job that is in the queue waits through a
+    /// minority: it is done, and its result comes, once a majority is back. For a deadline, call
+    /// [`wait_timeout`](Pending::wait_timeout); to get the outcome later, submit the job again by
+    /// its [id](Submission::id). A job that is not in the queue yet fails in a minority with
+    /// [`Error::NoQuorum`].
+    ///
     /// # Errors
     ///
     /// The pending result fails with [`Error::NoRoom`] if the queue is full: the job is not

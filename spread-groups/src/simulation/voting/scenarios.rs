@@ -132,6 +132,74 @@ fn nodes_with_and_without_voters_do_not_know_each_other() {
     assert!(matches!(standings(&world)[0], Standing::Primary(_)));
 }
 
+/// The voters, all of which are new, and a member that does not vote, has the state and has not
+/// said Hello.
+fn new_voters_beside_a_member_with_the_state() -> World {
+    let mut world = begin(VOTERS | 1 << KEEPS, None);
+    settle(&mut world);
+    world.submit(KEEPS, 0);
+    settle(&mut world);
+    [0, 1, 2].into_iter().for_each(|voter| world.replace(voter));
+    [0, 1, 2].into_iter().for_each(|voter| world.connect(voter, voter));
+    world.run(|client| client != KEEPS, ROUNDS);
+    assert_eq!(standings(&world)[..3], [Standing::Forming(Why::Exchanging); 3]);
+    world
+}
+
+const KEEPS: usize = 3;
+
+fn has_taken_back(world: &World, client: usize) -> bool {
+    world.clients[client].corners.contains_key("taken back")
+}
+
+#[test]
+fn new_voters_found_no_group_beside_a_member_that_has_the_state() {
+    let mut world = new_voters_beside_a_member_with_the_state();
+    settle(&mut world);
+    assert_eq!(standings(&world)[KEEPS], Standing::Forming(Why::StateLost));
+    assert_eq!(standings(&world)[..3], [Standing::Minority; 3]);
+    world.force();
+    settle(&mut world);
+    assert!(matches!(standings(&world)[..4], [Standing::Primary(_), ..]));
+    assert_eq!(world.clients[0].tally().applied[&1], 1);
+    assert!(!has_taken_back(&world, KEEPS));
+}
+
+/// The Form that founds the group is on its way when the member says Hello.
+#[test]
+fn voters_accept_no_foundation_once_somebody_with_the_state_has_said_hello() {
+    let mut world = new_voters_beside_a_member_with_the_state();
+    world.wait(Duration::from_millis(100));
+    let sent = |world: &World| {
+        let outboxes = world.clients[..3].iter().filter_map(|client| client.connection.as_ref());
+        outboxes.map(|connection| connection.outbox.len()).sum::<usize>()
+    };
+    assert_eq!(sent(&world), 1, "a Form");
+    world.run(|client| client == KEEPS, ROUNDS);
+    settle(&mut world);
+    assert_eq!(standings(&world)[KEEPS], Standing::Forming(Why::StateLost));
+    assert_eq!(standings(&world)[..3], [Standing::Minority; 3]);
+    assert!(!has_taken_back(&world, KEEPS));
+}
+
+/// Nobody waits for a member that is silent: not even where it alone has the state.
+#[test]
+fn a_member_with_the_state_that_says_hello_after_a_foundation_takes_that_group_s_state() {
+    let mut world = new_voters_beside_a_member_with_the_state();
+    world.wait(Duration::from_millis(100));
+    world.run(|client| client != KEEPS, ROUNDS);
+    assert!(matches!(standings(&world)[..3], [Standing::Primary(_), ..]));
+    assert!(world.clients[0].tally().applied.is_empty());
+    settle(&mut world);
+    assert!(matches!(standings(&world)[KEEPS], Standing::Primary(_)));
+    assert!(has_taken_back(&world, KEEPS), "it is told");
+    // What it has submitted itself it submits again.
+    assert_eq!(world.clients[0].tally().applied[&1], 1);
+    world.rest();
+    world.check();
+    assert_eq!(world.violations, [""; 0]);
+}
+
 /// A member hears of nobody with a state, and waits for the group to be founded; then it hears of
 /// one, in the same exchange.
 #[test]
@@ -150,6 +218,77 @@ fn who_waits_for_the_foundation_is_told_of_a_group_without_a_majority() {
     assert_eq!(world.violations, [""; 0]);
     let refused = Err(Failure::NoQuorum { may_have_executed: false });
     assert_eq!(outcome(&world, 3, 1), Some(&refused));
+}
+
+/// A member has an answer which the log that is forced does not have, has given an operation up
+/// behind it, and another one waits. The answered one is submitted again, and the numbers between
+/// have no gap.
+#[test]
+fn a_member_that_is_ahead_of_a_forced_log_goes_on() {
+    const PATIENT: u64 = 8;
+    let mut world = begin(VOTERS | 1 << KEEPS, None);
+    (1..PATIENT - 2).for_each(|_| world.submit(0, 0));
+    settle(&mut world);
+    world.change(|daemons| daemons.partition(&[0, 1, 0]));
+    settle(&mut world);
+    world.submit(KEEPS, 0);
+    settle(&mut world);
+    assert!(matches!(outcome(&world, KEEPS, PATIENT - 2), Some(Ok(Answer::Done(_)))));
+    [0, 2].into_iter().for_each(|voter| world.replace(voter));
+    world.run(|_| true, ROUNDS);
+    world.submit(KEEPS, 0);
+    settle(&mut world);
+    let refused = Err(Failure::NoQuorum { may_have_executed: false });
+    assert_eq!(outcome(&world, KEEPS, PATIENT - 1), Some(&refused));
+    world.submit(KEEPS, 0);
+    world.change(|daemons| daemons.partition(&[0; 3]));
+    [0, 2].into_iter().for_each(|voter| world.connect(voter, voter));
+    settle(&mut world);
+    assert_eq!(world.clients[1].standing(), Some(Standing::Forming(Why::StateLost)));
+    assert_eq!(outcome(&world, KEEPS, PATIENT), None, "it waits");
+    world.force();
+    settle(&mut world);
+    assert!(has_taken_back(&world, KEEPS));
+    assert!(matches!(outcome(&world, KEEPS, PATIENT), Some(Ok(Answer::Done(_)))));
+    let applied = world.clients[0].tally().applied;
+    let expected = (1..=PATIENT).filter(|number| *number != PATIENT - 1);
+    assert_eq!(
+        applied.into_iter().collect::<Vec<_>>(),
+        expected.map(|n| (n, 1)).collect::<Vec<_>>()
+    );
+}
+
+/// The same, as a search found it.
+#[test]
+fn a_member_that_is_ahead_of_a_forced_log_comes_to_rest() {
+    let put = |client| Act::Operate(client, Op::Put(0, 1));
+    let submit = |more| Act::World(Step::Submit(0, more));
+    let acts = vec![
+        submit(0),
+        submit(0),
+        put(3),
+        submit(0),
+        Act::World(Step::Send(3, 1)),
+        put(0),
+        submit(0),
+        Act::World(Step::Run(0b10101, 1)),
+        Act::World(Step::Crash(1)),
+        submit(0),
+        put(0),
+        Act::World(Step::Replace(0)),
+        put(0),
+        Act::World(Step::Replace(2)),
+        submit(0),
+        Act::World(Step::Run(0b01000, 1)),
+        put(0),
+        Act::Operate(3, Op::Lock(3)),
+        put(4),
+        Act::World(Step::Wait(320)),
+        submit(79),
+        Act::Operate(4, Op::Lock(4)),
+        Act::Operate(3, Op::Get(1)),
+    ];
+    assert_eq!(run(&(VOTERS | 1 << KEEPS, acts), None).violations, [""; 0]);
 }
 
 /// The members have no room for the operation that replaces a voter. Nobody has asked for it.
