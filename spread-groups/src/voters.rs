@@ -35,8 +35,8 @@
 //! each other.
 //!
 //! Two groups that were founded separately never mix. Where voters of both meet, none of them forms
-//! (`Forming(Why::OtherGroup)`) and nothing is lost, until an operator has ended the members of the
-//! wrong one.
+//! ([`Why::OtherGroup`]) and nothing is lost, until an operator has ended the members of the wrong
+//! one.
 //!
 //! # What is guaranteed, and how far that has been tested
 //!
