@@ -24,9 +24,19 @@
 //! is new whenever its program starts: a voter that has started again has lost its state, and
 //! counts once it has been given the state and the majority has agreed on it, which happens by
 //! itself. Restart one voter at a time; the next when [`status().quorum`](crate::Status::quorum) is
-//! [`Primary`](Standing::Primary) and shows the new incarnation with `present`. All members give
-//! the same voters, those that do not vote, too; one with voters and one without do not know each
-//! other.
+//! [`Primary`](Standing::Primary) and shows the new incarnation with `present`. Look at a member
+//! that has stayed, and whether the new one [has the state](crate::Member::holds), too: `present`
+//! says only that it is in the roster. The page [`guide::three_hosts`](crate::guide::three_hosts) has
+//! this as a function, and what an operator does.
+//!
+//! All members give the same list of voters, those that do not vote, too; one that joins later can
+//! give the present voters instead. With another list it fails with
+//! [`OtherVoters`](crate::JoinFailed::OtherVoters). A member with voters and one without do not know
+//! each other.
+//!
+//! Two groups that were founded separately never mix. Where voters of both meet, none of them forms
+//! ([`Why::OtherGroup`]) and nothing is lost, until an operator has ended the members of the wrong
+//! one.
 //!
 //! # What is guaranteed, and how far that has been tested
 //!
@@ -58,6 +68,13 @@
 //! is granted and no job assigned, and a vote that it has proposed ends with [`Error::NoQuorum`].
 //! [`Event::Primary`] follows when a majority commits with it; terms and locks have to be requested
 //! anew.
+//!
+//! Operations fail with [`Error::NoQuorum`] three seconds after the view, which is three times as
+//! long as members wait for each other in an exchange; those that are submitted later fail at once.
+//! It is the same without a connection, whose loss is told by [`Event::Minority`], too.
+//! [`Replicated::submit`](crate::Replicated::submit) lists the errors; the other operations refer
+//! to it. Before the group is founded operations wait for all voters, without this error as long as
+//! there is a connection.
 //!
 //! **The majority does not wait until the minority has been told.** Each side learns of a partition
 //! by itself, and a process that stalls learns of nothing: a former holder can act for a while

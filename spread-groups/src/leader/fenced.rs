@@ -58,7 +58,8 @@ impl FencedLeadership {
         })
     }
 
-    /// Returns the term of this member; the pending result ends when it leads and a majority of
+    /// Returns the term of this member; the pending result ends when it leads, which follows from
+    /// [seniority](Leadership::term) and not from this call, and a majority of
     /// the voters has confirmed that. Each has a fence of its own, greater than those before: parts
     /// of a program that write to one storage share one term.
     ///

@@ -8,7 +8,10 @@ use crate::replicated::Replicated;
 use crate::{Fence, Pending};
 
 /// A mutex of a group with voters, made by [`VotedGroup::mutex`](crate::VotedGroup::mutex); see
-/// [`crate::lock`].
+/// [`crate::lock`]. It is not reentrant: a member that requests it while it holds it waits for
+/// itself. It has no lease: who holds it keeps it until its member departs.
+///
+/// Among members of which only some are to lead it is the election: the holder leads.
 ///
 /// ```
 /// # let daemon = spread_daemon::Daemon::builder().start()?;

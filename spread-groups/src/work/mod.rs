@@ -245,9 +245,11 @@ impl<D: Message> Submission<D> {
     /// The pending result fails with [`Error::NoRoom`] if the queue is full: the job is not
     /// done; with [`Error::GivenUp`] after the last attempt; with [`Error::Codec`],
     /// [`Error::TooLarge`], [`Error::Full`] (1,024 operations of this member are open) or
-    /// [`Error::Observer`] if it was not sent; with [`Error::SessionExpired`],
-    /// [`Error::JoinFailed`], [`Error::Poisoned`] or [`Error::Closed`] if it may be done all
-    /// the same.
+    /// [`Error::Observer`] if it was not sent; with [`Error::System`] if there are no random
+    /// numbers for its id; with [`Error::SessionExpired`], [`Error::JoinFailed`],
+    /// [`Error::Poisoned`], [`Error::Diverged`] or [`Error::Closed`] if it may be done all the
+    /// same; and, if it is not in the queue yet, with [`Error::NoQuorum`] when
+    /// [`Replicated::submit`](crate::Replicated::submit) does.
     pub fn send(self) -> Pending<D> {
         let payload = match self.payload {
             Ok(payload) => payload.to_vec(),
