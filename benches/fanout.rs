@@ -4,16 +4,17 @@
 //! One element is one delivered message, so that more receivers or groups should
 //! not make it slower.
 
-#[path = "../spread-daemon/tests/support/mod.rs"]
-mod support;
+#[allow(dead_code, reason = "the bench uses a part of it")]
+#[path = "../spread-daemon/tests/support/client.rs"]
+mod client;
 
 use std::io::Read;
 
+use client::Client;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use spread_daemon::Daemon;
 use spread_wire::handshake::Connect;
 use spread_wire::{Name, Request, Service};
-use support::client::Client;
 
 /// Messages that are sent at once.
 const BURST: usize = 200;

@@ -20,6 +20,11 @@ for chosen in '' json dividere; do
 done
 cargo clippy -p spread-toolkit --no-default-features --features tls -- -D warnings
 cargo clippy -p spread-toolkit --features tls,tokio,tracing --tests -- -D warnings
+# The benches beside etcd and async-nats, which are not of the workspace.
+for beside in etcd nats; do
+    cargo clippy --locked --manifest-path "benches/$beside/Cargo.toml" --target-dir target \
+        --all-targets -- -D warnings
+done
 # The client without features, with each by itself, and with all; with --all in each combination.
 features=(sys mio tokio serde tracing)
 all=$(((1 << ${#features[@]}) - 1))

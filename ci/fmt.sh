@@ -3,4 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo fmt --all --check
-cargo fmt --manifest-path ci/proto/Cargo.toml --check
+for apart in ci/proto benches/etcd benches/nats; do
+    cargo fmt --manifest-path "$apart/Cargo.toml" --check
+done

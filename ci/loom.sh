@@ -6,4 +6,4 @@ cd "$(dirname "$0")/.."
 target=$(cargo metadata --format-version 1 --no-deps |
     sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
 export CARGO_TARGET_DIR=$target/loom RUSTFLAGS="${RUSTFLAGS-} --cfg loom"
-cargo test --package libspread --lib --release models
+cargo test --package libspread --lib models

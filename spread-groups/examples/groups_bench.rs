@@ -8,7 +8,7 @@
 //! | `work` | jobs a second that workers do; a job is a number |
 //! | `operations` | operations a second of a replicated counter, submitted by one member |
 //! | `voters` | committed operations with 3 and 5 voters: their rate beside operations without voters, and the time of one beside an agreed message to oneself |
-//! | `failover` | from the kill of a process that leads and holds a lock to the next leader and the next holder |
+//! | `failover` | from the kill of a process that leads and holds a lock to the next leader and the next holder; and the same from the end of its daemon, one of three embedded ones |
 //! | `memory` | what a subscriber's process takes while many messages are published |
 //!
 //! The daemon is a process of its own, reached by unix socket; nodes and mailboxes are in
@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use spread::{Mailbox, Message, RegularMessage, SendOptions, Sender, Service};
-use spread_daemon::Daemon;
+use spread_daemon::{Cluster, Daemon};
 use spread_groups::{
     At, BadState, Group, Item, Node, Pending, Replicated, StateMachine, Subscription, Topic,
     VotedGroup,
@@ -103,6 +103,7 @@ fn main() -> Result {
     }
     if measured(Part::Failover) {
         failover(address, &args)?;
+        failover_of_a_daemon(&args)?;
     }
     if measured(Part::Memory) {
         memory(address, &args)?;
@@ -436,6 +437,51 @@ fn failover(address: &str, args: &Args) -> Result {
     }
     println!("from a kill to the next leader, us: {}", range(&leads));
     println!("from a kill to the next holder of a lock, us: {}", range(&holds));
+    Ok(())
+}
+
+/// Measures from the end of the daemon of a leader that holds a lock to the next leader and the next
+/// holder. The daemons are in this process: the other two know at once that it has ended.
+fn failover_of_a_daemon(args: &Args) -> Result {
+    let cluster = Cluster::builder().daemons(["d1", "d2", "d3"]).start()?;
+    let (mut leads, mut holds) = (Vec::new(), Vec::new());
+    for round in 0..=args.rounds {
+        let name = format!("daemon{round}");
+        let join = |daemon: &str| -> Result<(Node, VotedGroup)> {
+            let node = Node::connect(Mailbox::builder(cluster.address(daemon)?))?;
+            let group = node.group(&name)?.voters(["d1", "d2", "d3"]).votes_as(daemon).join()?;
+            Ok((node, group))
+        };
+        let voters = [join("d1")?, join("d2")?, join("d3")?];
+        for (_, group) in &voters {
+            group.confirm().wait()?;
+        }
+        let members = voters[0].1.wait_for_members(3, Duration::from_secs(10))?;
+        let daemons = ["d1", "d2", "d3"].into_iter().zip(&voters);
+        let mut by_seniority: Vec<(&str, &VotedGroup)> =
+            daemons.map(|(daemon, (_, group))| (daemon, group)).collect();
+        by_seniority.sort_by_key(|(_, group)| {
+            members.iter().position(|member| member.incarnation == group.incarnation())
+        });
+        let [(daemon, leader), (_, next), _] = by_seniority[..] else {
+            return Err("three voters".into());
+        };
+        let _held = (leader.leadership().term().wait()?, leader.mutex("lock").lock().wait()?);
+        let (term, lock) = (next.leadership().term(), next.mutex("lock").lock());
+        next.confirm().wait()?;
+        let began = Instant::now();
+        cluster.crash(daemon)?;
+        term.wait()?;
+        let led = began.elapsed();
+        drop(lock.wait()?);
+        if round > 0 {
+            leads.push(led.as_secs_f64() * 1e6);
+            holds.push(began.elapsed().as_secs_f64() * 1e6);
+        }
+        cluster.restart(daemon)?;
+    }
+    println!("from the end of a daemon to the next leader, us: {}", range(&leads));
+    println!("from the end of a daemon to the next holder of a lock, us: {}", range(&holds));
     Ok(())
 }
 

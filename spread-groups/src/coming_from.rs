@@ -1,5 +1,8 @@
 //! What users of other systems look for, call by call.
 
+#[doc = include_str!("../docs/coming-from-etcd.md")]
+pub mod etcd {}
+
 #[cfg(feature = "dividere")]
 #[doc = include_str!("../docs/coming-from-dividere.md")]
 pub mod dividere {}

@@ -107,7 +107,9 @@ pub enum Error {
     /// The session expired while the member was away; the operation may have been executed.
     #[error("the session expired while this member was away; it may have been executed")]
     SessionExpired,
-    /// The member is on a side without a majority of the voters, where nothing is committed.
+    /// The member is on a side without a majority of the [voters](crate::voters), where nothing is
+    /// committed, or has no connection. Operations fail three seconds after the view or the loss of
+    /// the connection; those that are submitted later fail at once.
     #[error("there is no majority of the voters{}", if *.may_have_executed { "; it may have been executed" } else { "" })]
     NoQuorum {
         /// Whether the operation was sent before: then it may be executed still.

@@ -24,6 +24,25 @@ use serde::{Deserialize, Serialize};
 /// ([`to_bytes`](Fence::to_bytes)), which a column or an object's metadata can hold. Storage that
 /// cannot compare is not protected.
 ///
+/// Storage compares; it seldom has to make a fence again of what it keeps. For that there are
+/// [`from_bytes`](Fence::from_bytes) and serde (`Serialize`, `Deserialize`). The text is 16
+/// hexadecimal digits of the epoch, a hyphen, and 16 of the index; there is no `FromStr`:
+///
+/// ```
+/// use spread_groups::Fence;
+///
+/// fn read(text: &str) -> Option<Fence> {
+///     let number = u128::from_str_radix(&text.replacen('-', "", 1), 16).ok()?;
+///     let fence = Fence::from_bytes(number.to_be_bytes());
+///     (fence.to_string() == text).then_some(fence)
+/// }
+///
+/// let fence = Fence::from_bytes([7; 16]);
+/// assert_eq!(fence.to_string(), "0707070707070707-0707070707070707");
+/// assert_eq!(read(&fence.to_string()), Some(fence));
+/// assert_eq!(read(""), None);
+/// ```
+///
 /// For a [read-write lock](crate::RwLock), storage keeps two fences: that of the last write, and
 /// the greatest of all. A write below the greatest of all is refused; a read below that of the last
 /// write is refused; a read raises only the greatest of all.

@@ -173,6 +173,11 @@ impl Group {
     /// Sends a question to the leader, which is the member that leads at the place of the
     /// question. Programs have to agree on the name, and on the names and codecs of the types.
     ///
+    /// There is no timeout: call [`wait_timeout`](Pending::wait_timeout) for a deadline. Dropping
+    /// the pending result does not withdraw the question. In a group with
+    /// [voters](crate::voters), a question that is in the log waits through a minority for its
+    /// answer; one that is not fails there with [`Error::NoQuorum`].
+    ///
     /// # Errors
     ///
     /// The pending result fails with [`Error::LeaderGone`] if the leader departs before it has

@@ -28,7 +28,8 @@
 //! unique across a partition, and no answer is final until the next merge. In a group with
 //! [`voters`], which are new, operations are executed only on the side with a majority of them,
 //! their answers are final, and leaders, locks and sequences are unique: a [`VotedGroup`]. The page
-//! `guide` of the documentation says which is for what, and what can be lost.
+//! `guide` of the documentation says which is for what, and what can be lost; `guide::three_hosts`,
+//! how three hosts with voters are run.
 //!
 //! Methods of a builder only set options; `send`, `start`, `run` or `join` does what was built. All
 //! other methods do at once what they are named for. A result that takes time is a [`Pending`].
@@ -71,12 +72,20 @@
 //! without a connection. Between hosts the daemons decide how long a loss takes to be noticed: with
 //! `spreadd` the `token` of Corosync, with Spread's own daemon the timeouts of its configuration. A
 //! node notices that a daemon on its own host has ended at once, and that one on another host is
-//! silent within the time of `spread::Builder::keepalive`, a minute by default. After the member
+//! silent within the time of `spread::Builder::keepalive`, a minute by default. A daemon that hangs
+//! on the node's own host is not noticed: nothing comes, and operations wait. After the member
 //! has left the group [`Map::get`] fails with [`Error::Closed`]; [`Registry::find`] and
 //! [`Group::members`] return what was there last, or nothing.
 //!
-//! The module `coming_from` of the documentation maps the terms of dīvidere, RIAPS, Quilt, NATS and
-//! JGroups to those of this crate.
+//! There are no leases, and no heartbeats between members: a member is there while its daemon has
+//! its connection. A process that hangs (`SIGSTOP`, a debugger, swapping) stays in the roster, with
+//! its leadership, its locks and its keys, until its daemon disconnects it because more than about
+//! 1,000 messages wait for it, or until one second after the next view that begins an exchange: a
+//! join, a partition or a merge. In an idle group it stays. With [`voters`], a [`Fence`] protects
+//! storage from it when it goes on.
+//!
+//! The module `coming_from` of the documentation maps the terms of etcd and ZooKeeper, dīvidere,
+//! RIAPS, Quilt, NATS and JGroups to those of this crate.
 //!
 //! ```
 //! # let daemon = spread_daemon::Daemon::builder().start()?;
@@ -161,7 +170,10 @@ pub mod coming_from;
 
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/tiers.md")]
-pub mod guide {}
+pub mod guide {
+    #[doc = include_str!("../docs/three-hosts.md")]
+    pub mod three_hosts {}
+}
 
 /// The programs in the readme are tested as they stand there.
 #[cfg(doctest)]

@@ -153,9 +153,15 @@ impl<M: StateMachine> Replicated<M> {
     /// The pending result fails with [`Error::Codec`], [`Error::Full`] (1,024 operations of
     /// this member are open), [`Error::TooLarge`] (more than 64 MiB) or [`Error::Observer`] if
     /// it was not sent; with [`Error::NoRoom`] or [`Error::Unreadable`] if the members have
-    /// refused it; with [`Error::SessionExpired`], [`Error::JoinFailed`], [`Error::Poisoned`] or
-    /// [`Error::Closed`] if it is not known to have been executed; with
+    /// refused it; with [`Error::SessionExpired`], [`Error::JoinFailed`], [`Error::Poisoned`],
+    /// [`Error::Diverged`] or [`Error::Closed`] if it is not known to have been executed; with
     /// [`Error::UndecodableAnswer`] or [`Error::AnswerForgotten`] if it was executed.
+    ///
+    /// In a group with [voters](crate::voters) it fails with [`Error::NoQuorum`] on a side without
+    /// a majority of them, and without a connection: three seconds after the view or the loss of
+    /// the connection, or at once if it is submitted later. The field says whether it may have been
+    /// executed. Before the group is founded an operation waits for all voters, without a limit: use
+    /// [`wait_timeout`](Pending::wait_timeout).
     pub fn submit(&self, op: &M::Op) -> Pending<M::Out> {
         let (completion, pending) = Pending::of_bytes(|answer| decode::<M>(&answer));
         let id = self.submit_encoded(codec::encode(op), completion);

@@ -119,7 +119,8 @@ impl VotedGroup {
     /// Sets a voter: adds it, replaces its incarnation, or changes its weight. `true` if that was
     /// done, and `false` if another change came first, if the incarnation is a voter by another
     /// name, if there would be more than 64 voters, or if no majority of the voters after the
-    /// change is in the roster: a voter that is not a member, or an observer, does not count.
+    /// change is in the roster: a voter that is not a member, or an observer, does not count. The
+    /// incarnation is that of [`Group::incarnation`] at its node, or in the roster.
     ///
     /// It counts from its place in the log on. Until it is committed, a majority of the voters
     /// before it is needed, and one of those after it. A voter that has lost its state takes
@@ -140,6 +141,10 @@ impl VotedGroup {
     /// there is no voter of this name, or if no majority of the voters after the change is in the
     /// roster, or none would be left.
     ///
+    /// A voter that was removed must not be started again with the list that founded the group:
+    /// nodes that do not see the group found a second one as soon as all of that list are among
+    /// them. Give it the list of the present voters.
+    ///
     /// # Errors
     ///
     /// The pending result fails as that of [`confirm`](VotedGroup::confirm) does.
@@ -158,12 +163,16 @@ impl VotedGroup {
     /// Forms the group with the voters that are here, if this side has no majority of them. A node
     /// that goes by the name of a voter that is not here takes its place. *Names without a node
     /// here are dropped*: they do not vote until [`set_voter`](VotedGroup::set_voter) adds them
-    /// again. Ends when the group has formed.
+    /// again: forced with one member alone, the group has one voter. Ends when the group has
+    /// formed.
     ///
     /// It is for an operator who knows that a majority of the voters has lost its state for
     /// good, and has stopped the others. *What they have committed and nobody here has is
     /// lost*, answered operations too; if they are alive, there are two primaries. This
-    /// member has to have the newest log of those here; call it at all of them.
+    /// member has to have the newest log of those here; call it at all of them. When the others
+    /// come back with a state, the state that was forced stands, and what only they have executed
+    /// is not submitted again. The page [`guide::three_hosts`](crate::guide::three_hosts) has the
+    /// steps.
     ///
     /// # Errors
     ///

@@ -9,8 +9,11 @@
 //! The state is in memory, and a voter that ends has lost it, also if it starts again. If the
 //! voters that have it are no majority any more, because the others have ended at one time or one
 //! after the other, the group stops. Once those are back without the state it says so
-//! ([`Why::StateLost`]), and it waits for an operator ([`VotedGroup::force_primary`]). If no member
-//! has the state any more, the next voters found another group. Two nodes with one voter's name
+//! ([`Why::StateLost`]), and it waits for an operator ([`VotedGroup::force_primary`]). If all voters
+//! have ended, the next ones found another group, unless a member that does not vote has the state
+//! and says so first: then it is [`Why::StateLost`] there, too. Members wait a second for each
+//! other, and no longer; one that is slower takes the state of the new group, and is told by
+//! [`Event::Rewound`] what of its own was taken back. Two nodes with one voter's name
 //! can found a second group while the first still runs: give each name to one node. What has to
 //! outlive that belongs in a database, or in a store that writes to disk, such as etcd. The page
 //! [`guide`](crate::guide) of the documentation says which tier is for what, and what can be lost
@@ -21,9 +24,19 @@
 //! is new whenever its program starts: a voter that has started again has lost its state, and
 //! counts once it has been given the state and the majority has agreed on it, which happens by
 //! itself. Restart one voter at a time; the next when [`status().quorum`](crate::Status::quorum) is
-//! [`Primary`](Standing::Primary) and shows the new incarnation with `present`. All members give
-//! the same voters, those that do not vote, too; one with voters and one without do not know each
-//! other.
+//! [`Primary`](Standing::Primary) and shows the new incarnation with `present`. Look at a member
+//! that has stayed, and whether the new one [has the state](crate::Member::holds), too: `present`
+//! says only that it is in the roster. The page [`guide::three_hosts`](crate::guide::three_hosts) has
+//! this as a function, and what an operator does.
+//!
+//! All members give the same list of voters, those that do not vote, too; one that joins later can
+//! give the present voters instead. With another list it fails with
+//! [`OtherVoters`](crate::JoinFailed::OtherVoters). A member with voters and one without do not know
+//! each other.
+//!
+//! Two groups that were founded separately never mix. Where voters of both meet, none of them forms
+//! ([`Why::OtherGroup`]) and nothing is lost, until an operator has ended the members of the wrong
+//! one.
 //!
 //! # What is guaranteed, and how far that has been tested
 //!
@@ -56,13 +69,28 @@
 //! [`Event::Primary`] follows when a majority commits with it; terms and locks have to be requested
 //! anew.
 //!
+//! Operations fail with [`Error::NoQuorum`] three seconds after the view, which is three times as
+//! long as members wait for each other in an exchange; those that are submitted later fail at once.
+//! It is the same without a connection, whose loss is told by [`Event::Minority`], too.
+//! [`Replicated::submit`](crate::Replicated::submit) lists the errors; the other operations refer
+//! to it. Before the group is founded operations wait for all voters, without this error as long as
+//! there is a connection.
+//!
 //! **The majority does not wait until the minority has been told.** Each side learns of a partition
 //! by itself, and a process that stalls learns of nothing: a former holder can act for a while
 //! beside the next one. The fence is what tells storage which of the two is of the past.
 //!
 //! What this crate submits by itself and what waits without an end, such as the release of a lock,
 //! the result of a job, a ballot or the claim of a term, does not fail with [`Error::NoQuorum`] but
-//! waits for a majority. So do a request for a lock and a job that were executed before.
+//! waits for a majority.
+//!
+//! What waits for others waits on in a minority, once it is in the log: a request for a lock, a
+//! job, a question to the leader. A partition that is healed costs it nothing then, unless the
+//! majority went on without its member. It is the same with the recipes of etcd and ZooKeeper,
+//! whose waiters keep their places until the session ends. What is not in the log yet fails with
+//! [`Error::NoQuorum`]. The deadline is the caller's: call
+//! [`wait_timeout`](crate::Pending::wait_timeout), and drop the pending result. That withdraws the
+//! request for a lock; a job is done and a question answered all the same.
 //!
 //! # Tests
 //!
@@ -73,8 +101,8 @@
 //! are linearizable. For each rule of the protocol there is a schedule which shows that the
 //! simulation notices when the rule is broken. Other numbers of voters, weights and
 //! [`VotedGroup::set_voter`] are not simulated. Histories of nodes on embedded daemons, with three
-//! and with five voters, are judged in the same way; [`VotedGroup::set_voter`] is tested with
-//! daemons.
+//! and with five voters, are judged in the same way, and so are those of a [`Mutex`](crate::Mutex)
+//! and a [`Sequence`](crate::Sequence); [`VotedGroup::set_voter`] is tested with daemons.
 //!
 //! # Example
 //!
@@ -100,6 +128,7 @@
 //! [`Error::NoQuorum`]: crate::Error::NoQuorum
 //! [`Event::Minority`]: crate::Event::Minority
 //! [`Event::Primary`]: crate::Event::Primary
+//! [`Event::Rewound`]: crate::Event::Rewound
 
 #[cfg(doc)]
 use crate::VotedGroup;

@@ -397,7 +397,7 @@ fn deliveries(groups: &[Name; 2]) -> Vec<Delivery<'_>> {
 /// Far smaller than the messages, and than what a part of them takes in memory.
 fn a_message_comes_through_a_small_window(transport: Transport) {
     // Each waits for the kernel, which makes room late.
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for piece in [701, 8_000, usize::MAX] {
             scope.spawn(move || messages_come_through_a_small_window(transport, piece));
         }

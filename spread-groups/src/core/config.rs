@@ -111,6 +111,9 @@ pub(crate) enum Broken {
     CommitsAtOnce,
     /// With voters: the base is that of the largest side, as without voters.
     TakesTheLargestSide,
+    /// With voters: where those of two groups meet that were founded separately, the greatest
+    /// label of all stands.
+    MixesGroups,
     /// With voters: any node that goes by the name of a voter is it.
     CountsNames,
     /// With voters: a change of the voters counts alone before it is committed.

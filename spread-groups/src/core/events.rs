@@ -137,7 +137,8 @@ pub enum Event {
     /// [voters](crate::voters), in this epoch. Told again for each epoch: its number is raised
     /// whenever a majority forms anew.
     Primary(u64),
-    /// This side has no majority of the voters: the terms and guards of this member have ended.
+    /// This side has no majority of the voters, or this member has lost its connection: its terms
+    /// and guards have ended.
     Minority,
     /// A merge took answered operations back. They are submitted again, and executed before what
     /// this member submits from now on: the answer of the next operation tells that they were.
@@ -208,7 +209,9 @@ pub enum JoinFailed {
     /// The state that it was given is not that of its machines.
     #[error("the state of the group is not that of this member's machines")]
     BadState,
-    /// The group has voters and the member was configured without, or the reverse.
-    #[error("of the group and this member, one has voters and the other has none")]
+    /// The group has voters and the member was configured without, or the reverse; or it was
+    /// configured with other voters than those that the group has, and than those that any voter
+    /// there was configured with.
+    #[error("the group has other voters than this member is configured with")]
     OtherVoters,
 }

@@ -93,11 +93,8 @@ impl Exchange {
     pub(crate) fn base(&self) -> Option<&History> {
         if self.by_label {
             // The log of a member that does not vote stands only if no voter has any.
-            let votes = |hello: &Hello| {
-                hello.candidate.as_ref().is_some_and(|candidate| !candidate.voter.is_empty())
-            };
             let claims = self.claims().map(|(_, hello)| hello);
-            let best = claims.max_by_key(|hello| (votes(hello), hello.history.label()));
+            let best = claims.max_by_key(|hello| (hello.votes(), hello.history.label()));
             return best.map(|hello| &hello.history);
         }
         let sides = self.sides();
@@ -114,6 +111,14 @@ impl Exchange {
         let best = sides.iter().filter(stands);
         let best = best.max_by_key(|side| (weight(side), std::cmp::Reverse(side.smallest)));
         best.map(|side| side.history)
+    }
+
+    /// Returns whether voters are here of groups that were founded separately: each may have
+    /// committed what no label of the other covers.
+    pub(crate) fn is_divided(&self) -> bool {
+        let voters = self.hellos.iter().map(|(_, hello)| hello).filter(|hello| hello.votes());
+        let mut founded = voters.map(|hello| hello.history.founded());
+        founded.next().is_some_and(|first| founded.any(|other| other != first))
     }
 
     /// Returns the histories that are held, each with those who hold it.

@@ -224,6 +224,10 @@ impl Core {
         let Some(author) = exchange.hello(from) else {
             return;
         };
+        let is_new = matches!(self.holdings, Holdings::Nothing) && self.session.is_none();
+        if is_new && !form.forced && !self.is_configured_for(exchange, &form) {
+            return self.fail(JoinFailed::OtherVoters);
+        }
         let base = form.base.as_ref().map(|base| base.history.clone());
         let applicant = |name: &Name| {
             let hello = exchange.hello(*name)?;
@@ -244,6 +248,9 @@ impl Core {
             self.rewind(base.as_ref());
         }
         self.send_again();
+        if form.forced {
+            self.forget_other_group(base.as_ref());
+        }
         let founds = base.is_none() && said.iter().any(|a| Some(a.name) == self.me && a.holds);
         self.take_over(now, base.as_ref(), founds);
         if let Some(voting) = &mut self.voting {
@@ -302,6 +309,15 @@ impl Core {
             return;
         }
         self.requests.send_again();
+    }
+
+    /// Gives up the state of a group that was founded separately, as an operator has chosen.
+    fn forget_other_group(&mut self, base: Option<&History>) {
+        let founded = |history: &History| Some(history.founded());
+        if base.and_then(founded) != self.held_history().and_then(founded) {
+            self.holdings = Holdings::Nothing;
+            self.voting.iter_mut().for_each(|voting| voting.tail.clear());
+        }
     }
 
     /// Goes on with the state of the history that stands, if this member has it.
@@ -392,7 +408,7 @@ impl Core {
         if member.is_some_and(|member| member.incarnation == hello.incarnation) {
             return;
         }
-        if self.has_accepted_beyond(hello) {
+        if self.overlooks(hello) {
             return self.exchange_again(now);
         }
         let holds = match &formed.base {

@@ -34,6 +34,8 @@ pub(crate) struct History {
     epoch: u64,
     /// The branches, each with the index at which it began; the last is the current one.
     lineage: VecDeque<Place>,
+    /// The first branch of all; 0 before it.
+    founded: u64,
 }
 
 impl History {
@@ -61,6 +63,12 @@ impl History {
         self.epoch
     }
 
+    /// Returns which founding of a group it goes back to. Histories of different ones have nothing
+    /// in common.
+    pub(crate) fn founded(&self) -> u64 {
+        self.founded
+    }
+
     /// Counts an entry.
     pub(crate) fn count(&mut self, entry: u64) -> Place {
         self.place.index += 1;
@@ -70,6 +78,9 @@ impl History {
 
     /// Begins a branch.
     pub(crate) fn begin(&mut self, branch: u64, epoch: u64) {
+        if self.place.branch == 0 {
+            self.founded = branch;
+        }
         self.place.branch = branch;
         self.digest = mix(self.digest, branch);
         self.epoch = epoch;
@@ -115,6 +126,7 @@ impl History {
             digest: self.digest,
             epoch: self.epoch,
             lineage: self.lineage.iter().map(|place| (*place).into()).collect(),
+            founded: self.founded,
         }
     }
 }
@@ -127,6 +139,7 @@ impl From<proto::History> for History {
             digest: history.digest,
             epoch: history.epoch,
             lineage: lineage.take(LINEAGE).collect(),
+            founded: history.founded,
         }
     }
 }

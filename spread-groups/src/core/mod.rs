@@ -194,7 +194,7 @@ impl Core {
         }
         match input {
             Input::Connected(me) => self.connected(me),
-            Input::Lost => self.lost(),
+            Input::Lost => self.lost(now),
             Input::View(view) => self.see(now, view),
             Input::Signal => self.signal(),
             Input::SelfLeave => {}
@@ -242,13 +242,14 @@ impl Core {
     pub(crate) fn deadline(&self) -> Option<Duration> {
         match &self.phase {
             Phase::Exchanging(exchange) => {
-                self.form_due(exchange).into_iter().chain(self.patience(exchange)).min()
+                self.form_due(exchange).into_iter().chain(self.patience()).min()
             }
             Phase::Formed(_) => {
                 let stalled = self.wants().then(|| self.stalled_at());
                 stalled.into_iter().chain(self.next_expiry()).min()
             }
-            Phase::Out | Phase::Transitional | Phase::Closed => None,
+            Phase::Out => self.patience(),
+            Phase::Transitional | Phase::Closed => None,
         }
     }
 
@@ -278,14 +279,16 @@ impl Core {
     fn connected(&mut self, me: Name) {
         self.me = Some(me);
         self.phase = Phase::Out;
+        self.voting.iter_mut().for_each(|voting| (voting.lost, voting.alone) = (None, false));
         self.window.clear();
         self.out(Output::Join);
     }
 
     /// The state stays as it is; what is counted from here on is missing in it.
-    fn lost(&mut self) {
+    fn lost(&mut self, now: Duration) {
         self.me = None;
         self.phase = Phase::Out;
+        self.voting.iter_mut().for_each(|voting| voting.lost = Some(now));
         self.view.members.clear();
         self.gone.clear();
         self.void();

@@ -81,6 +81,9 @@ pub struct History {
     /// The branches and where each began, the oldest first.
     #[prost(message, repeated, tag = "4")]
     pub lineage: ::prost::alloc::vec::Vec<Place>,
+    /// The first branch of all, which the Form began that founded the group.
+    #[prost(fixed64, tag = "5")]
+    pub founded: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Hello {
@@ -121,6 +124,9 @@ pub struct Candidate {
     /// The highest number of a Form that it has accepted.
     #[prost(uint64, tag = "3")]
     pub accepted: u64,
+    /// Whether it is a voter by the log that it has.
+    #[prost(bool, tag = "4")]
+    pub votes: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Form {

@@ -115,8 +115,9 @@ impl Requests {
         self.open.len() >= MAX_OPEN
     }
 
+    /// Returns how many operations have no answer, without those that were given up.
     pub(crate) fn open(&self) -> usize {
-        self.open.len()
+        self.open.iter().filter(|request| request.channel != VOID).count()
     }
 
     /// Takes an operation on; returns its sequence number.
@@ -283,11 +284,9 @@ impl Requests {
 
     /// Gives up what does not wait for a majority of the voters; returns who waits, and whether
     /// it may have been executed. Its numbers stay as those of operations without effect, since
-    /// the sequence must have no gap.
+    /// the sequence must have no gap: not behind what is patient, nor behind what was answered and
+    /// is [opened again](Requests::rewind) by a forced Form.
     pub(crate) fn lose_patience(&mut self) -> Vec<(OperationId, bool)> {
-        if self.open.iter().all(|request| !request.patient) {
-            return self.give_up();
-        }
         self.send_again();
         let given_up = self.open.iter_mut().filter(|request| !request.patient);
         let given_up = given_up.filter_map(|request| {
@@ -405,7 +404,21 @@ mod tests {
         assert_eq!(requests.answer(1, 1, false), Ended::Again);
         assert_eq!(requests.answer(2, 2, true), Ended::For(OperationId(7)));
         assert_eq!(requests.lose_patience(), []);
-        assert_eq!(sent(&mut requests), []);
+        assert_eq!(sent(&mut requests), [(3, 0)]);
+    }
+
+    #[test]
+    fn what_is_given_up_leaves_no_gap_behind_what_is_taken_back() {
+        let mut requests = submitted(&[b"a", b"b"]);
+        sent(&mut requests);
+        requests.answer(1, 10, true);
+        assert_eq!(requests.lose_patience(), [(OperationId(2), true)]);
+        requests.submit(OperationId(3), CHANNEL, Bytes::new());
+        assert_eq!(requests.rewind(0).operations, [OperationId(1)]);
+        requests.send_again();
+        let again: Vec<_> = std::iter::from_fn(|| requests.next(SENT, 0, 2)).collect();
+        let again: Vec<_> = again.iter().map(|op| (op.sequence, op.channel)).collect();
+        assert_eq!(again, [(1, CHANNEL), (2, VOID), (3, CHANNEL)]);
     }
 
     #[test]

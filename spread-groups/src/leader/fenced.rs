@@ -58,9 +58,14 @@ impl FencedLeadership {
         })
     }
 
-    /// Returns the term of this member; the pending result ends when it leads and a majority of
+    /// Returns the term of this member; the pending result ends when it leads, which follows from
+    /// [seniority](Leadership::term) and not from this call, and a majority of
     /// the voters has confirmed that. Each has a fence of its own, greater than those before: parts
     /// of a program that write to one storage share one term.
+    ///
+    /// It waits through a minority, as those of the election recipes of etcd and ZooKeeper do. For
+    /// a deadline, call [`wait_timeout`](Pending::wait_timeout) and drop the pending result:
+    /// nothing is left of it, since leadership follows from the roster.
     ///
     /// # Errors
     ///

@@ -6,6 +6,15 @@
 //! member that is cut off takes itself for the leader until it learns of its successor. What two
 //! members must not both do has to be an operation of the log.
 //!
+//! **The senior member leads whether or not it asks** for its [term](Leadership::term). If it never
+//! does, nobody has a term, and all others wait. Members that do not vote can lead, too; observers
+//! cannot. Where only some of the members are to lead, a [mutex](crate::lock) is the election: each
+//! candidate requests it, and its holder leads.
+//!
+//! **There is no lease.** A member leads until it departs from the roster. A process that hangs
+//! stays the leader while the group is idle, without a limit of time, until [its daemon disconnects
+//! it or a view drops it](crate#what-a-member-knows).
+//!
 //! A [`Term`] stands for the leadership of one member from its beginning to its end. It is
 //! [revoked](Term::is_revoked) when the member departs from the roster or loses its connection, or
 //! when another member leads after a merge. A [leader's message](LeaderTopic::publish) carries its
@@ -115,7 +124,9 @@ impl Leadership {
         Ok(leader(&self.shared.wait_for_roster(timeout, changed)?))
     }
 
-    /// Returns the term of this member; the pending result ends when it leads.
+    /// Returns the term of this member; the pending result ends when it leads. The senior member
+    /// leads whether or not it calls this; if it never does, all others wait, as
+    /// [the module](crate::leader) says.
     ///
     /// # Errors
     ///

@@ -8,7 +8,10 @@ use crate::replicated::Replicated;
 use crate::{Fence, Pending};
 
 /// A mutex of a group with voters, made by [`VotedGroup::mutex`](crate::VotedGroup::mutex); see
-/// [`crate::lock`].
+/// [`crate::lock`]. It is not reentrant: a member that requests it while it holds it waits for
+/// itself. It has no lease: who holds it keeps it until its member departs.
+///
+/// Among members of which only some are to lead it is the election: the holder leads.
 ///
 /// ```
 /// # let daemon = spread_daemon::Daemon::builder().start()?;
@@ -34,10 +37,17 @@ impl Mutex {
     /// Requests the lock. Dropping the pending result withdraws the request, also after a
     /// [`wait_timeout`](Pending::wait_timeout) that ended without the lock.
     ///
+    /// A request that is in the queue waits through a minority, as those of the recipes of etcd
+    /// and ZooKeeper do: it keeps its place, and is granted once a majority is back, unless that
+    /// has gone on without this member ([`Error::LockLost`](crate::Error::LockLost)). For a
+    /// deadline, call [`wait_timeout`](Pending::wait_timeout) and drop the pending result: a
+    /// request that is dropped in a minority is withdrawn when a majority is back.
+    ///
     /// # Errors
     ///
-    /// The pending result fails with [`Error::NoQuorum`](crate::Error::NoQuorum) on a side without
-    /// a majority, also if an exchange takes three seconds: then request it again. It fails with
+    /// The pending result fails with [`Error::NoQuorum`](crate::Error::NoQuorum) if it is not in
+    /// the queue yet and this side has no majority, also if an exchange takes three seconds: then
+    /// request it again. It fails with
     /// [`Error::LockLost`](crate::Error::LockLost) if this member departs or loses its connection
     /// before the lock is granted, or has come to a minority meanwhile; with
     /// [`Error::NoRoom`](crate::Error::NoRoom) if there are too many requests; and with the other
@@ -58,8 +68,8 @@ impl RwLock {
     }
 
     /// Requests the lock for a reader; it is shared with the other readers before the next
-    /// writer. Readers that share the lock have different fences: storage keeps two, as
-    /// [`Fence`] says.
+    /// writer. It waits through a minority as [`Mutex::lock`] does. Readers that share the lock
+    /// have different fences: storage keeps two, as [`Fence`] says.
     ///
     /// # Errors
     ///
@@ -68,7 +78,7 @@ impl RwLock {
         self.0.request(true, FencedGuard::new)
     }
 
-    /// Requests the lock for a writer.
+    /// Requests the lock for a writer. It waits through a minority as [`Mutex::lock`] does.
     ///
     /// # Errors
     ///
@@ -89,7 +99,7 @@ impl Semaphore {
         Semaphore(Lock::new(Kind::Semaphore(permits.max(1)), name, locks))
     }
 
-    /// Requests a permit.
+    /// Requests a permit. It waits through a minority as [`Mutex::lock`] does.
     ///
     /// # Errors
     ///

@@ -7,6 +7,14 @@
 //! in a partition each side may have a holder, and a holder that is cut off learns of it late.
 //! What two members must not both do has to be an operation of the log.
 //!
+//! **No lock is reentrant.** Each request is one of its own, whoever makes it: a member that
+//! requests a mutex which it holds waits for itself.
+//!
+//! **There is no lease.** A holder keeps the lock until it drops the guard or departs from the
+//! roster. A process that hangs keeps its locks while the group is idle, without a limit of time,
+//! until [its daemon disconnects it or a view drops it](crate#what-a-member-knows). With voters the
+//! fence protects storage from it when it goes on.
+//!
 //! **Sends** one operation for each request and one for each release. A grant is not sent: all
 //! members compute it at its place. Dropping the [`Pending`] of a request releases it, whether or
 //! not it has been granted meanwhile.
@@ -44,7 +52,8 @@ use crate::replicated::{Replicated, Watch};
 use crate::{Error, Fence, Pending, error};
 use state::{Key, Kind, MAX_NAME, Outcome, Standing, Step};
 
-/// A mutex of a group, made by [`Group::advisory_lock`](crate::Group::advisory_lock).
+/// A mutex of a group, made by [`Group::advisory_lock`](crate::Group::advisory_lock). It is not
+/// reentrant: a member that requests it while it holds it waits for itself.
 ///
 /// ```
 /// # let daemon = spread_daemon::Daemon::builder().start()?;

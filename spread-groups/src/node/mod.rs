@@ -304,7 +304,10 @@ impl<'a, K> GroupBuilder<'a, K> {
 impl<'a> GroupBuilder<'a> {
     /// Makes it a group with [voters](crate::voters), of these names: 1 to 64 names of 1 to 64
     /// bytes. They found the group, once all of them are there; later they are changed by
-    /// [`VotedGroup::set_voter`] only. Members that do not vote give the same names.
+    /// [`VotedGroup::set_voter`] only. Members that do not vote give the same names. A member that
+    /// joins a group later gives the names with which the voters there were configured, or those of
+    /// the present voters; with others it fails with
+    /// [`JoinFailed::OtherVoters`](crate::JoinFailed::OtherVoters).
     pub fn voters<N: Into<String>>(
         self,
         names: impl IntoIterator<Item = N>,
@@ -337,14 +340,18 @@ impl<'a> GroupBuilder<'a> {
 }
 
 impl GroupBuilder<'_, WithVoters> {
-    /// Makes the node a voter, by a name that no other node goes by.
+    /// Makes the node a voter, by a name that no other node goes by. A name that is not among the
+    /// [`voters`](GroupBuilder::voters) votes once [`VotedGroup::set_voter`] has added it.
     pub fn votes_as(mut self, name: impl Into<String>) -> Self {
         self.votes_as = Some(name.into());
         self
     }
 
     /// Joins the group. Returns at once; [`Group::ready`] tells when the node is a member
-    /// and has the state, for which a majority of the voters has to be there.
+    /// and has the state. For that a majority of the voters has to be there; the first time, when
+    /// they found the group, all of them with the same list. Until then operations wait, without an
+    /// error. Later the errors of operations in a minority are those of
+    /// [`Replicated::submit`]: see [In a minority](crate::voters#in-a-minority).
     ///
     /// # Errors
     ///

@@ -94,9 +94,21 @@ impl Client {
         own: Option<usize>,
         moments: Arc<AtomicU64>,
     ) -> Client {
-        let voters = VOTERS.map(|name| (String::from(name), 1));
         let own = own.and_then(|own| VOTERS.get(own)).map(|name| String::from(*name));
-        let voters = Configured { voters: voters.into(), own };
+        Client::of_voters(&VOTERS, number, life, broken, own, moments)
+    }
+
+    /// Returns a client that is configured with these voters.
+    pub(super) fn of_voters(
+        names: &[&str],
+        number: u8,
+        life: u8,
+        broken: Option<Broken>,
+        own: Option<String>,
+        moments: Arc<AtomicU64>,
+    ) -> Client {
+        let voters = names.iter().map(|name| (String::from(*name), 1)).collect();
+        let voters = Configured { voters, own };
         Client::with(PROTOCOL, number, life, broken, Some(voters), moments)
     }
 
@@ -324,7 +336,13 @@ impl Client {
     /// Returns whether the client waits for voters that do not come.
     pub(super) fn is_without_quorum(&self) -> bool {
         use standing::Standing::{Forming, Minority};
-        matches!(self.standing(), Some(Minority | Forming(Why::StateLost | Why::Founding)))
+        match self.standing() {
+            Some(Minority) => true,
+            Some(Forming(why)) => {
+                matches!(why, Why::StateLost | Why::Founding | Why::OtherGroup)
+            }
+            _ => false,
+        }
     }
 
     /// Returns how many requests have not ended that should.

@@ -120,8 +120,11 @@ impl Vote {
     /// of them, are open; with [`Error::Codec`], [`Error::TooLarge`] (more than 128 KiB),
     /// [`Error::Full`] (1,024 operations of this member are open), [`Error::Observer`] or
     /// [`Error::System`] if it was not sent; with [`Error::SessionExpired`],
-    /// [`Error::JoinFailed`], [`Error::Poisoned`] or [`Error::Closed`] if the others may
-    /// decide it all the same.
+    /// [`Error::JoinFailed`], [`Error::Poisoned`], [`Error::Diverged`] or [`Error::Closed`] if the
+    /// others may decide it all the same. In a group with [voters](crate::voters) it fails with
+    /// [`Error::NoQuorum`] as soon as this member is told of a minority
+    /// ([`Event::Minority`](crate::Event::Minority)), and in a minority as
+    /// [`Replicated::submit`](crate::Replicated::submit) does.
     pub fn send(self) -> Pending<VoteOutcome> {
         self.proposal.propose(self.within, None, |outcome, _| outcome)
     }

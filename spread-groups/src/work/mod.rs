@@ -234,14 +234,22 @@ impl<D: Message> Submission<D> {
     /// Submits the job. There is no timeout; dropping the pending result does not withdraw the
     /// job.
     ///
+    /// In a group with [voters](crate::voters), a job that is in the queue waits through a
+    /// minority: it is done, and its result comes, once a majority is back. For a deadline, call
+    /// [`wait_timeout`](Pending::wait_timeout); to get the outcome later, submit the job again by
+    /// its [id](Submission::id). A job that is not in the queue yet fails in a minority with
+    /// [`Error::NoQuorum`].
+    ///
     /// # Errors
     ///
     /// The pending result fails with [`Error::NoRoom`] if the queue is full: the job is not
     /// done; with [`Error::GivenUp`] after the last attempt; with [`Error::Codec`],
     /// [`Error::TooLarge`], [`Error::Full`] (1,024 operations of this member are open) or
-    /// [`Error::Observer`] if it was not sent; with [`Error::SessionExpired`],
-    /// [`Error::JoinFailed`], [`Error::Poisoned`] or [`Error::Closed`] if it may be done all
-    /// the same.
+    /// [`Error::Observer`] if it was not sent; with [`Error::System`] if there are no random
+    /// numbers for its id; with [`Error::SessionExpired`], [`Error::JoinFailed`],
+    /// [`Error::Poisoned`], [`Error::Diverged`] or [`Error::Closed`] if it may be done all the
+    /// same; and, if it is not in the queue yet, with [`Error::NoQuorum`] when
+    /// [`Replicated::submit`](crate::Replicated::submit) does.
     pub fn send(self) -> Pending<D> {
         let payload = match self.payload {
             Ok(payload) => payload.to_vec(),

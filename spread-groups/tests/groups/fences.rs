@@ -83,24 +83,17 @@ fn a_holder_that_does_not_hear_of_it_overlaps_with_the_next_and_storage_tells_th
 }
 
 /// Returns the voters and their daemons, the leader first.
-fn by_seniority(voters: [Voter; 3]) -> [(&'static str, Voter); 3] {
-    let members = voters[0].group.wait_for_members(3, LONG).unwrap();
-    let seniority = |voter: &Voter| {
-        members.iter().position(|member| member.incarnation == voter.group.incarnation())
-    };
-    let mut number = 0;
-    let mut voters = voters.map(|voter| {
-        number += 1;
-        (["d1", "d2", "d3"][number - 1], voter)
-    });
-    voters.sort_by_key(|(_, voter)| seniority(voter));
-    voters
+fn with_daemons(voters: [Voter; 3]) -> [(&'static str, Voter); 3] {
+    let order = by_seniority(&voters);
+    let mut voters = voters.map(Some);
+    let daemons = ["d1", "d2", "d3"];
+    order.map(|number| (daemons[number], voters[number].take().expect("each once")))
 }
 
 #[test]
 fn the_leader_in_a_minority_is_deposed_and_the_majority_has_another() {
     let cluster = cluster();
-    let [(here, former), (there, next), (also, other)] = by_seniority(three_voters(&cluster));
+    let [(here, former), (there, next), (also, other)] = with_daemons(three_voters(&cluster));
     let events = former.group.events();
     let term = former.group.leadership().term().wait().unwrap();
     let next_term = next.group.leadership().term();
@@ -124,7 +117,7 @@ fn the_leader_in_a_minority_is_deposed_and_the_majority_has_another() {
 #[test]
 fn who_leads_and_holds_when_the_majority_returns_does_so_with_new_fences() {
     let cluster = cluster();
-    let [(_, leader), (there, next), (also, other)] = by_seniority(three_voters(&cluster));
+    let [(_, leader), (there, next), (also, other)] = with_daemons(three_voters(&cluster));
     let term = leader.group.leadership().term().wait().unwrap();
     let guard = leader.group.mutex(NAME).lock().wait().unwrap();
     [there, also].into_iter().for_each(|daemon| cluster.crash(daemon).unwrap());
@@ -242,4 +235,77 @@ fn two_of_three_decide_a_vote_by_majority_and_cannot_reach_all() {
     part_third(&cluster);
     assert_eq!(all.wait().unwrap().result, VoteResult::Unreachable);
     drop(release);
+}
+
+/// The former holder stalls, and is a voter no more when the next one gets the lock.
+#[test]
+fn fences_grow_across_changes_of_the_voters_and_storage_refuses_the_former_holder() {
+    let cluster = cluster();
+    let [ann, _bob, cid] = three_voters(&cluster);
+    let storage = Storage::default();
+    let first = ann.group.mutex(NAME).lock().wait().unwrap().fence();
+    let former = cid.group.mutex(NAME).lock().wait().unwrap();
+    assert!(first < former.fence() && storage.write(former.fence(), "cid"));
+    let own = name(&cid.group);
+    cluster.pause(&own).unwrap();
+    let dan = voter(&cluster, "d1", "dan");
+    dan.group.ready().wait().unwrap();
+    let eve = voter(&cluster, "d2", "eve");
+    eve.group.ready().wait().unwrap();
+    assert!(ann.group.set_voter("dan", dan.group.incarnation(), 1).wait().unwrap());
+    let next = dan.group.mutex(NAME).lock();
+    assert!(ann.group.remove_voter("cid").wait().unwrap());
+    // A change is made for the voters that its member knows of.
+    dan.group.confirm().wait().unwrap();
+    assert!(dan.group.set_voter("ann", eve.group.incarnation(), 3).wait().unwrap());
+    assert_eq!(quorum(&dan).version, 4);
+    part_third(&cluster);
+    let next = next.wait().unwrap();
+    assert!(next.fence() > former.fence() && !former.is_lost(), "it takes itself for the holder");
+    assert!(storage.write(next.fence(), "dan"));
+    assert!(!storage.write(former.fence(), "late"));
+    assert!(dan.group.remove_voter("bob").wait().unwrap());
+    let last = eve.group.mutex(NAME).lock();
+    let granted = next.fence();
+    drop(next);
+    let last = last.wait().unwrap();
+    assert!(last.fence() > granted && storage.write(last.fence(), "eve"));
+    assert!(!storage.write(granted, "late"));
+    cluster.resume(&own).unwrap();
+    former.lost().wait().unwrap();
+    assert_eq!(storage.text(), "eve");
+}
+
+/// An operator forces a primary beside the one that there is, against the documentation: the two
+/// have a holder each, and storage refuses that of the former primary, whatever it commits later.
+#[test]
+fn fences_grow_across_a_forced_primary_and_storage_refuses_the_former_holder() {
+    let cluster = cluster();
+    let [ann, bob, cid] = three_voters(&cluster);
+    let storage = Storage::default();
+    cluster.partition(&[&["d1"], &["d2", "d3"]]).unwrap();
+    stands(&ann, Standing::Minority);
+    let former = bob.group.mutex(NAME).lock().wait().unwrap();
+    assert!(storage.write(former.fence(), "bob"));
+    ann.group.force_primary().wait().unwrap();
+    let next = ann.group.mutex(NAME).lock().wait().unwrap();
+    assert!(next.fence() > former.fence() && storage.write(next.fence(), "ann"));
+    assert!(!former.is_lost() && !storage.write(former.fence(), "late"));
+    drop(former);
+    // The former primary forms again and again.
+    for round in 0..3 {
+        cluster.partition(&[&["d1"], &["d2"], &["d3"]]).unwrap();
+        stands(&bob, Standing::Minority);
+        cluster.partition(&[&["d1"], &["d2", "d3"]]).unwrap();
+        is_primary(&bob);
+        is_primary(&cid);
+        (0..9).for_each(|_| drop(add(&cid, "more").unwrap()));
+        let other = cid.group.mutex(NAME).lock().wait().unwrap();
+        assert!(!storage.write(other.fence(), "late"), "round {round}");
+    }
+    assert!(!next.is_lost());
+    drop(next);
+    let next = ann.group.mutex(NAME).lock().wait().unwrap();
+    assert!(storage.write(next.fence(), "ann again"));
+    assert_eq!(storage.text(), "ann again");
 }

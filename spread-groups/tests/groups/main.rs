@@ -28,4 +28,5 @@ mod transferring;
 mod versions;
 mod views;
 mod voting;
+mod waiting;
 mod working;

@@ -41,6 +41,18 @@ pub(crate) fn three_voters(cluster: &Cluster) -> [Voter; 3] {
     voters
 }
 
+/// Returns the numbers of the voters, that of the leader first.
+pub(crate) fn by_seniority(voters: &[Voter; 3]) -> [usize; 3] {
+    let members = voters[0].group.wait_for_members(3, LONG).unwrap();
+    let seniority = |number: &usize| {
+        let own = voters[*number].group.incarnation();
+        members.iter().position(|member| member.incarnation == own)
+    };
+    let mut numbers = [0, 1, 2];
+    numbers.sort_by_key(seniority);
+    numbers
+}
+
 pub(crate) fn quorum(voter: &Voter) -> Quorum {
     voter.group.status().wait().unwrap().quorum.unwrap()
 }

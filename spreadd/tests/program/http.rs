@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::client::{Client, DEADLINE};
-use crate::support::{Folder, Program, ask, complaint, file, said};
+use crate::support::{Folder, Program, ask, complaint, said, secret_file};
 
 /// The program with its address for HTTP.
 pub(crate) struct Served {
@@ -109,9 +109,7 @@ fn wait(mut is_so: impl FnMut() -> bool) {
 
 /// Writes a token into a file that only its owner may read.
 pub(crate) fn token_file(folder: &Folder, token: &str) -> PathBuf {
-    let path = file(folder, "token", token);
-    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-    path
+    secret_file(folder, "token", token)
 }
 
 pub(crate) const TOKEN: &str = "correct-horse-battery";

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use spread_wire::handshake::Connect;
 
 use crate::client::Client;
-use crate::support::{Folder, PROGRAM, Program, complaint};
+use crate::support::{Folder, PROGRAM, Program, complaint, secret_file};
 
 #[test]
 fn it_logs_json_and_warns_when_anyone_can_connect() {
@@ -54,7 +54,7 @@ fn lines_for_the_journal_have_a_priority_and_no_time() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let metrics = ["--metrics", &taken.local_addr().unwrap().to_string()];
     let line = said(None, &metrics);
-    assert!(line.starts_with("<3>spreadd: ") && line.contains("in use"), "{line}");
+    assert!(line.starts_with("<3>spreadd: ") && line.contains("another program"), "{line}");
     let line = said(Some("1:1"), &open);
     assert!(line.starts_with("20") && line.contains("Z  WARN spread_daemon"), "{line}");
     let to_file = [&open[..], &["--log-file", log.to_str().unwrap()]].concat();
@@ -169,8 +169,7 @@ fn a_client_that_is_cut_off_is_named() {
 #[test]
 fn a_client_with_no_way_to_authenticate_is_told_of() {
     let folder = Folder::new();
-    let users = folder.0.join("users");
-    fs::write(&users, "ann:aZGJuE6EXrjEE\n").unwrap();
+    let users = secret_file(&folder, "users", "ann:aZGJuE6EXrjEE\n");
     let mut command = folder.command(0);
     command.arg("--passwords").arg(&users).stderr(Stdio::piped());
     let mut program = Program::start(&mut command);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -110,6 +111,13 @@ pub(crate) fn abandon_socket(path: &Path) {
 pub(crate) fn file(folder: &Folder, name: &str, text: &str) -> PathBuf {
     let path = folder.0.join(name);
     fs::write(&path, text).unwrap();
+    path
+}
+
+/// Writes a file that only its owner may read.
+pub(crate) fn secret_file(folder: &Folder, name: &str, text: &str) -> PathBuf {
+    let path = file(folder, name, text);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     path
 }
 

@@ -56,6 +56,12 @@ impl Hello {
         self.holding != Holding::Nothing && self.history == *history
     }
 
+    /// Returns whether its sender is a voter by the log that it has.
+    pub(crate) fn votes(&self) -> bool {
+        let candidate = self.candidate.as_ref();
+        self.holding != Holding::Nothing && candidate.is_some_and(|candidate| candidate.votes)
+    }
+
     pub(crate) fn applicant(&self, name: Name) -> Applicant {
         Applicant {
             name,

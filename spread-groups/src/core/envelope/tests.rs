@@ -50,7 +50,12 @@ fn frames_read_as_they_were_written() {
         observer: false,
         protocol: 1,
         metadata: Bytes::from_static(b"meta"),
-        candidate: Some(Candidate { configured: 5, voter: String::from("ann"), accepted: 6 }),
+        candidate: Some(Candidate {
+            configured: 5,
+            voter: String::from("ann"),
+            accepted: 6,
+            votes: true,
+        }),
     };
     let mut base = Roster::default();
     base.admit(&hello.applicant(name), &mut Vec::new()).unwrap();

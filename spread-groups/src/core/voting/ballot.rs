@@ -6,7 +6,7 @@ use std::time::Duration;
 use spread::Name;
 
 use super::standing::Unforced;
-use super::voters::{Chain, Voter, Voters};
+use super::voters::{Chain, Configured, Voter, Voters};
 use crate::core::envelope::{Accept, Candidate, Form, Frame, Hello, Holding};
 use crate::core::exchange::Exchange;
 use crate::core::history::History;
@@ -35,6 +35,7 @@ impl Core {
             configured: voting.configured.hash(),
             voter: voting.configured.own.clone().unwrap_or_default(),
             accepted: voting.accepted,
+            votes: self.held_chain().is_some_and(|chain| self.own_vote(chain).is_some()),
         })
     }
 
@@ -61,7 +62,7 @@ impl Core {
         }
         let chain = self.held_chain()?;
         let said = |voter| self.said_hello(exchange, voter);
-        let may_form = chain.is_majority(said);
+        let may_form = !self.is_divided(exchange) && chain.is_majority(said);
         #[cfg(test)]
         let may_form = may_form || self.breaks(crate::core::Broken::FormsInMinorities);
         if may_form {
@@ -69,6 +70,20 @@ impl Core {
         }
         let chosen = exchange.those_there(chain.last()?).filter(|_| voting.force);
         chosen.map(|voters| (Chain::new(voters), true))
+    }
+
+    /// Returns whether this view has voters of groups that were founded separately. Then nothing
+    /// forms but what an operator forces.
+    fn is_divided(&self, exchange: &Exchange) -> bool {
+        #[cfg(test)]
+        if self.breaks(crate::core::Broken::MixesGroups) {
+            return false;
+        }
+        exchange.is_divided()
+    }
+
+    fn is_divided_here(&self) -> bool {
+        matches!(&self.phase, Phase::Exchanging(exchange) if self.is_divided(exchange))
     }
 
     fn said_hello(&self, exchange: &Exchange, voter: Incarnation) -> bool {
@@ -138,15 +153,20 @@ impl Core {
         number.into_iter().for_each(|number| history.renumber(number));
     }
 
-    /// Returns whether this member is a voter that accepts a Form.
+    /// Returns whether this member is a voter that accepts a Form. It accepts none that founds the
+    /// group where somebody has said Hello who has a state: its author did not know of that yet.
     fn accepts(&self, form: &Form) -> bool {
-        let Some(voting) = &self.voting else {
+        let (Phase::Exchanging(exchange), Some(voting)) = (&self.phase, &self.voting) else {
             return false;
         };
+        if form.base.is_none() && exchange.base().is_some() {
+            return false;
+        }
         let label = |history: &History| history.label();
         let base = form.base.as_ref().map(|base| base.history.label());
         let covers = self.held_history().map(label) <= base;
         let above = form.epoch > voting.accepted;
+        let one_group = form.forced || !self.is_divided_here();
         #[cfg(test)]
         let (covers, above) = match self.config.broken {
             Some(crate::core::Broken::NumbersAboveTheBase) => (covers, true),
@@ -154,7 +174,7 @@ impl Core {
             _ => (covers, above),
         };
         let said = self.me.is_some_and(|me| form.said.contains(&me));
-        above && covers && said && self.own_vote(&form.voters).is_some()
+        above && covers && one_group && said && self.own_vote(&form.voters).is_some()
     }
 
     /// Returns the voter that this member is.
@@ -192,39 +212,53 @@ impl Core {
         let stands = form.voters.is_majority(|voter| proposal.accepted.contains(&voter));
         #[cfg(test)]
         let stands = stands || self.config.broken == Some(crate::core::Broken::FormsInMinorities);
-        if stands {
-            let (author, form) = (proposal.author, form.clone());
+        let (author, form) = (proposal.author, proposal.form.clone());
+        // Somebody may have said Hello since.
+        if stands && (form.forced || !self.is_divided_here()) {
             self.stand(now, author, form);
         }
     }
 
     /// Returns when those who wait are told that there is no majority; `None` if it has been time.
-    pub(crate) fn patience(&self, exchange: &Exchange) -> Option<Duration> {
-        let due = exchange.began + self.config.exchange_wait.saturating_mul(PATIENCE);
-        (self.voting.is_some() && !exchange.waited).then_some(due)
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        let voting = self.voting.as_ref()?;
+        let since = match &self.phase {
+            Phase::Exchanging(exchange) => Some(exchange.began).filter(|_| !exchange.waited),
+            Phase::Out => voting.lost.filter(|_| !voting.alone),
+            Phase::Transitional | Phase::Formed(_) | Phase::Closed => None,
+        };
+        Some(since? + self.config.exchange_wait.saturating_mul(PATIENCE))
     }
 
-    /// Ends the requests of a member that has been without a majority for too long. A member that
-    /// waits for the group to be founded may hear later that there is one.
+    /// Ends the requests of a member that has been without a majority, or without a connection, for
+    /// too long. A member that waits for the group to be founded may hear later that there is one.
     pub(crate) fn give_up(&mut self, now: Duration) {
-        let Phase::Exchanging(exchange) = &mut self.phase else {
+        let Some(voting) = &mut self.voting else {
             return;
         };
-        let due = exchange.began + self.config.exchange_wait.saturating_mul(PATIENCE);
-        if self.voting.is_none() || exchange.told || due > now {
-            return;
-        }
-        exchange.waited = true;
-        if self.is_without_quorum() {
-            self.end_requests();
-            self.tell_who_is_here();
+        let patience = self.config.exchange_wait.saturating_mul(PATIENCE);
+        match &mut self.phase {
+            Phase::Exchanging(exchange) if !exchange.told && exchange.began + patience <= now => {
+                exchange.waited = true;
+                if self.is_without_quorum() {
+                    if let Phase::Exchanging(exchange) = &mut self.phase {
+                        exchange.told = true;
+                    }
+                    self.end_requests();
+                    self.tell_who_is_here();
+                }
+            }
+            Phase::Out
+                if !voting.alone && voting.lost.is_some_and(|lost| lost + patience <= now) =>
+            {
+                voting.alone = true;
+                self.end_requests();
+            }
+            _ => {}
         }
     }
 
     fn end_requests(&mut self) {
-        if let Phase::Exchanging(exchange) = &mut self.phase {
-            exchange.told = true;
-        }
         for (id, may_have_executed) in self.requests.lose_patience() {
             let failure = Failure::NoQuorum { may_have_executed };
             self.out(Output::Done(id, Err(failure)));
@@ -251,20 +285,44 @@ impl Core {
     /// Returns whether a group that there was has no majority here. A group that is yet to be
     /// founded is waited for.
     pub(crate) fn is_without_quorum(&self) -> bool {
-        let Phase::Exchanging(exchange) = &self.phase else {
+        let Some(voting) = &self.voting else {
             return false;
         };
-        let stood = self.voting.as_ref().is_some_and(|voting| voting.stood);
-        exchange.waited && (stood || exchange.base().is_some())
+        match &self.phase {
+            Phase::Exchanging(exchange) => {
+                exchange.waited && (voting.stood || exchange.base().is_some())
+            }
+            Phase::Out => voting.alone,
+            Phase::Transitional | Phase::Formed(_) | Phase::Closed => false,
+        }
     }
 
-    /// Returns whether a late Hello is that of a voter that this Form could not count on.
-    pub(crate) fn has_accepted_beyond(&self, hello: &Hello) -> bool {
+    /// Returns whether a late Hello is that of a voter that this Form could not count on: one that
+    /// has accepted a later one, or is of a group that was founded separately.
+    pub(crate) fn overlooks(&self, hello: &Hello) -> bool {
         let Some(voting) = &self.voting else {
             return false;
         };
         let accepted = hello.candidate.as_ref().map_or(0, |candidate| candidate.accepted);
-        voting.chain.has(hello.incarnation) && accepted > self.roster.history.epoch()
+        let history = &self.roster.history;
+        let other_group = hello.votes() && hello.history.founded() != history.founded();
+        #[cfg(test)]
+        let other_group = other_group && !self.breaks(crate::core::Broken::MixesGroups);
+        other_group || voting.chain.has(hello.incarnation) && accepted > history.epoch()
+    }
+
+    /// Returns whether this member is configured with the voters of the group that it comes to: the
+    /// present ones, or those that one of these is configured with.
+    pub(crate) fn is_configured_for(&self, exchange: &Exchange, form: &Form) -> bool {
+        let (Some(voting), Some(present)) = (&self.voting, form.voters.last()) else {
+            return true;
+        };
+        let own = voting.configured.hash();
+        let as_a_voter = exchange.hellos().any(|(_, hello)| {
+            let configured = hello.candidate.as_ref().map(|candidate| candidate.configured);
+            form.voters.has(hello.incarnation) && configured == Some(own)
+        });
+        as_a_voter || present.hash() == own
     }
 
     /// Returns whether the voters in the roster are no majority without these sessions.
@@ -318,20 +376,25 @@ impl Core {
 impl Exchange {
     /// Returns the voters that found the group, if all of them are there, without a state and
     /// with one configuration.
-    fn founders(&self, configured: &super::Configured) -> Option<Voters> {
-        let hash = configured.hash();
+    fn founders(&self, configured: &Configured) -> Option<Voters> {
         let founder = |(name, weight): (&String, &u32)| {
-            let mut all = self.hellos().filter(|(_, hello)| hello.is_voter(name));
-            let ((_, hello), None) = (all.next()?, all.next()) else {
-                return None;
-            };
-            let same = hello.candidate.as_ref()?.configured == hash;
-            let empty = hello.holding == Holding::Nothing && !hello.observer;
-            let voter = Voter { incarnation: hello.incarnation, weight: *weight };
-            (same && empty).then(|| (name.clone(), voter))
+            let incarnation = self.founder(configured, name)?;
+            Some((name.clone(), Voter { incarnation, weight: *weight }))
         };
         let founders = configured.voters.iter().map(founder).collect::<Option<BTreeMap<_, _>>>();
         founders.map(|by_name| Voters::new(by_name, 1))
+    }
+
+    /// Returns the node that goes by the name of a voter, if it is one that can found the group: the
+    /// only one of the name, without a state and with the same configuration.
+    pub(super) fn founder(&self, configured: &Configured, name: &str) -> Option<Incarnation> {
+        let mut all = self.hellos().filter(|(_, hello)| hello.is_voter(name));
+        let ((_, hello), None) = (all.next()?, all.next()) else {
+            return None;
+        };
+        let same = hello.candidate.as_ref()?.configured == configured.hash();
+        let empty = hello.holding == Holding::Nothing && !hello.observer;
+        (same && empty).then_some(hello.incarnation)
     }
 
     /// Returns the voters that are there, and in the place of those who are not the nodes

@@ -46,6 +46,8 @@ pub(crate) mod voters;
 pub(crate) mod ballot;
 mod commit;
 
+use std::time::Duration;
+
 use super::history::History;
 #[cfg(test)]
 use super::roster::Incarnation;
@@ -75,6 +77,10 @@ pub(crate) struct Voting {
     stood: bool,
     /// The last change of the voters that this member has submitted.
     proposed: Option<VoterChange>,
+    /// When the last connection was lost; `None` while there is one, and before the first.
+    pub(super) lost: Option<Duration>,
+    /// Whether those who wait were told of that.
+    pub(super) alone: bool,
     /// On which side the application was told that this member is.
     told: Option<standing::Side>,
     /// Whether an operator wants a Form of those who are there, in this exchange.
@@ -99,6 +105,8 @@ impl Voting {
             committed: 0,
             stood: false,
             proposed: None,
+            lost: None,
+            alone: false,
             told: None,
             force: false,
             unforced: None,
@@ -122,7 +130,7 @@ impl Voting {
 
 impl Core {
     /// Returns where the log is that this member has.
-    fn held_history(&self) -> Option<&History> {
+    pub(super) fn held_history(&self) -> Option<&History> {
         match &self.holdings {
             Holdings::Current => Some(&self.roster.history),
             Holdings::Kept { roster, .. } => Some(&roster.history),
@@ -143,6 +151,11 @@ impl Core {
     #[cfg(test)]
     pub(crate) fn held_log(&self) -> Option<((u64, u64), &Chain)> {
         Some((self.held_history()?.label(), self.held_chain()?))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.config.incarnation
     }
 
     /// Returns whether this member is an incarnation.

@@ -1,5 +1,6 @@
 //! What a member is told of its part in a group with voters.
 
+use super::voters::Configured;
 use crate::core::roster::Incarnation;
 use crate::core::{Core, Event, Output, Phase};
 
@@ -36,6 +37,11 @@ pub enum Why {
     /// again. If they have ended, what was committed may be lost, and the group waits for an
     /// operator ([`force_primary`](crate::VotedGroup::force_primary)).
     StateLost,
+    /// Voters of two groups are here that go by the same name and were founded separately, for
+    /// example because a voter that had been replaced was started again where it did not see the
+    /// group. Each may have committed what the other does not know, so nothing goes on before an
+    /// operator has ended the voters of one of them.
+    OtherGroup,
 }
 
 /// Why a primary was not [forced](crate::VotedGroup::force_primary).
@@ -63,11 +69,12 @@ pub enum Unforced {
 pub struct Voter {
     /// Its name.
     pub name: String,
-    /// The incarnation that counts.
+    /// The incarnation that counts; zeros while the group is not founded and it is not present.
     pub incarnation: Incarnation,
     /// How much it counts.
     pub weight: u32,
-    /// Whether it is in the roster.
+    /// Whether it is in the roster; while the group is not founded, whether it is here, with the
+    /// same list of voters and without a state, and nobody else of its name.
     pub present: bool,
 }
 
@@ -77,7 +84,8 @@ pub struct Voter {
 pub struct Quorum {
     /// Where this member stands.
     pub standing: Standing,
-    /// The voters after what this member has logged, by name; none if it has no log.
+    /// The voters after what this member has logged, by name. While the group is not founded, those
+    /// that are configured; as long as this member has no log of a group that is, none.
     pub voters: Vec<Voter>,
     /// How often the voters were changed.
     pub version: u64,
@@ -101,6 +109,9 @@ impl Core {
                 Some(Side::Primary(self.roster.history.epoch()))
             }
             Phase::Exchanging(_) if self.is_in_minority() => Some(Side::Minority),
+            Phase::Out if self.voting.as_ref().is_some_and(|voting| voting.told.is_some()) => {
+                Some(Side::Minority)
+            }
             // It may turn out either way.
             Phase::Formed(_) | Phase::Exchanging(_) | Phase::Transitional => return,
             Phase::Out | Phase::Closed => None,
@@ -141,12 +152,33 @@ impl Core {
             weight: voter.weight,
             present: present(voter.incarnation),
         };
+        let known = voters.map(|voters| voters.iter().map(voter).collect());
         Some(Quorum {
             standing: self.voting_standing(voting),
-            voters: voters.map(|voters| voters.iter().map(voter).collect()).unwrap_or_default(),
+            voters: known.unwrap_or_else(|| self.founders(&voting.configured)),
             version: voters.map_or(0, |voters| voters.version),
             committed: voting.committed,
         })
+    }
+
+    /// Returns the configured voters; those are present that can found the group.
+    fn founders(&self, configured: &Configured) -> Vec<Voter> {
+        let Phase::Exchanging(exchange) = &self.phase else {
+            return Vec::new();
+        };
+        if exchange.base().is_some() {
+            return Vec::new();
+        }
+        let voter = |(name, weight): (&String, &u32)| {
+            let founder = exchange.founder(configured, name);
+            Voter {
+                name: name.clone(),
+                incarnation: founder.unwrap_or(Incarnation([0; 16])),
+                weight: *weight,
+                present: founder.is_some(),
+            }
+        };
+        configured.voters.iter().map(voter).collect()
     }
 
     fn voting_standing(&self, voting: &super::Voting) -> Standing {
@@ -158,6 +190,9 @@ impl Core {
                 false => Standing::Forming(Why::Synchronizing),
             },
             Phase::Exchanging(exchange) if !exchange.waited => Standing::Forming(Why::Exchanging),
+            Phase::Exchanging(exchange) if exchange.is_divided() => {
+                Standing::Forming(Why::OtherGroup)
+            }
             Phase::Exchanging(exchange) => match self.held_chain() {
                 Some(chain) if exchange.has_named_majority(chain) => {
                     Standing::Forming(Why::StateLost)

@@ -1,17 +1,22 @@
 //! What happens to voters, one thing after the other.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::FOUNDING;
 use super::schedule::{Act, VOTERS, begin, run};
-use crate::core::Failure;
 use crate::core::requests::OperationId;
 use crate::core::sessions::Answer;
 use crate::core::voting::standing::{Standing, Why};
+use crate::core::voting::voters::{self, Voter, VoterChange};
+use crate::core::{Broken, Failure, JoinFailed};
 use crate::simulation::client::Client;
 use crate::simulation::objects::Op;
 use crate::simulation::schedule::Step;
-use crate::simulation::world::{ROUNDS, World};
+use crate::simulation::world::{CLIENTS, ROUNDS, World};
+
+const EVERYBODY: u8 = 0b11111;
 
 /// Lets everybody do what can be done, and time go on.
 fn settle(world: &mut World) {
@@ -113,6 +118,9 @@ fn a_group_is_founded_by_all_its_voters_alone() {
     let mut world = begin(0b11011, None);
     settle(&mut world);
     assert_eq!(standings(&world)[..2], [FOUNDING; 2]);
+    let voters = world.clients[0].core.quorum().unwrap().voters;
+    let voters: Vec<(&str, bool)> = voters.iter().map(|v| (&v.name[..], v.present)).collect();
+    assert_eq!(voters, [("ann", true), ("bob", true), ("cid", false)]);
     world.submit(0, 0);
     settle(&mut world);
     assert_eq!(outcome(&world, 0, 1), None, "the group is yet to begin");
@@ -128,8 +136,189 @@ fn nodes_with_and_without_voters_do_not_know_each_other() {
     world.clients[4] = Client::new(4, 0, None);
     world.connect(4, 0);
     settle(&mut world);
-    assert_eq!(world.clients[4].failed, Some(crate::core::JoinFailed::OtherVoters));
+    assert_eq!(world.clients[4].failed, Some(JoinFailed::OtherVoters));
     assert!(matches!(standings(&world)[0], Standing::Primary(_)));
+}
+
+#[test]
+fn who_is_configured_with_other_voters_is_refused_but_not_with_the_present_ones() {
+    let mut world = begin(VOTERS, None);
+    settle(&mut world);
+    let moments = Arc::<AtomicU64>::default;
+    world.clients[3] = Client::of_voters(&["ann", "dan"], 3, 0, None, None, moments());
+    world.connect(3, 0);
+    settle(&mut world);
+    assert_eq!(world.clients[3].failed, Some(JoinFailed::OtherVoters));
+    set_voter(&mut world, "cid", 2, 0);
+    world.clients[4] = Client::of_voters(&["ann", "bob"], 4, 0, None, None, moments());
+    world.connect(4, 1);
+    settle(&mut world);
+    assert!(matches!(world.clients[4].standing(), Some(Standing::Primary(_))));
+}
+
+/// Makes a client the voter of a name, or with a weight of 0 none.
+fn set_voter(world: &mut World, name: &str, client: usize, weight: u32) {
+    let version = world.clients[0].core.quorum().unwrap().version;
+    let incarnation = world.clients[client].core.incarnation();
+    let voter = Voter { incarnation, weight };
+    let change = VoterChange { version, name: name.to_owned(), voter };
+    world.operations += 1;
+    let number = world.operations;
+    world.clients[0].submit_to(world.now, voters::CHANNEL, number, change.encode());
+    settle(world);
+    assert_eq!(world.clients[0].core.quorum().unwrap().version, version + 1);
+}
+
+/// The voters ann, bob and cid are replaced by dan and eve and end; they are started again where
+/// they do not see the group, and found another one. Then the two meet.
+fn two_groups(broken: Option<Broken>) -> World {
+    let mut world = begin(EVERYBODY, broken);
+    settle(&mut world);
+    set_voter(&mut world, "dan", 3, 1);
+    set_voter(&mut world, "eve", 4, 1);
+    set_voter(&mut world, "cid", 2, 0);
+    set_voter(&mut world, "bob", 1, 0);
+    set_voter(&mut world, "ann", 0, 0);
+    world.operate(3, Op::Put(0, 1));
+    settle(&mut world);
+    [0, 1, 2].into_iter().for_each(|voter| world.replace(voter));
+    world.cut(4, 0, false);
+    world.connect(4, 0);
+    world.change(|daemons| daemons.partition(&[0, 1, 1]));
+    [0, 1, 2].into_iter().for_each(|voter| world.connect(voter, 1));
+    for _ in 0..20 {
+        world.run(|_| true, ROUNDS);
+        world.wait(Duration::from_millis(100));
+    }
+    // Configuration cannot know that there is a group elsewhere.
+    let founded = ["primary: the group was founded again"];
+    assert_eq!(std::mem::take(&mut world.violations), founded);
+    for client in 0..CLIENTS {
+        assert!(matches!(world.clients[client].standing(), Some(Standing::Primary(_))));
+    }
+    // It counts further than the other one.
+    for _ in 0..10 {
+        world.cut(0, 0, false);
+        world.connect(0, 1);
+        settle(&mut world);
+    }
+    world.change(|daemons| daemons.partition(&[0; 3]));
+    for _ in 0..20 {
+        world.run(|_| true, ROUNDS);
+        world.wait(Duration::from_millis(100));
+    }
+    world
+}
+
+#[test]
+fn groups_that_were_founded_separately_stop_where_they_meet_and_lose_nothing() {
+    let mut world = two_groups(None);
+    assert_eq!(world.violations, [""; 0]);
+    assert_eq!(standings(&world)[..], [Standing::Forming(Why::OtherGroup); CLIENTS]);
+    assert_eq!(world.clients[4].objects.lock().unwrap().get(0), 1);
+    [0, 1, 2].into_iter().for_each(|voter| world.replace(voter));
+    settle(&mut world);
+    assert!(matches!(world.clients[4].standing(), Some(Standing::Primary(_))));
+    [0, 1, 2].into_iter().for_each(|voter| world.connect(voter, 1));
+    settle(&mut world);
+    for client in 0..CLIENTS {
+        assert!(matches!(world.clients[client].standing(), Some(Standing::Primary(_))));
+        assert_eq!(world.clients[client].objects.lock().unwrap().get(0), 1);
+    }
+}
+
+#[test]
+fn groups_that_mix_lose_what_one_has_committed() {
+    let world = two_groups(Some(Broken::MixesGroups));
+    assert!(matches!(world.clients[4].standing(), Some(Standing::Primary(_))));
+    assert_eq!(world.clients[4].objects.lock().unwrap().get(0), 0);
+}
+
+#[test]
+fn without_a_connection_operations_end_as_in_a_minority() {
+    let mut world = begin(VOTERS, None);
+    settle(&mut world);
+    world.cut(2, 0, false);
+    world.submit(2, 0);
+    world.wait(Duration::from_millis(299));
+    assert_eq!(outcome(&world, 2, 1), None, "the daemon may be back soon");
+    world.wait(Duration::from_millis(1));
+    let refused = Err(Failure::NoQuorum { may_have_executed: false });
+    assert_eq!(outcome(&world, 2, 1), Some(&refused));
+    world.submit(2, 0);
+    assert_eq!(outcome(&world, 2, 2), Some(&refused));
+    world.connect(2, 0);
+    world.submit(2, 0);
+    settle(&mut world);
+    assert!(matches!(outcome(&world, 2, 3), Some(Ok(Answer::Done(_)))));
+}
+
+/// The voters, all of which are new, and a member that does not vote, has the state and has not
+/// said Hello.
+fn new_voters_beside_a_member_with_the_state() -> World {
+    let mut world = begin(VOTERS | 1 << KEEPS, None);
+    settle(&mut world);
+    world.submit(KEEPS, 0);
+    settle(&mut world);
+    [0, 1, 2].into_iter().for_each(|voter| world.replace(voter));
+    [0, 1, 2].into_iter().for_each(|voter| world.connect(voter, voter));
+    world.run(|client| client != KEEPS, ROUNDS);
+    assert_eq!(standings(&world)[..3], [Standing::Forming(Why::Exchanging); 3]);
+    world
+}
+
+const KEEPS: usize = 3;
+
+fn has_taken_back(world: &World, client: usize) -> bool {
+    world.clients[client].corners.contains_key("taken back")
+}
+
+#[test]
+fn new_voters_found_no_group_beside_a_member_that_has_the_state() {
+    let mut world = new_voters_beside_a_member_with_the_state();
+    settle(&mut world);
+    assert_eq!(standings(&world)[KEEPS], Standing::Forming(Why::StateLost));
+    assert_eq!(standings(&world)[..3], [Standing::Minority; 3]);
+    world.force();
+    settle(&mut world);
+    assert!(matches!(standings(&world)[..4], [Standing::Primary(_), ..]));
+    assert_eq!(world.clients[0].tally().applied[&1], 1);
+    assert!(!has_taken_back(&world, KEEPS));
+}
+
+/// The Form that founds the group is on its way when the member says Hello.
+#[test]
+fn voters_accept_no_foundation_once_somebody_with_the_state_has_said_hello() {
+    let mut world = new_voters_beside_a_member_with_the_state();
+    world.wait(Duration::from_millis(100));
+    let sent = |world: &World| {
+        let outboxes = world.clients[..3].iter().filter_map(|client| client.connection.as_ref());
+        outboxes.map(|connection| connection.outbox.len()).sum::<usize>()
+    };
+    assert_eq!(sent(&world), 1, "a Form");
+    world.run(|client| client == KEEPS, ROUNDS);
+    settle(&mut world);
+    assert_eq!(standings(&world)[KEEPS], Standing::Forming(Why::StateLost));
+    assert_eq!(standings(&world)[..3], [Standing::Minority; 3]);
+    assert!(!has_taken_back(&world, KEEPS));
+}
+
+/// Nobody waits for a member that is silent: not even where it alone has the state.
+#[test]
+fn a_member_with_the_state_that_says_hello_after_a_foundation_takes_that_group_s_state() {
+    let mut world = new_voters_beside_a_member_with_the_state();
+    world.wait(Duration::from_millis(100));
+    world.run(|client| client != KEEPS, ROUNDS);
+    assert!(matches!(standings(&world)[..3], [Standing::Primary(_), ..]));
+    assert!(world.clients[0].tally().applied.is_empty());
+    settle(&mut world);
+    assert!(matches!(standings(&world)[KEEPS], Standing::Primary(_)));
+    assert!(has_taken_back(&world, KEEPS), "it is told");
+    // What it has submitted itself it submits again.
+    assert_eq!(world.clients[0].tally().applied[&1], 1);
+    world.rest();
+    world.check();
+    assert_eq!(world.violations, [""; 0]);
 }
 
 /// A member hears of nobody with a state, and waits for the group to be founded; then it hears of
@@ -150,6 +339,77 @@ fn who_waits_for_the_foundation_is_told_of_a_group_without_a_majority() {
     assert_eq!(world.violations, [""; 0]);
     let refused = Err(Failure::NoQuorum { may_have_executed: false });
     assert_eq!(outcome(&world, 3, 1), Some(&refused));
+}
+
+/// A member has an answer which the log that is forced does not have, has given an operation up
+/// behind it, and another one waits. The answered one is submitted again, and the numbers between
+/// have no gap.
+#[test]
+fn a_member_that_is_ahead_of_a_forced_log_goes_on() {
+    const PATIENT: u64 = 8;
+    let mut world = begin(VOTERS | 1 << KEEPS, None);
+    (1..PATIENT - 2).for_each(|_| world.submit(0, 0));
+    settle(&mut world);
+    world.change(|daemons| daemons.partition(&[0, 1, 0]));
+    settle(&mut world);
+    world.submit(KEEPS, 0);
+    settle(&mut world);
+    assert!(matches!(outcome(&world, KEEPS, PATIENT - 2), Some(Ok(Answer::Done(_)))));
+    [0, 2].into_iter().for_each(|voter| world.replace(voter));
+    world.run(|_| true, ROUNDS);
+    world.submit(KEEPS, 0);
+    settle(&mut world);
+    let refused = Err(Failure::NoQuorum { may_have_executed: false });
+    assert_eq!(outcome(&world, KEEPS, PATIENT - 1), Some(&refused));
+    world.submit(KEEPS, 0);
+    world.change(|daemons| daemons.partition(&[0; 3]));
+    [0, 2].into_iter().for_each(|voter| world.connect(voter, voter));
+    settle(&mut world);
+    assert_eq!(world.clients[1].standing(), Some(Standing::Forming(Why::StateLost)));
+    assert_eq!(outcome(&world, KEEPS, PATIENT), None, "it waits");
+    world.force();
+    settle(&mut world);
+    assert!(has_taken_back(&world, KEEPS));
+    assert!(matches!(outcome(&world, KEEPS, PATIENT), Some(Ok(Answer::Done(_)))));
+    let applied = world.clients[0].tally().applied;
+    let expected = (1..=PATIENT).filter(|number| *number != PATIENT - 1);
+    assert_eq!(
+        applied.into_iter().collect::<Vec<_>>(),
+        expected.map(|n| (n, 1)).collect::<Vec<_>>()
+    );
+}
+
+/// The same, as a search found it.
+#[test]
+fn a_member_that_is_ahead_of_a_forced_log_comes_to_rest() {
+    let put = |client| Act::Operate(client, Op::Put(0, 1));
+    let submit = |more| Act::World(Step::Submit(0, more));
+    let acts = vec![
+        submit(0),
+        submit(0),
+        put(3),
+        submit(0),
+        Act::World(Step::Send(3, 1)),
+        put(0),
+        submit(0),
+        Act::World(Step::Run(0b10101, 1)),
+        Act::World(Step::Crash(1)),
+        submit(0),
+        put(0),
+        Act::World(Step::Replace(0)),
+        put(0),
+        Act::World(Step::Replace(2)),
+        submit(0),
+        Act::World(Step::Run(0b01000, 1)),
+        put(0),
+        Act::Operate(3, Op::Lock(3)),
+        put(4),
+        Act::World(Step::Wait(320)),
+        submit(79),
+        Act::Operate(4, Op::Lock(4)),
+        Act::Operate(3, Op::Get(1)),
+    ];
+    assert_eq!(run(&(VOTERS | 1 << KEEPS, acts), None).violations, [""; 0]);
 }
 
 /// The members have no room for the operation that replaces a voter. Nobody has asked for it.

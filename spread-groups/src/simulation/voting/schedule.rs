@@ -1,6 +1,10 @@
 //! Random schedules of a group with voters.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use super::{FOUNDING, KEYS};
 use crate::core::Broken;
@@ -10,6 +14,8 @@ use crate::simulation::schedule::{Step, config, drawn, reach, step};
 use crate::simulation::world::{CLIENTS, DAEMONS, ROUNDS, World};
 
 const SCHEDULES: u32 = 100;
+/// How often a search tries to make a schedule smaller.
+const SMALLER: usize = 5_000;
 /// The voters, as clients of a schedule.
 pub(super) const VOTERS: u8 = 0b00111;
 const EVERYBODY: u8 = 0b11111;
@@ -143,8 +149,54 @@ proptest! {
     }
 }
 
-/// What schedules have to bring about, so that the test above means something.
-const CORNERS: [&str; 15] = [
+/// Returns the first property that a schedule violates.
+fn violated(schedule: &Schedule) -> Option<String> {
+    let world = catch_unwind(AssertUnwindSafe(|| run(schedule, None)));
+    world.map_or_else(
+        |_| Some(String::from("panic: in this schedule")),
+        |world| world.violations.into_iter().next(),
+    )
+}
+
+/// Makes a schedule smaller that violates a property, while it violates the same.
+fn smaller(tree: &mut impl ValueTree<Value = Schedule>, violation: &str) -> Schedule {
+    let property = |violation: &str| violation.split(':').next().map(str::to_owned);
+    let mut smallest = tree.current();
+    let mut moved = tree.simplify();
+    for _ in 0..SMALLER {
+        if !moved {
+            break;
+        }
+        let same =
+            violated(&tree.current()).is_some_and(|found| property(&found) == property(violation));
+        if same {
+            smallest = tree.current();
+        }
+        moved = if same { tree.simplify() } else { tree.complicate() };
+    }
+    smallest
+}
+
+/// Plays `PROPTEST_CASES` schedules, also after one that violates a property, and names those.
+#[test]
+#[ignore = "a search without an end of its own, which CONTRIBUTING.md tells how to start"]
+fn a_search_finds_no_schedule_that_loses_what_is_committed() {
+    let mut runner = TestRunner::new(config(SCHEDULES));
+    let mut found = 0;
+    for number in 0..runner.config().cases {
+        let mut tree = schedule().new_tree(&mut runner).unwrap();
+        if let Some(violation) = violated(&tree.current()) {
+            found += 1;
+            println!("schedule {number}: {violation}\n{:?}", smaller(&mut tree, &violation));
+        }
+    }
+    println!("{} schedules, {found} finds", runner.config().cases);
+    assert_eq!(found, 0);
+}
+
+/// What schedules have to bring about, so that the test above means something. Operations end before
+/// the session of their member expires.
+const CORNERS: [&str; 14] = [
     "a Form",
     "an Accept",
     "an acknowledgement",
@@ -156,14 +208,13 @@ const CORNERS: [&str; 15] = [
     "a fragment",
     "answered: Full",
     "sent again",
-    "session expired",
     "no quorum",
     "a voter is replaced",
     "a forced Form",
 ];
 
 /// Seeds of schedules that reach them.
-const REACHING: [u64; 0] = [];
+const REACHING: [u64; 6] = [1, 6, 22, 36, 386, 420];
 
 #[test]
 fn schedules_with_voters_reach_all_corners() {
