@@ -350,8 +350,8 @@ impl GroupBuilder<'_, WithVoters> {
     /// Joins the group. Returns at once; [`Group::ready`] tells when the node is a member
     /// and has the state. For that a majority of the voters has to be there; the first time, when
     /// they found the group, all of them with the same list. Until then operations wait, without an
-    /// error. Later the errors of operations in a minority are those of
-    /// [`Replicated::submit`]: see [In a minority](crate::voters#in-a-minority).
+    /// error. Their later errors are listed at [`Replicated::submit`], and
+    /// [In a minority](crate::voters#in-a-minority) says when they come.
     ///
     /// # Errors
     ///
