@@ -15,7 +15,7 @@ mod proxy;
 mod wrappers;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -130,9 +130,17 @@ struct Round {
     of_object: Vec<AtomicUsize>,
     made: Mutex<Vec<Made>>,
     shipped: Mutex<Shipped>,
-    /// Calls that have ended, and faults.
-    progress: Mutex<(usize, usize)>,
+    progress: Mutex<Progress>,
     moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    /// Calls that have ended.
+    calls: usize,
+    faults: usize,
+    /// Whether no call begins.
+    stopped: bool,
 }
 
 impl Round {
@@ -300,14 +308,16 @@ impl Round {
 
     fn works(&self, member: usize, calls: &[Ask]) {
         for ask in calls {
-            let faults = self.progress.lock().unwrap().1;
+            let progress = self.progress.lock().unwrap();
+            let stopped = |progress: &mut Progress| progress.stopped;
+            let faults = self.moved.wait_while(progress, stopped).unwrap().faults;
             let had_effect = self.ask(member, *ask);
             let mut progress = self.progress.lock().unwrap();
-            progress.0 += 1;
+            progress.calls += 1;
             self.moved.notify_all();
             if !had_effect {
                 // Until something has changed, the next one has none either.
-                let same = |progress: &mut (usize, usize)| progress.1 == faults;
+                let same = |progress: &mut Progress| progress.faults == faults;
                 drop(self.moved.wait_timeout_while(progress, IMPATIENCE, same).unwrap());
             }
         }
@@ -319,7 +329,7 @@ impl Round {
         for (calls, fault) in faults {
             self.some_calls_end(*calls);
             self.cause(fault, &mut severed);
-            self.progress.lock().unwrap().1 += 1;
+            self.progress.lock().unwrap().faults += 1;
             self.moved.notify_all();
         }
         self.heal(&mut severed);
@@ -368,6 +378,8 @@ impl Round {
 
     /// Ends a member with its calls under way; another one comes in its place.
     fn replace(&self, member: usize, loss: Loss, severed: &mut Vec<String>) {
+        // Otherwise all calls would have ended before.
+        let stopped = self.stop_calls();
         self.heal(severed);
         self.all_are_primary();
         let former = self.member(member);
@@ -377,19 +389,26 @@ impl Round {
             Loss::BothWays => self.cluster.sever(&name),
             Loss::FromTheDaemon => self.cluster.pause(&name),
         });
-        severed.push(name);
+        drop(stopped);
         self.some_calls_end(self.running.len() * 2);
         drop(former.node.lock().unwrap().take());
         self.proxies[member].cut(false, self.home(member));
+        drop(self.cluster.disconnect(&name));
         let new = Running::start(&self.proxies[member], &self.voters, self.voters.get(member));
         *self.running[member].lock().unwrap() = Arc::new(new);
+    }
+
+    /// Lets no call begin until what it returns is dropped.
+    fn stop_calls(&self) -> Stopped<'_> {
+        self.progress.lock().unwrap().stopped = true;
+        Stopped(self)
     }
 
     /// Waits until so many calls have ended, or none does any more.
     fn some_calls_end(&self, calls: usize) {
         let progress = self.progress.lock().unwrap();
-        let before = progress.0;
-        let few = |progress: &mut (usize, usize)| progress.0 < before + calls;
+        let before = progress.calls;
+        let few = |progress: &mut Progress| progress.calls < before + calls;
         drop(self.moved.wait_timeout_while(progress, IMPATIENCE, few).unwrap());
     }
 
@@ -450,6 +469,15 @@ impl Round {
             held: of(Held::Holds),
             numbers: taken.len(),
         }
+    }
+}
+
+struct Stopped<'a>(&'a Round);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.0.progress.lock().unwrap_or_else(PoisonError::into_inner).stopped = false;
+        self.0.moved.notify_all();
     }
 }
 
