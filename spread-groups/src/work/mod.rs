@@ -243,7 +243,8 @@ impl<D: Message> Submission<D> {
     /// # Errors
     ///
     /// The pending result fails with [`Error::NoRoom`] if the queue is full: the job is not
-    /// done; with [`Error::GivenUp`] after the last attempt; with [`Error::Codec`],
+    /// done; with [`Error::GivenUp`] after the last attempt; with [`Error::UndecodableAnswer`] if it
+    /// is done and its result is no `D`; with [`Error::Codec`],
     /// [`Error::TooLarge`], [`Error::Full`] (1,024 operations of this member are open) or
     /// [`Error::Observer`] if it was not sent; with [`Error::System`] if there are no random
     /// numbers for its id; with [`Error::SessionExpired`], [`Error::JoinFailed`],
@@ -267,7 +268,9 @@ impl<D: Message> Submission<D> {
         };
         let (max_queued, max_attempts, limit) = (self.max_queued, self.max_attempts, self.limit);
         let offer = Offer { id, payload, max_queued, max_attempts, limit };
-        let (completion, pending) = Pending::of_bytes(|result| Ok(codec::decode::<D>(&result)?));
+        let (completion, pending) = Pending::of_bytes(|result| {
+            codec::decode::<D>(&result).map_err(Error::UndecodableAnswer)
+        });
         let complete: Complete<Outcome> = Box::new(|end| {
             completion(end.and_then(|outcome| match outcome {
                 Ok(done) => Ok(done.into()),
