@@ -108,8 +108,8 @@ pub enum Error {
     #[error("the session expired while this member was away; it may have been executed")]
     SessionExpired,
     /// The member is on a side without a majority of the [voters](crate::voters), where nothing is
-    /// committed, or has no connection. Operations fail three seconds after the view or the loss of
-    /// the connection; those that are submitted later fail at once.
+    /// committed, or has no connection. Operations fail three seconds after the last majority was
+    /// there; those that are submitted later fail at once, until there is one again.
     #[error("there is no majority of the voters{}", if *.may_have_executed { "; it may have been executed" } else { "" })]
     NoQuorum {
         /// Whether the operation was sent before: then it may be executed still.

@@ -209,9 +209,9 @@ pub enum JoinFailed {
     /// The state that it was given is not that of its machines.
     #[error("the state of the group is not that of this member's machines")]
     BadState,
-    /// The group has voters and the member was configured without, or the reverse; or it was
-    /// configured with other voters than those that the group has, and than those that any voter
-    /// there was configured with.
-    #[error("the group has other voters than this member is configured with")]
+    /// The group has voters and this member is configured without, or the reverse. Or the member's
+    /// list of voters is neither that of the group's present voters nor the list that one of these
+    /// is configured with.
+    #[error("the group has other voters than this member is configured with, or none")]
     OtherVoters,
 }

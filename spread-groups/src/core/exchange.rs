@@ -92,9 +92,14 @@ impl Exchange {
     /// Returns the history that is to stand; `None` if nobody holds any.
     pub(crate) fn base(&self) -> Option<&History> {
         if self.by_label {
-            // The log of a member that does not vote stands only if no voter has any.
+            // Where voters are, no log of another group stands. Of one number, that of a voter does.
+            let group = self.voters_groups().next();
             let claims = self.claims().map(|(_, hello)| hello);
-            let best = claims.max_by_key(|hello| (hello.votes(), hello.history.label()));
+            let claims = claims.filter(|hello| group.is_none_or(|g| g == hello.history.founded()));
+            let best = claims.max_by_key(|hello| {
+                let (number, length) = hello.history.label();
+                (number, hello.votes(), length)
+            });
             return best.map(|hello| &hello.history);
         }
         let sides = self.sides();
@@ -116,9 +121,14 @@ impl Exchange {
     /// Returns whether voters are here of groups that were founded separately: each may have
     /// committed what no label of the other covers.
     pub(crate) fn is_divided(&self) -> bool {
+        let mut groups = self.voters_groups();
+        groups.next().is_some_and(|first| groups.any(|other| other != first))
+    }
+
+    /// Returns by which founding each voter that is here votes.
+    fn voters_groups(&self) -> impl Iterator<Item = u64> {
         let voters = self.hellos.iter().map(|(_, hello)| hello).filter(|hello| hello.votes());
-        let mut founded = voters.map(|hello| hello.history.founded());
-        founded.next().is_some_and(|first| founded.any(|other| other != first))
+        voters.map(|hello| hello.history.founded())
     }
 
     /// Returns the histories that are held, each with those who hold it.

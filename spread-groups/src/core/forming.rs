@@ -40,7 +40,7 @@ impl Core {
         }
     }
 
-    pub(super) fn signal(&mut self) {
+    pub(super) fn signal(&mut self, now: Duration) {
         #[cfg(test)]
         if self.breaks(super::Broken::CountsAfterSignal) {
             return;
@@ -50,6 +50,7 @@ impl Core {
         if !matches!(self.phase, Phase::Out) {
             self.phase = Phase::Transitional;
         }
+        self.is_without_form(now);
     }
 
     /// Ends what lasts no longer than a Form.
@@ -70,6 +71,7 @@ impl Core {
     /// Begins an exchange in the present view.
     fn exchange(&mut self, now: Duration, attempt: u32) {
         self.void();
+        self.is_without_form(now);
         #[cfg(test)]
         self.number_early();
         self.counters.exchanges += 1;
@@ -242,15 +244,15 @@ impl Core {
         let content = Frame::Form(form.clone()).encode();
         let mut roster = form.base.unwrap_or_default();
         let branch = roster::branch(&roster.history, &content, from, incarnation);
-        // What a majority has committed is never taken back, unless an operator has it so.
-        let may_take_back = self.voting.is_none() || base.is_none() || form.forced;
+        // What a majority has committed is never taken back, unless an operator has it so, or this
+        // member comes from another group, of which no voter is here.
+        let other_group =
+            self.roster.history.founded() != base.as_ref().map_or(0, History::founded);
+        let may_take_back = self.voting.is_none() || other_group || form.forced;
         if may_take_back {
             self.rewind(base.as_ref());
         }
         self.send_again();
-        if form.forced {
-            self.forget_other_group(base.as_ref());
-        }
         let founds = base.is_none() && said.iter().any(|a| Some(a.name) == self.me && a.holds);
         self.take_over(now, base.as_ref(), founds);
         if let Some(voting) = &mut self.voting {
@@ -282,13 +284,15 @@ impl Core {
             self.absent_since.entry(session).or_insert(now);
         });
         self.settle(now, changes);
+        let silent = |name: &Name| {
+            self.roster.by_name(*name).is_none() && unsaid.iter().all(|(said, _)| said != name)
+        };
+        self.silent = self.view.members.iter().copied().filter(silent).collect();
         for (name, hello) in unsaid {
             if matches!(&self.phase, Phase::Formed(formed) if formed.id == form.exchange) {
                 self.late_hello(now, name, &hello);
             }
         }
-        let heard = |name: &Name| self.roster.by_name(*name).is_some();
-        self.silent = self.view.members.iter().copied().filter(|name| !heard(name)).collect();
     }
 
     /// Opens operations again that are not in the history that stands.
@@ -309,15 +313,6 @@ impl Core {
             return;
         }
         self.requests.send_again();
-    }
-
-    /// Gives up the state of a group that was founded separately, as an operator has chosen.
-    fn forget_other_group(&mut self, base: Option<&History>) {
-        let founded = |history: &History| Some(history.founded());
-        if base.and_then(founded) != self.held_history().and_then(founded) {
-            self.holdings = Holdings::Nothing;
-            self.voting.iter_mut().for_each(|voting| voting.tail.clear());
-        }
     }
 
     /// Goes on with the state of the history that stands, if this member has it.
@@ -408,6 +403,8 @@ impl Core {
         if member.is_some_and(|member| member.incarnation == hello.incarnation) {
             return;
         }
+        // Whatever comes of it, it is waited for from now on.
+        self.silent.remove(&from);
         if self.overlooks(hello) {
             return self.exchange_again(now);
         }
@@ -427,7 +424,6 @@ impl Core {
         };
         let mut changes = Vec::new();
         self.admit(&Applicant { holds, ..hello.applicant(from) }, &mut changes);
-        self.silent.remove(&from);
         self.settle(now, changes);
     }
 

@@ -196,7 +196,7 @@ impl Core {
             Input::Connected(me) => self.connected(me),
             Input::Lost => self.lost(now),
             Input::View(view) => self.see(now, view),
-            Input::Signal => self.signal(),
+            Input::Signal => self.signal(now),
             Input::SelfLeave => {}
             Input::Message { from, bytes } => {
                 if self.message(now, from, &bytes) {
@@ -248,8 +248,8 @@ impl Core {
                 let stalled = self.wants().then(|| self.stalled_at());
                 stalled.into_iter().chain(self.next_expiry()).min()
             }
-            Phase::Out => self.patience(),
-            Phase::Transitional | Phase::Closed => None,
+            Phase::Out | Phase::Transitional => self.patience(),
+            Phase::Closed => None,
         }
     }
 
@@ -279,7 +279,6 @@ impl Core {
     fn connected(&mut self, me: Name) {
         self.me = Some(me);
         self.phase = Phase::Out;
-        self.voting.iter_mut().for_each(|voting| (voting.lost, voting.alone) = (None, false));
         self.window.clear();
         self.out(Output::Join);
     }
@@ -288,7 +287,7 @@ impl Core {
     fn lost(&mut self, now: Duration) {
         self.me = None;
         self.phase = Phase::Out;
-        self.voting.iter_mut().for_each(|voting| voting.lost = Some(now));
+        self.is_without_form(now);
         self.view.members.clear();
         self.gone.clear();
         self.void();
@@ -299,7 +298,7 @@ impl Core {
         let failure = match () {
             () if self.config.observer => Some(Failure::Observer),
             () if excess.len > excess.max => Some(Failure::TooLarge(excess)),
-            () if self.is_without_quorum() && !patient => {
+            () if self.voting.as_ref().is_some_and(|voting| voting.given_up) && !patient => {
                 Some(Failure::NoQuorum { may_have_executed: false })
             }
             () if self.requests.is_full() => Some(Failure::Full),

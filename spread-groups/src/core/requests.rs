@@ -294,7 +294,13 @@ impl Requests {
             let awaited = std::mem::take(&mut request.awaited);
             awaited.then_some((request.id, request.sent))
         });
-        given_up.collect()
+        let given_up = given_up.collect();
+        // Nobody has seen the numbers of the last ones, which are free again.
+        while self.open.back().is_some_and(|last| last.channel == VOID && !last.sent) {
+            self.open.pop_back();
+            self.count -= 1;
+        }
+        given_up
     }
 
     /// Gives up all that is open; returns who waits, and whether it may have been executed.
@@ -400,11 +406,24 @@ mod tests {
         requests.submit_patiently(OperationId(7), CHANNEL, Bytes::new());
         requests.submit(OperationId(8), CHANNEL, Bytes::new());
         assert_eq!(requests.lose_patience(), [(OperationId(1), true), (OperationId(8), false)]);
-        assert_eq!(sent(&mut requests), [(1, 0), (2, 0), (3, 0)]);
+        assert_eq!(sent(&mut requests), [(1, 0), (2, 0)]);
         assert_eq!(requests.answer(1, 1, false), Ended::Again);
         assert_eq!(requests.answer(2, 2, true), Ended::For(OperationId(7)));
         assert_eq!(requests.lose_patience(), []);
-        assert_eq!(sent(&mut requests), [(3, 0)]);
+        assert_eq!(sent(&mut requests), []);
+    }
+
+    #[test]
+    fn what_was_given_up_before_it_was_sent_takes_no_room() {
+        let mut requests = submitted(&[b"a"]);
+        sent(&mut requests);
+        (2..=MAX_OPEN as u64).for_each(|id| {
+            requests.submit(OperationId(id), CHANNEL, Bytes::new());
+        });
+        assert!(requests.is_full());
+        assert_eq!(requests.lose_patience().len(), MAX_OPEN);
+        assert_eq!(requests.submit(OperationId(9), CHANNEL, Bytes::new()), 2);
+        assert_eq!(sent(&mut requests), [(1, 0), (2, 0)]);
     }
 
     #[test]

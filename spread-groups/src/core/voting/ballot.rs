@@ -62,7 +62,10 @@ impl Core {
         }
         let chain = self.held_chain()?;
         let said = |voter| self.said_hello(exchange, voter);
-        let may_form = !self.is_divided(exchange) && chain.is_majority(said);
+        if self.is_divided(exchange) {
+            return None;
+        }
+        let may_form = chain.is_majority(said);
         #[cfg(test)]
         let may_form = may_form || self.breaks(crate::core::Broken::FormsInMinorities);
         if may_form {
@@ -73,7 +76,7 @@ impl Core {
     }
 
     /// Returns whether this view has voters of groups that were founded separately. Then nothing
-    /// forms but what an operator forces.
+    /// forms.
     fn is_divided(&self, exchange: &Exchange) -> bool {
         #[cfg(test)]
         if self.breaks(crate::core::Broken::MixesGroups) {
@@ -82,8 +85,14 @@ impl Core {
         exchange.is_divided()
     }
 
-    fn is_divided_here(&self) -> bool {
-        matches!(&self.phase, Phase::Exchanging(exchange) if self.is_divided(exchange))
+    /// Returns whether all members of the view know, at this place of the order, that a Form must
+    /// not stand: there are voters of two groups, or it founds the group and somebody has said Hello
+    /// who has a state, of which its author did not know yet.
+    fn is_void(&self, form: &Form) -> bool {
+        let Phase::Exchanging(exchange) = &self.phase else {
+            return true;
+        };
+        self.is_divided(exchange) || form.base.is_none() && exchange.base().is_some()
     }
 
     fn said_hello(&self, exchange: &Exchange, voter: Incarnation) -> bool {
@@ -153,20 +162,15 @@ impl Core {
         number.into_iter().for_each(|number| history.renumber(number));
     }
 
-    /// Returns whether this member is a voter that accepts a Form. It accepts none that founds the
-    /// group where somebody has said Hello who has a state: its author did not know of that yet.
+    /// Returns whether this member is a voter that accepts a Form.
     fn accepts(&self, form: &Form) -> bool {
-        let (Phase::Exchanging(exchange), Some(voting)) = (&self.phase, &self.voting) else {
+        let Some(voting) = self.voting.as_ref().filter(|_| !self.is_void(form)) else {
             return false;
         };
-        if form.base.is_none() && exchange.base().is_some() {
-            return false;
-        }
         let label = |history: &History| history.label();
         let base = form.base.as_ref().map(|base| base.history.label());
         let covers = self.held_history().map(label) <= base;
         let above = form.epoch > voting.accepted;
-        let one_group = form.forced || !self.is_divided_here();
         #[cfg(test)]
         let (covers, above) = match self.config.broken {
             Some(crate::core::Broken::NumbersAboveTheBase) => (covers, true),
@@ -174,7 +178,7 @@ impl Core {
             _ => (covers, above),
         };
         let said = self.me.is_some_and(|me| form.said.contains(&me));
-        above && covers && one_group && said && self.own_vote(&form.voters).is_some()
+        above && covers && said && self.own_vote(&form.voters).is_some()
     }
 
     /// Returns the voter that this member is.
@@ -214,7 +218,7 @@ impl Core {
         let stands = stands || self.config.broken == Some(crate::core::Broken::FormsInMinorities);
         let (author, form) = (proposal.author, proposal.form.clone());
         // Somebody may have said Hello since.
-        if stands && (form.forced || !self.is_divided_here()) {
+        if stands && !self.is_void(&form) {
             self.stand(now, author, form);
         }
     }
@@ -222,46 +226,50 @@ impl Core {
     /// Returns when those who wait are told that there is no majority; `None` if it has been time.
     pub(crate) fn patience(&self) -> Option<Duration> {
         let voting = self.voting.as_ref()?;
-        let since = match &self.phase {
+        let exchange = match &self.phase {
             Phase::Exchanging(exchange) => Some(exchange.began).filter(|_| !exchange.waited),
-            Phase::Out => voting.lost.filter(|_| !voting.alone),
-            Phase::Transitional | Phase::Formed(_) | Phase::Closed => None,
+            Phase::Out | Phase::Transitional => None,
+            Phase::Formed(_) | Phase::Closed => return None,
         };
-        Some(since? + self.config.exchange_wait.saturating_mul(PATIENCE))
+        let without = voting.without.filter(|_| !voting.given_up);
+        let since = exchange.into_iter().chain(without).min()?;
+        Some(since + self.config.exchange_wait.saturating_mul(PATIENCE))
     }
 
-    /// Ends the requests of a member that has been without a majority, or without a connection, for
-    /// too long. A member that waits for the group to be founded may hear later that there is one.
+    /// Ends the requests of a member that has been without a Form for too long: because of a view
+    /// without a majority, or of a connection that is lost or comes to nothing. A member that waits
+    /// for the group to be founded may hear later that there is one.
     pub(crate) fn give_up(&mut self, now: Duration) {
-        let Some(voting) = &mut self.voting else {
+        if self.voting.is_none() || matches!(self.phase, Phase::Formed(_) | Phase::Closed) {
             return;
-        };
+        }
         let patience = self.config.exchange_wait.saturating_mul(PATIENCE);
-        match &mut self.phase {
-            Phase::Exchanging(exchange) if !exchange.told && exchange.began + patience <= now => {
-                exchange.waited = true;
-                if self.is_without_quorum() {
-                    if let Phase::Exchanging(exchange) = &mut self.phase {
-                        exchange.told = true;
-                    }
-                    self.end_requests();
-                    self.tell_who_is_here();
+        if let Phase::Exchanging(exchange) = &mut self.phase {
+            exchange.waited |= exchange.began + patience <= now;
+        }
+        let is_stopped = self.is_without_quorum();
+        if let Some(voting) = self.voting.as_mut().filter(|voting| !voting.given_up) {
+            let is_late = voting.without.is_some_and(|since| since + patience <= now);
+            if is_late || is_stopped {
+                voting.given_up = true;
+                for (id, may_have_executed) in self.requests.lose_patience() {
+                    let failure = Failure::NoQuorum { may_have_executed };
+                    self.out(Output::Done(id, Err(failure)));
                 }
             }
-            Phase::Out
-                if !voting.alone && voting.lost.is_some_and(|lost| lost + patience <= now) =>
-            {
-                voting.alone = true;
-                self.end_requests();
-            }
-            _ => {}
+        }
+        if let Phase::Exchanging(exchange) = &mut self.phase
+            && is_stopped
+            && !std::mem::replace(&mut exchange.told, true)
+        {
+            self.tell_who_is_here();
         }
     }
 
-    fn end_requests(&mut self) {
-        for (id, may_have_executed) in self.requests.lose_patience() {
-            let failure = Failure::NoQuorum { may_have_executed };
-            self.out(Output::Done(id, Err(failure)));
+    /// Takes note that no Form stands here, from a first one on.
+    pub(crate) fn is_without_form(&mut self, now: Duration) {
+        if let Some(voting) = self.voting.as_mut().filter(|voting| voting.stood) {
+            voting.without.get_or_insert(now);
         }
     }
 
@@ -285,16 +293,11 @@ impl Core {
     /// Returns whether a group that there was has no majority here. A group that is yet to be
     /// founded is waited for.
     pub(crate) fn is_without_quorum(&self) -> bool {
-        let Some(voting) = &self.voting else {
+        let Phase::Exchanging(exchange) = &self.phase else {
             return false;
         };
-        match &self.phase {
-            Phase::Exchanging(exchange) => {
-                exchange.waited && (voting.stood || exchange.base().is_some())
-            }
-            Phase::Out => voting.alone,
-            Phase::Transitional | Phase::Formed(_) | Phase::Closed => false,
-        }
+        let stood = self.voting.as_ref().is_some_and(|voting| voting.stood);
+        exchange.waited && (stood || exchange.base().is_some())
     }
 
     /// Returns whether a late Hello is that of a voter that this Form could not count on: one that
@@ -322,7 +325,8 @@ impl Core {
             let configured = hello.candidate.as_ref().map(|candidate| candidate.configured);
             form.voters.has(hello.incarnation) && configured == Some(own)
         });
-        as_a_voter || present.hash() == own
+        // Their weights may have been changed.
+        as_a_voter || present.iter().map(|(name, _)| name).eq(voting.configured.voters.keys())
     }
 
     /// Returns whether the voters in the roster are no majority without these sessions.
@@ -352,6 +356,9 @@ impl Core {
         };
         if !self.is_without_quorum() {
             return Some(Unforced::NotStopped);
+        }
+        if self.is_divided(exchange) {
+            return Some(Unforced::OtherGroup);
         }
         if exchange.authors().all(|author| Some(author) != self.me) {
             return Some(Unforced::OtherLog);

@@ -77,10 +77,10 @@ pub(crate) struct Voting {
     stood: bool,
     /// The last change of the voters that this member has submitted.
     proposed: Option<VoterChange>,
-    /// When the last connection was lost; `None` while there is one, and before the first.
-    pub(super) lost: Option<Duration>,
+    /// Since when no Form stands here; `None` under one, and before the first.
+    without: Option<Duration>,
     /// Whether those who wait were told of that.
-    pub(super) alone: bool,
+    pub(super) given_up: bool,
     /// On which side the application was told that this member is.
     told: Option<standing::Side>,
     /// Whether an operator wants a Form of those who are there, in this exchange.
@@ -105,8 +105,8 @@ impl Voting {
             committed: 0,
             stood: false,
             proposed: None,
-            lost: None,
-            alone: false,
+            without: None,
+            given_up: false,
             told: None,
             force: false,
             unforced: None,
@@ -121,6 +121,7 @@ impl Voting {
         self.acknowledged.clear();
         (self.own, self.under_way, self.committed) = (0, false, 0);
         (self.stood, self.proposed) = (true, None);
+        (self.without, self.given_up) = (None, false);
         #[cfg(test)]
         {
             self.early_number = None;
@@ -130,7 +131,7 @@ impl Voting {
 
 impl Core {
     /// Returns where the log is that this member has.
-    pub(super) fn held_history(&self) -> Option<&History> {
+    fn held_history(&self) -> Option<&History> {
         match &self.holdings {
             Holdings::Current => Some(&self.roster.history),
             Holdings::Kept { roster, .. } => Some(&roster.history),

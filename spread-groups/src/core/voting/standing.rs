@@ -37,10 +37,10 @@ pub enum Why {
     /// again. If they have ended, what was committed may be lost, and the group waits for an
     /// operator ([`force_primary`](crate::VotedGroup::force_primary)).
     StateLost,
-    /// Voters of two groups are here that go by the same name and were founded separately, for
-    /// example because a voter that had been replaced was started again where it did not see the
-    /// group. Each may have committed what the other does not know, so nothing goes on before an
-    /// operator has ended the voters of one of them.
+    /// Voters of two groups of this name, founded separately, are in this view: for example because
+    /// voters that had been replaced were started again where they did not see the group. Each may
+    /// have committed what the other does not know, so nothing goes on before an operator has ended
+    /// the members of one of them. It cannot be forced.
     OtherGroup,
 }
 
@@ -55,6 +55,10 @@ pub enum Unforced {
     /// This member does not have the newest log of the members here.
     #[error("another member here has the newest log")]
     OtherLog,
+    /// Voters of two groups are here ([`Why::OtherGroup`]): the members of one of them have to be
+    /// ended.
+    #[error("voters of two groups are here that were founded separately")]
+    OtherGroup,
     /// No voter is here, nor a node that goes by the name of one.
     #[error("no voter is here, and no node by the name of one")]
     NoVoter,
@@ -155,14 +159,14 @@ impl Core {
         let known = voters.map(|voters| voters.iter().map(voter).collect());
         Some(Quorum {
             standing: self.voting_standing(voting),
-            voters: known.unwrap_or_else(|| self.founders(&voting.configured)),
+            voters: known.unwrap_or_else(|| self.configured_voters(&voting.configured)),
             version: voters.map_or(0, |voters| voters.version),
             committed: voting.committed,
         })
     }
 
     /// Returns the configured voters; those are present that can found the group.
-    fn founders(&self, configured: &Configured) -> Vec<Voter> {
+    fn configured_voters(&self, configured: &Configured) -> Vec<Voter> {
         let Phase::Exchanging(exchange) = &self.phase else {
             return Vec::new();
         };

@@ -34,13 +34,11 @@ pub(crate) struct Configured {
 impl Configured {
     /// Returns a digest of the voters.
     pub(crate) fn hash(&self) -> u64 {
-        hash(self.voters.iter().map(|(name, weight)| (name.as_str(), *weight)))
+        let voters = self.voters.iter();
+        voters.fold(1, |hash, (name, weight)| {
+            mix(mix_bytes(hash, name.as_bytes()), u64::from(*weight))
+        })
     }
-}
-
-/// Returns a digest of names and weights, in the order of the names.
-fn hash<'a>(voters: impl Iterator<Item = (&'a str, u32)>) -> u64 {
-    voters.fold(1, |hash, (name, weight)| mix(mix_bytes(hash, name.as_bytes()), u64::from(weight)))
 }
 
 /// A voter.
@@ -83,11 +81,6 @@ impl Voters {
 
     pub(crate) fn has(&self, incarnation: Incarnation) -> bool {
         self.by_name.values().any(|voter| voter.incarnation == incarnation)
-    }
-
-    /// Returns what [`Configured::hash`] returns for voters of these names and weights.
-    pub(crate) fn hash(&self) -> u64 {
-        hash(self.iter().map(|(name, voter)| (name, voter.weight)))
     }
 
     /// Returns whether these are more than half of the voters, by weight.

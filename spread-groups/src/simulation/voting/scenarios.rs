@@ -8,9 +8,9 @@ use super::FOUNDING;
 use super::schedule::{Act, VOTERS, begin, run};
 use crate::core::requests::OperationId;
 use crate::core::sessions::Answer;
-use crate::core::voting::standing::{Standing, Why};
+use crate::core::voting::standing::{Standing, Unforced, Why};
 use crate::core::voting::voters::{self, Voter, VoterChange};
-use crate::core::{Broken, Failure, JoinFailed};
+use crate::core::{Broken, Failure, Input, JoinFailed};
 use crate::simulation::client::Client;
 use crate::simulation::objects::Op;
 use crate::simulation::schedule::Step;
@@ -190,6 +190,8 @@ fn two_groups(broken: Option<Broken>) -> World {
         world.run(|_| true, ROUNDS);
         world.wait(Duration::from_millis(100));
     }
+    world.operate(0, Op::Put(1, 2));
+    world.run(|_| true, ROUNDS);
     // Configuration cannot know that there is a group elsewhere.
     let founded = ["primary: the group was founded again"];
     assert_eq!(std::mem::take(&mut world.violations), founded);
@@ -215,7 +217,12 @@ fn groups_that_were_founded_separately_stop_where_they_meet_and_lose_nothing() {
     let mut world = two_groups(None);
     assert_eq!(world.violations, [""; 0]);
     assert_eq!(standings(&world)[..], [Standing::Forming(Why::OtherGroup); CLIENTS]);
-    assert_eq!(world.clients[4].objects.lock().unwrap().get(0), 1);
+    world.input(0, Input::ForcePrimary);
+    assert_eq!(world.clients[0].core.forced(), Some(Err(Unforced::OtherGroup)));
+    settle(&mut world);
+    assert_eq!(standings(&world)[..], [Standing::Forming(Why::OtherGroup); CLIENTS]);
+    assert_eq!(kept(&world), (1, 2));
+    assert!((0..CLIENTS).all(|client| !has_taken_back(&world, client)));
     [0, 1, 2].into_iter().for_each(|voter| world.replace(voter));
     settle(&mut world);
     assert!(matches!(world.clients[4].standing(), Some(Standing::Primary(_))));
@@ -228,29 +235,115 @@ fn groups_that_were_founded_separately_stop_where_they_meet_and_lose_nothing() {
 }
 
 #[test]
-fn groups_that_mix_lose_what_one_has_committed() {
+fn where_groups_mix_what_one_has_committed_is_taken_back() {
     let world = two_groups(Some(Broken::MixesGroups));
     assert!(matches!(world.clients[4].standing(), Some(Standing::Primary(_))));
-    assert_eq!(world.clients[4].objects.lock().unwrap().get(0), 0);
+    assert!(has_taken_back(&world, 3), "what was committed");
+}
+
+/// Returns what the first group has of its value, and the second one of its own.
+fn kept(world: &World) -> (u64, u64) {
+    let value = |client: usize, key| world.clients[client].objects.lock().unwrap().get(key);
+    (value(4, 0), value(0, 1))
 }
 
 #[test]
 fn without_a_connection_operations_end_as_in_a_minority() {
     let mut world = begin(VOTERS, None);
     settle(&mut world);
-    world.cut(2, 0, false);
     world.submit(2, 0);
-    world.wait(Duration::from_millis(299));
+    world.cut(2, 1, false);
+    world.submit(2, 0);
+    world.wait(Duration::from_millis(200));
+    // A connection that comes to nothing is none.
+    world.connect(2, 0);
+    world.cut(2, 0, false);
+    world.wait(Duration::from_millis(99));
     assert_eq!(outcome(&world, 2, 1), None, "the daemon may be back soon");
     world.wait(Duration::from_millis(1));
-    let refused = Err(Failure::NoQuorum { may_have_executed: false });
-    assert_eq!(outcome(&world, 2, 1), Some(&refused));
+    let refused = |may_have_executed| Err(Failure::NoQuorum { may_have_executed });
+    assert_eq!(outcome(&world, 2, 1), Some(&refused(true)));
+    assert_eq!(outcome(&world, 2, 2), Some(&refused(false)));
+    (3..8).for_each(|_| world.submit(2, 0));
+    assert_eq!(outcome(&world, 2, 3), Some(&refused(false)));
     world.submit(2, 0);
-    assert_eq!(outcome(&world, 2, 2), Some(&refused));
+    assert_eq!(outcome(&world, 2, 8), None, "it is patient");
     world.connect(2, 0);
-    world.submit(2, 0);
     settle(&mut world);
-    assert!(matches!(outcome(&world, 2, 3), Some(Ok(Answer::Done(_)))));
+    assert!(matches!(outcome(&world, 2, 8), Some(Ok(Answer::Done(_)))));
+    assert_eq!(world.clients[0].tally().applied.keys().copied().collect::<Vec<_>>(), [1, 8]);
+    world.rest();
+    world.check();
+    assert_eq!(world.violations, [""; 0]);
+}
+
+/// The Form that founds the group is accepted, but not by a majority yet, when the member says
+/// Hello.
+#[test]
+fn no_foundation_stands_once_somebody_with_the_state_has_said_hello() {
+    let mut world = new_voters_beside_a_member_with_the_state();
+    world.wait(Duration::from_millis(100));
+    assert!((0..3).any(|voter| world.send(voter)));
+    for voter in 0..3 {
+        while world.read(voter) {}
+    }
+    let accepts = world.clients[..3].iter().filter_map(|client| client.connection.as_ref());
+    assert_eq!(accepts.map(|connection| connection.outbox.len()).sum::<usize>(), 3);
+    world.run(|client| client == KEEPS, ROUNDS);
+    settle(&mut world);
+    assert_eq!(standings(&world)[KEEPS], Standing::Forming(Why::StateLost));
+    assert_eq!(standings(&world)[..3], [Standing::Minority; 3]);
+    assert!(!has_taken_back(&world, KEEPS));
+}
+
+/// A member without a vote, of a group whose voters have all ended, meets the group that others
+/// have founded meanwhile.
+#[test]
+fn a_member_of_another_group_is_told_what_of_its_own_is_taken_back() {
+    let mut world = begin(VOTERS | 1 << KEEPS, None);
+    settle(&mut world);
+    world.submit(KEEPS, 0);
+    settle(&mut world);
+    world.change(|daemons| daemons.partition(&[0, 1, 1]));
+    [0, 1, 2].into_iter().for_each(|voter| world.replace(voter));
+    [0, 1, 2].into_iter().for_each(|voter| world.connect(voter, 1));
+    settle(&mut world);
+    assert!(matches!(standings(&world)[..3], [Standing::Primary(_), ..]));
+    assert!(world.clients[0].tally().applied.is_empty());
+    world.change(|daemons| daemons.partition(&[0; 3]));
+    settle(&mut world);
+    assert!(matches!(standings(&world)[KEEPS], Standing::Primary(_)));
+    assert!(has_taken_back(&world, KEEPS));
+    assert_eq!(world.clients[0].tally().applied[&1], 1, "it is submitted again");
+}
+
+/// The voter bob was away while he and ann were replaced. Then those who replaced them have ended,
+/// and he comes back with his old log. Ann has the new one, and has no vote by it.
+#[test]
+fn the_log_of_a_voter_that_was_replaced_meanwhile_does_not_stand() {
+    let mut world = begin(VOTERS | 1 << KEEPS, None);
+    settle(&mut world);
+    world.change(|daemons| daemons.partition(&[0, 1, 0]));
+    settle(&mut world);
+    set_voter(&mut world, "dan", KEEPS, 1);
+    set_voter(&mut world, "bob", 1, 0);
+    set_voter(&mut world, "ann", 0, 0);
+    world.submit(0, 0);
+    settle(&mut world);
+    [2, KEEPS].into_iter().for_each(|voter| world.replace(voter));
+    world.change(|daemons| daemons.partition(&[0; 3]));
+    settle(&mut world);
+    let has_formed = |world: &World| {
+        standings(world).iter().any(|standing| matches!(standing, Standing::Primary(_)))
+    };
+    assert!(!has_formed(&world), "{:?}", standings(&world));
+    world.connect(2, 2);
+    settle(&mut world);
+    assert!(!has_formed(&world), "{:?}", standings(&world));
+    world.force();
+    settle(&mut world);
+    assert!(has_formed(&world), "{:?}", standings(&world));
+    assert_eq!(world.clients[1].tally().applied.len(), 1);
 }
 
 /// The voters, all of which are new, and a member that does not vote, has the state and has not
@@ -350,11 +443,10 @@ fn a_member_that_is_ahead_of_a_forced_log_goes_on() {
     let mut world = begin(VOTERS | 1 << KEEPS, None);
     (1..PATIENT - 2).for_each(|_| world.submit(0, 0));
     settle(&mut world);
-    world.change(|daemons| daemons.partition(&[0, 1, 0]));
-    settle(&mut world);
     world.submit(KEEPS, 0);
-    settle(&mut world);
+    world.run(|client| client != 1, ROUNDS);
     assert!(matches!(outcome(&world, KEEPS, PATIENT - 2), Some(Ok(Answer::Done(_)))));
+    world.cut(1, 0, false);
     [0, 2].into_iter().for_each(|voter| world.replace(voter));
     world.run(|_| true, ROUNDS);
     world.submit(KEEPS, 0);
@@ -362,8 +454,7 @@ fn a_member_that_is_ahead_of_a_forced_log_goes_on() {
     let refused = Err(Failure::NoQuorum { may_have_executed: false });
     assert_eq!(outcome(&world, KEEPS, PATIENT - 1), Some(&refused));
     world.submit(KEEPS, 0);
-    world.change(|daemons| daemons.partition(&[0; 3]));
-    [0, 2].into_iter().for_each(|voter| world.connect(voter, voter));
+    [0, 1, 2].into_iter().for_each(|voter| world.connect(voter, voter));
     settle(&mut world);
     assert_eq!(world.clients[1].standing(), Some(Standing::Forming(Why::StateLost)));
     assert_eq!(outcome(&world, KEEPS, PATIENT), None, "it waits");
