@@ -187,7 +187,7 @@ pub(crate) fn address(daemon: &ConfDaemon) -> Outcome<IpAddr> {
 /// Returns the authentication by the configuration and the files given.
 fn authentication(run: &Run, conf: &Conf) -> Outcome<Authentication> {
     let passwords = || -> Outcome<Method> {
-        let file = password_file(run, conf).unwrap_or_default();
+        let file = passwords_path(run);
         Ok(Method::Password(Passwords::load(file)?))
     };
     let addresses = |file: Option<&PathBuf>| -> Outcome<Method> {
@@ -226,7 +226,12 @@ fn authentication(run: &Run, conf: &Conf) -> Outcome<Authentication> {
 fn password_file(run: &Run, conf: &Conf) -> Option<PathBuf> {
     let mut methods = conf.allowed_methods.iter().flatten().chain(&conf.required_methods);
     let by_conf = methods.any(|method| method == "PWORD");
-    run.passwords.clone().or_else(|| by_conf.then(|| beside(run, "spread.access_pword")))
+    (by_conf || run.passwords.is_some()).then(|| passwords_path(run))
+}
+
+/// Returns where the file of passwords is.
+fn passwords_path(run: &Run) -> PathBuf {
+    run.passwords.clone().unwrap_or_else(|| beside(run, "spread.access_pword"))
 }
 
 /// Returns where a file is looked for: as Spread does it, and first beside the configuration.

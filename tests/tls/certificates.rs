@@ -225,7 +225,7 @@ fn what_clients_will_not_accept_and_a_port_that_is_taken_are_told_at_the_start()
         daemon(&[&["--no-config", &*files[0], &*files[1]], options].concat())
     };
     let checked = start(&authority.expired(&HOSTS), &["--check"]).succeed();
-    let expired = |line: &String| line.contains("cert.pem has expired at 20");
+    let expired = |line: &String| line.contains("cert.pem expired at 20");
     assert_eq!(checked.iter().filter(|line| expired(line)).count(), 1, "{checked:?}");
     let valid = authority.of_hosts(&HOSTS);
     let checked = start(&valid, &["--check"]).succeed();

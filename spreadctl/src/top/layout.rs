@@ -74,14 +74,16 @@ pub(super) fn lines<'a>(
     let mut lines: Vec<String> = Vec::new();
     for part in parts {
         match lines.last_mut() {
-            Some(line) if len(line) + len(between) + len(part) <= width => {
+            Some(line)
+                if len(line).saturating_add(len(between)).saturating_add(len(part)) <= width =>
+            {
                 line.push_str(between);
                 line.push_str(part);
             }
             last => {
                 // What stands between has its end in the line before, such as a semicolon.
                 if let Some(line) = last
-                    && len(line) + len(between.trim_end()) <= width
+                    && len(line).saturating_add(len(between.trim_end())) <= width
                 {
                     line.push_str(between.trim_end());
                 }

@@ -157,8 +157,8 @@ impl Routes {
             Route::File { content_type, text } => ok(content_type, text),
             Route::Status => self.status().await,
             Route::Metrics => self.metrics(request.headers()).await,
-            Route::Health => healthy(self.health().await, |_| true),
-            Route::Readiness => healthy(self.health().await, Health::is_ready),
+            Route::Health => health_answer(self.health().await, |_| true),
+            Route::Readiness => health_answer(self.health().await, Health::is_ready),
             Route::Kick(name) => self.kick(name, request.headers(), peer).await,
         }
     }
@@ -180,7 +180,7 @@ impl Routes {
         }
     }
 
-    /// Returns the metrics: as OpenMetrics, unless the client prefers other text.
+    /// Returns the metrics: as Prometheus' text, unless the client prefers OpenMetrics.
     async fn metrics(&self, headers: &HeaderMap) -> Response<Body> {
         let daemon = self.daemon.clone();
         let Some(status) = self.numbers.get(move || daemon.numbers().map(Arc::new)).await else {
@@ -189,9 +189,9 @@ impl Routes {
         let accepted =
             headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let accepted: String = accepted.collect::<Vec<_>>().join(",");
-        match accept::prefers(&accepted, "text/plain", "application/openmetrics-text") {
-            true => ok(PROMETHEUS, status.to_prometheus()),
-            false => ok(OPENMETRICS, status.to_openmetrics()),
+        match accept::prefers(&accepted, "application/openmetrics-text", "text/plain") {
+            true => ok(OPENMETRICS, status.to_openmetrics()),
+            false => ok(PROMETHEUS, status.to_prometheus()),
         }
     }
 
@@ -242,7 +242,7 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
 }
 
 /// Returns the answer of a daemon about its health: with an error, unless it is `enough`.
-fn healthy(health: Option<Health>, enough: impl Fn(&Health) -> bool) -> Response<Body> {
+fn health_answer(health: Option<Health>, enough: impl Fn(&Health) -> bool) -> Response<Body> {
     match health {
         None => silent(),
         Some(health) if enough(&health) => ok(TEXT, format!("{health}\n")),
@@ -271,9 +271,9 @@ mod tests {
         };
         let health = Some(Health::NoConfiguration("corosync does not run".to_owned()));
         let text = Bytes::from_static(b"in no configuration: corosync does not run\n");
-        assert_eq!(told(healthy(health.clone(), |_| true)), (200, text.clone()));
-        assert_eq!(told(healthy(health, Health::is_ready)), (503, text));
-        assert_eq!(told(healthy(None, |_| true)).0, 503);
+        assert_eq!(told(health_answer(health.clone(), |_| true)), (200, text.clone()));
+        assert_eq!(told(health_answer(health, Health::is_ready)), (503, text));
+        assert_eq!(told(health_answer(None, |_| true)).0, 503);
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub(super) fn validity_warning(options: &TlsOptions) -> Option<String> {
     let file = file.display();
     if now > validity.not_after.to_unix_duration() {
         return Some(format!(
-            "the certificate in {file} has expired at {}: clients refuse it",
+            "the certificate in {file} expired at {}: clients refuse it",
             validity.not_after
         ));
     }

@@ -356,18 +356,28 @@ async fn end(mut tcp: TcpStream) {
 /// Gives a client to the daemon, and moves its bytes.
 async fn serve_client(state: &State, tls: TlsStream<TcpStream>, address: SocketAddr) {
     let certificate = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    // The verifier has refused those without.
-    let user = certificate.and_then(user::name);
+    let user = certificate.map(user::name);
     let (daemons, plain) = match pair() {
         Ok(pair) => pair,
         Err(error) => return tracing::error!(%error, "cannot serve a client over TLS"),
     };
     let (guard, daemon) = watch::channel(());
     let mut incoming = Incoming::new(daemons).address(address).transport("tls").guard(guard);
-    if let Some(user) = user {
-        tracing::info!(%address, ?user, "a client has shown its certificate");
-        if !state.limits.asks_passwords {
-            incoming = incoming.user(user);
+    match user {
+        None => {}
+        // The verifier has refused it before.
+        Some(None) => {
+            state.daemon.count_rejected();
+            return tracing::warn!(
+                %address,
+                "rejected a client: its certificate has no name, or several"
+            );
+        }
+        Some(Some(user)) => {
+            tracing::info!(%address, ?user, "a client has shown its certificate");
+            if !state.limits.asks_passwords {
+                incoming = incoming.user(user);
+            }
         }
     }
     state.daemon.admit(incoming);

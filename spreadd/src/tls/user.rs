@@ -10,8 +10,8 @@ use x509_cert::ext::pkix::name::GeneralName;
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
 /// Returns the common name of a certificate's subject; without one, the first DNS name or e-mail
-/// address that it is for. `None` if it has none of them, if it has several common names, or one
-/// that is empty or cannot be read.
+/// address that it is for. `None` if it has none of them, if it has several common names, or if the
+/// name is empty or cannot be read.
 pub(super) fn name(certificate: &CertificateDer<'_>) -> Option<String> {
     let certificate = Certificate::from_der(certificate).ok()?;
     let certificate = certificate.tbs_certificate();
@@ -25,10 +25,11 @@ pub(super) fn name(certificate: &CertificateDer<'_>) -> Option<String> {
         _ => return None,
     }
     let (_, names) = certificate.get_extension::<SubjectAltName>().ok()??;
-    names.0.iter().find_map(|name| match name {
+    let name = names.0.iter().find_map(|name| match name {
         GeneralName::DnsName(name) | GeneralName::Rfc822Name(name) => Some(name.to_string()),
         _ => None,
-    })
+    });
+    name.filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]
@@ -47,8 +48,9 @@ mod tests {
         [head, content].concat()
     }
 
-    /// A certificate whose subject has these common names, each a tag and its bytes.
-    fn certificate(names: &[(u8, &[u8])]) -> CertificateDer<'static> {
+    /// A certificate whose subject has these common names, and that is for these other ones, each a
+    /// tag and its bytes.
+    fn certificate(names: &[(u8, &[u8])], others: &[(u8, &[u8])]) -> CertificateDer<'static> {
         let algorithm = der(SEQUENCE, &[&der(0x06, &[&[0x2b, 0x65, 0x70]])]);
         let time = der(0x17, &[b"260101000000Z"]);
         let attribute = |(tag, value): &(u8, &[u8])| {
@@ -56,6 +58,10 @@ mod tests {
             der(SET, &[&der(SEQUENCE, &[&oid, &der(*tag, &[value])])])
         };
         let subject = names.iter().flat_map(attribute).collect::<Vec<u8>>();
+        let others =
+            others.iter().flat_map(|(tag, value)| der(*tag, &[value])).collect::<Vec<u8>>();
+        let others = der(0x04, &[&der(SEQUENCE, &[&others])]);
+        let extension = der(SEQUENCE, &[&der(0x06, &[&[0x55, 29, 17]]), &others]);
         let signature = der(0x03, &[&[0; 5]]);
         let signed = der(
             SEQUENCE,
@@ -67,13 +73,14 @@ mod tests {
                 &der(SEQUENCE, &[&time, &time]),
                 &der(SEQUENCE, &[&subject]),
                 &der(SEQUENCE, &[&algorithm, &signature]),
+                &der(0xa3, &[&der(SEQUENCE, &[&extension])]),
             ],
         );
         der(SEQUENCE, &[&signed, &algorithm, &signature]).into()
     }
 
     fn user(names: &[(u8, &[u8])]) -> Option<String> {
-        name(&certificate(names))
+        name(&certificate(names, &[]))
     }
 
     #[test]
@@ -85,5 +92,18 @@ mod tests {
         assert_eq!(user(&[(UTF8, b"\xff\xfe")]), None);
         // Not a text, but a number.
         assert_eq!(user(&[(0x02, b"\x01")]), None);
+    }
+
+    #[test]
+    fn without_a_common_name_the_first_dns_name_or_address_is_the_user_unless_it_is_empty() {
+        const EMAIL: u8 = 0x81;
+        const DNS: u8 = 0x82;
+        const URI: u8 = 0x86;
+        let user = |others: &[(u8, &[u8])]| name(&certificate(&[], others));
+        assert_eq!(user(&[(URI, b"x:y"), (DNS, b"a.b"), (EMAIL, b"c@d")]).as_deref(), Some("a.b"));
+        assert_eq!(user(&[(EMAIL, b"c@d")]).as_deref(), Some("c@d"));
+        assert_eq!(user(&[(DNS, b"")]), None);
+        assert_eq!(user(&[(EMAIL, b""), (DNS, b"a.b")]), None);
+        assert_eq!(user(&[(URI, b"x:y")]), None);
     }
 }

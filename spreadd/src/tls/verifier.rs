@@ -13,8 +13,8 @@ use rustls::{
 
 use super::user;
 
-/// Accepts what another verifier accepts and what has one name, so that the client learns in the
-/// handshake that its certificate is refused.
+/// Accepts what another verifier accepts, if it has one name. The client is told by an alert that its
+/// certificate is refused; with TLS 1.3 that comes after its own handshake is over.
 #[derive(Debug)]
 pub(super) struct OneName(pub(super) Arc<dyn ClientCertVerifier>);
 

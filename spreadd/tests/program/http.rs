@@ -124,7 +124,7 @@ fn each_route_answers_in_its_kind_and_nothing_is_cached_or_framed() {
         ("/page.js", "text/javascript; charset=utf-8", "status.json"),
         ("/icon.svg", "image/svg+xml", "<svg"),
         ("/status.json", "application/json", "\"daemon\":\"localhost\""),
-        ("/metrics", "application/openmetrics-text; version=1.0.0; charset=utf-8", "# EOF\n"),
+        ("/metrics", "text/plain; version=0.0.4; charset=utf-8", "# TYPE spread_sessions gauge\n"),
         ("/healthz", "text/plain; charset=utf-8", "healthy\n"),
         ("/readyz", "text/plain; charset=utf-8", "healthy\n"),
     ] {
@@ -195,12 +195,15 @@ fn its_metrics_come_in_the_text_that_is_wanted() {
     let served = Served::start(&folder, &[]);
     let _client = Client::connect(served.clients, "me");
     wait(|| served.get("/metrics").body.contains("\nspread_sessions 1\n"));
-    let open = served.get("/metrics").body;
-    assert!(open.contains("# TYPE spread_received_bytes counter\n"), "{open}");
-    assert!(open.contains(&format!("{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION"))), "{open}");
     let ask = |accept: &str| served.ask("GET", "/metrics", &["Host: localhost", accept]);
     let prometheus = "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4";
-    assert!(ask(prometheus).body.ends_with("# EOF\n"));
+    let open = ask(prometheus);
+    let open_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(open.header("content-type"), Some(open_type));
+    let open = open.body;
+    assert!(open.ends_with("# EOF\n"), "{open}");
+    assert!(open.contains("# TYPE spread_received_bytes counter\n"), "{open}");
+    assert!(open.contains(&format!("{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION"))), "{open}");
     let plain = ask("Accept: text/plain;version=0.0.4;q=1,*/*;q=0.1");
     assert_eq!(plain.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     assert!(plain.body.contains("# TYPE spread_received_bytes_total counter\n"), "{plain:?}");
