@@ -3,6 +3,9 @@
 # features, otherwise none, each by itself and all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+target=$(cargo metadata --format-version 1 --no-deps |
+    sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
 cargo clippy --workspace --all-targets --features bench -- -D warnings
 cargo clippy -p spread-daemon -- -D warnings
 cargo clippy -p spreadd --no-default-features --all-targets -- -D warnings
@@ -22,7 +25,7 @@ cargo clippy -p spread-toolkit --no-default-features --features tls -- -D warnin
 cargo clippy -p spread-toolkit --features tls,tokio,tracing --tests -- -D warnings
 # The benches beside etcd and async-nats, which are not of the workspace.
 for beside in etcd nats; do
-    cargo clippy --locked --manifest-path "benches/$beside/Cargo.toml" --target-dir target \
+    cargo clippy --locked --manifest-path "benches/$beside/Cargo.toml" --target-dir "$target" \
         --all-targets -- -D warnings
 done
 # The client without features, with each by itself, and with all; with --all in each combination.

@@ -37,6 +37,7 @@ if [ "${1-}" = image ]; then
 fi
 
 container=spreadd-test-$$
+log=$(mktemp)
 built=
 clean_up() {
     local code=$?
@@ -44,6 +45,7 @@ clean_up() {
         echo "== what $container logged"
         docker logs "$container" 2>&1 || true
     fi
+    rm -f "$log"
     docker rm --force --volumes "$container" >/dev/null 2>&1 || true
     [ -z "$built" ] || docker rmi --force "$built" >/dev/null 2>&1 || true
     exit "$code"
@@ -99,5 +101,13 @@ cargo test --workspace "${tests[@]/#/--test=}"
 for library in native sys; do
     SPREAD_LIBRARY=$library cargo test --workspace --test e2e -- "${own[@]/%/::}"
 done
-cargo test --workspace --test program -- bench:: chat:: doctor:: errors:: publish:: request:: sub::
+modules=(bench chat doctor errors publish request sub)
+cargo test --workspace --test program -- "${modules[@]/%/::}" | tee "$log"
+# A module of which no test has passed is refused.
+for module in "${modules[@]}"; do
+    grep -q "^test $module::.* ok$" "$log" || {
+        echo "ci/docker.sh: no test of $module has passed" >&2
+        exit 1
+    }
+done
 echo "== the tests have passed against $image"

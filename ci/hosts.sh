@@ -17,4 +17,6 @@ for program in corosync ip nft; do
 done
 ci/cluster/test.sh
 # The program that the test has built.
-SPREADD=$(readlink -f "${CARGO_TARGET_DIR:-target}/debug/spreadd") ci/cluster/example.sh
+folder=debug
+[ -z "${RELEASE-}" ] || folder=release
+SPREADD=$(readlink -f "${CARGO_TARGET_DIR:-target}/$folder/spreadd") ci/cluster/example.sh

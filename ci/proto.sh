@@ -8,7 +8,7 @@ target=$(cargo metadata --format-version 1 --no-deps |
     sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-CARGO_TARGET_DIR="$target/proto" cargo run --quiet --manifest-path ci/proto/Cargo.toml -- \
+CARGO_TARGET_DIR="$target/proto" cargo run --quiet --locked --manifest-path ci/proto/Cargo.toml -- \
     spread-groups/proto/envelope.proto "$work"
 generated=$work/spread.groups.v1.rs
 if [ "${1-}" = --update ]; then
