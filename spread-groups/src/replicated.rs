@@ -158,8 +158,8 @@ impl<M: StateMachine> Replicated<M> {
     /// [`Error::UndecodableAnswer`] or [`Error::AnswerForgotten`] if it was executed.
     ///
     /// In a group with [voters](crate::voters) it fails with [`Error::NoQuorum`] on a side without
-    /// a majority of them, and without a connection: three seconds after the view or the loss of
-    /// the connection, or at once if it is submitted later. The field says whether it may have been
+    /// a majority of them, and without a connection: three seconds after there was a majority last,
+    /// or at once if it is submitted later. The field says whether it may have been
     /// executed. Before the group is founded an operation waits for all voters, without a limit: use
     /// [`wait_timeout`](Pending::wait_timeout).
     pub fn submit(&self, op: &M::Op) -> Pending<M::Out> {

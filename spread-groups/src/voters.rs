@@ -69,8 +69,8 @@
 //! [`Event::Primary`] follows when a majority commits with it; terms and locks have to be requested
 //! anew.
 //!
-//! Operations fail with [`Error::NoQuorum`] three seconds after the view, which is three times as
-//! long as members wait for each other in an exchange; those that are submitted later fail at once.
+//! Operations fail with [`Error::NoQuorum`] three seconds after there was a majority last, which is
+//! three times as long as members wait for each other in an exchange; those that are submitted later fail at once.
 //! It is the same without a connection, whose loss is told by [`Event::Minority`], too.
 //! [`Replicated::submit`](crate::Replicated::submit) lists the errors; the other operations refer
 //! to it. Before the group is founded operations wait for all voters, without this error as long as
