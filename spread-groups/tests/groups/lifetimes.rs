@@ -81,7 +81,7 @@ fn threads_of_this_crate_neither_join_nor_shut_down() {
     let cluster = daemons();
     let applies = node(&cluster, "d1");
     *NODE.lock().unwrap() = Some(node(&cluster, "d2"));
-    let mut plant = applies.group("plant").unwrap();
+    let mut plant = applies.group(cluster.group()).unwrap();
     let waits = plant.replicate(Waits(NODE.clone())).unwrap();
     let _plant = plant.join().unwrap();
     assert_eq!(waits.submit(&()).wait().unwrap(), "Err(OwnThread) Err(OwnThread)");
@@ -135,10 +135,10 @@ impl StateMachine for Gated {
 }
 
 /// Joins as soon as the former part is over.
-fn join_again(node: &Node) -> Group {
+fn join_again(node: &Node, name: &str) -> Group {
     let group = Mutex::new(None);
     eventually("the group can be joined again", || {
-        let joined = node.group("plant").unwrap().join();
+        let joined = node.group(name).unwrap().join();
         assert!(matches!(joined, Ok(_) | Err(Error::AlreadyJoined { .. })), "{joined:?}");
         *group.lock().unwrap() = joined.ok();
         group.lock().unwrap().is_some()
@@ -152,7 +152,7 @@ fn what_is_left_of_a_former_part_has_no_effect_on_the_new_one() {
         let cluster = daemons();
         let node = node(&cluster, "d1");
         let gate = gate();
-        let mut plant = node.group("plant").unwrap();
+        let mut plant = node.group(cluster.group()).unwrap();
         let gated = plant.replicate(Gated(gate.clone())).unwrap();
         let former = plant.join().unwrap();
         former.ready().wait().unwrap();
@@ -163,7 +163,7 @@ fn what_is_left_of_a_former_part_has_no_effect_on_the_new_one() {
             let ended = under_way.wait().unwrap_err();
             assert!(matches!(ended, Error::Closed { may_have_executed: true }), "{ended:?}");
         }
-        let new = join_again(&node);
+        let new = join_again(&node, cluster.group());
         new.ready().wait().unwrap();
         // The thread that applies ends, and with it what it has of the machine.
         gate.is_open.store(true, Ordering::Relaxed);
@@ -257,7 +257,7 @@ fn a_service_is_announced_when_there_is_room() {
     let cluster = daemons();
     let node = node(&cluster, "d1");
     let gate = gate();
-    let mut plant = node.group("plant").unwrap();
+    let mut plant = node.group(cluster.group()).unwrap();
     let gated = plant.replicate(Gated(gate.clone())).unwrap();
     let group = plant.join().unwrap();
     group.ready().wait().unwrap();
@@ -277,7 +277,7 @@ fn a_lock_is_released_when_there_is_room() {
     let cluster = daemons();
     let node = node(&cluster, "d1");
     let gate = gate();
-    let mut plant = node.group("plant").unwrap();
+    let mut plant = node.group(cluster.group()).unwrap();
     let gated = plant.replicate(Gated(gate.clone())).unwrap();
     let group = plant.join().unwrap();
     let lock = group.advisory_lock("boiler");

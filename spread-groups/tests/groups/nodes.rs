@@ -143,12 +143,12 @@ fn who_waits_for_members_is_told_when_the_member_leaves_and_when_the_time_is_ove
 fn a_group_can_be_joined_again_after_it_was_left() {
     let cluster = daemons();
     let node = node(&cluster, "d1");
-    let group = node.group("plant").unwrap().join().unwrap();
+    let group = node.group(cluster.group()).unwrap().join().unwrap();
     group.ready().wait().unwrap();
-    let again = node.group("plant").unwrap().join();
+    let again = node.group(cluster.group()).unwrap().join();
     assert!(matches!(again, Err(Error::AlreadyJoined { .. })), "{again:?}");
     group.leave();
-    let again = || node.group("plant").unwrap().join().ok();
+    let again = || node.group(cluster.group()).unwrap().join().ok();
     let deadline = std::time::Instant::now() + LONG;
     let group = loop {
         match again() {

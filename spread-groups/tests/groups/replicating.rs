@@ -141,7 +141,7 @@ fn a_read_blocks_no_operation_and_sees_one_state() {
 fn a_machine_is_added_once() {
     let cluster = daemons();
     let node = node(&cluster, "d1");
-    let mut plant = node.group("plant").unwrap();
+    let mut plant = node.group(cluster.group()).unwrap();
     let words = plant.replicate(Words::default()).unwrap();
     let again = plant.replicate(Words(BTreeMap::from([(word("other"), 1)])));
     assert!(matches!(again, Err(Error::AlreadyReplicated { name: "test.Words" })), "{again:?}");
