@@ -531,6 +531,9 @@ fn run(seed: u64, voters: usize) -> Judged {
     round.judge(seed)
 }
 
+/// After how many rounds it is wrong that no call was without a known outcome.
+const ROUNDS: usize = 40;
+
 #[test]
 fn histories_of_real_runs_are_linearizable() {
     let time = Duration::from_secs(number("SPREAD_HISTORIES_SECONDS", 5));
@@ -540,7 +543,8 @@ fn histories_of_real_runs_are_linearizable() {
         for voters in [3, 5] {
             judged.add(&run(seed, voters));
         }
-        if began.elapsed() >= time {
+        // Calls without a known outcome are few, and are to be among what is judged.
+        if began.elapsed() >= time && (judged.unknown > 0 || judged.rounds >= ROUNDS) {
             break;
         }
     }
