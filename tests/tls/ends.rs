@@ -119,17 +119,21 @@ fn the_end_of_the_daemon_ends_connections_and_loses_nothing() {
     // So the daemon has read what comes before the join.
     stays.view_of("g", 2);
     daemon.program.signal(Signal::SIGTERM);
-    let mut count = 0;
-    let error = loop {
-        match mailbox.receive_timeout(PATIENCE) {
-            Ok(Some(Message::Regular(_))) => count += 1,
-            Ok(Some(_)) => {}
-            Ok(None) => panic!("no end within {PATIENCE:?}"),
-            Err(error) => break error,
-        }
+    let messages_until_the_end = |mailbox: &mut Mailbox| {
+        let mut count = 0;
+        let error = loop {
+            match mailbox.receive_timeout(PATIENCE) {
+                Ok(Some(Message::Regular(_))) => count += 1,
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("no end within {PATIENCE:?}"),
+                Err(error) => break error,
+            }
+        };
+        assert!(error.is_closed(), "{error:?}");
+        count
     };
-    assert!(error.is_closed(), "{error:?}");
-    assert_eq!(count, 500);
+    assert_eq!(messages_until_the_end(&mut mailbox), 500);
+    assert_eq!(messages_until_the_end(&mut stays), 0);
     assert!(stays.disconnect().is_err());
     let begin = Instant::now();
     daemon.program.succeed();
