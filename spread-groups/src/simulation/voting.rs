@@ -125,6 +125,20 @@ impl World {
         self.voting.as_ref().is_some_and(|voting| voting.forced)
     }
 
+    /// Where the voters of groups meet that were founded separately, ends the members of all but
+    /// one; returns whether they have met.
+    fn end_all_groups_but_one(&mut self) -> bool {
+        let divided = Some(Standing::Forming(Why::OtherGroup));
+        let groups: Vec<Option<u64>> = self.clients.iter().map(|c| c.core.held_group()).collect();
+        let met = self.clients.iter().any(|client| client.standing() == divided);
+        let Some(stays) = groups.iter().flatten().next().filter(|_| met) else {
+            return false;
+        };
+        let others = (0..CLIENTS).filter(|c| groups[*c].is_some_and(|group| group != *stays));
+        others.for_each(|client| self.replace(client));
+        true
+    }
+
     /// Forms the group with those who are there.
     fn force(&mut self) {
         self.voting.iter_mut().for_each(|voting| voting.forced = true);

@@ -154,6 +154,12 @@ impl Core {
         Some((self.held_history()?.label(), self.held_chain()?))
     }
 
+    /// Returns which founding the log goes back to that this member has.
+    #[cfg(test)]
+    pub(crate) fn held_group(&self) -> Option<u64> {
+        Some(self.held_history()?.founded())
+    }
+
     #[cfg(test)]
     pub(crate) fn incarnation(&self) -> Incarnation {
         self.config.incarnation

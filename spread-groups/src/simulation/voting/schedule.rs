@@ -126,6 +126,10 @@ pub(super) fn run((first, acts): &Schedule, broken: Option<Broken>) -> World {
         let mut members = world.clients.iter().filter(|client| client.takes_part());
         members.any(Client::is_without_quorum)
     };
+    if world.violations.is_empty() && world.end_all_groups_but_one() {
+        world.rest();
+        world.check();
+    }
     if world.violations.is_empty() && without(&world) {
         world.force();
         world.rest();
