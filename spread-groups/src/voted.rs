@@ -118,9 +118,9 @@ impl VotedGroup {
 
     /// Sets a voter: adds it, replaces its incarnation, or changes its weight. `true` if that was
     /// done, and `false` if another change came first, if the incarnation is a voter by another
-    /// name, if there would be more than 64 voters, or if no majority of the voters after the
-    /// change is in the roster: a voter that is not a member, or an observer, does not count. The
-    /// incarnation is that of [`Group::incarnation`] at its node, or in the roster.
+    /// name, if a new voter is not in the roster or is an observer, if there would be more than 64
+    /// voters, or if no majority of the voters after the change is in the roster. The incarnation is
+    /// that of [`Group::incarnation`] at its node, or in the roster.
     ///
     /// It counts from its place in the log on. Until it is committed, a majority of the voters
     /// before it is needed, and one of those after it. A voter that has lost its state takes
@@ -170,9 +170,10 @@ impl VotedGroup {
     /// good, and has stopped the others. *What they have committed and nobody here has is
     /// lost*, answered operations too; if they are alive, there are two primaries. This
     /// member has to have the newest log of those here; call it at all of them. When the others
-    /// come back with a state, the state that was forced stands, and what only they have executed
-    /// is not submitted again. The page [`guide::three_hosts`](crate::guide::three_hosts) has the
-    /// steps.
+    /// come back with a state, the state that was forced stands. They are told by
+    /// [`Event::Rewound`](crate::Event::Rewound) which of their own operations are taken back, and
+    /// these are submitted again. The page [`guide::three_hosts`](crate::guide::three_hosts) has
+    /// the steps.
     ///
     /// # Errors
     ///

@@ -96,13 +96,14 @@
 //!
 //! The state machine is tested by a simulation of three voters and two other members: random
 //! schedules of partitions, crashes of daemons, lost connections, voters that start again and
-//! delayed messages. It checks that one entry is committed at an index and one majority forms an
-//! epoch, that no answered operation is taken back, and that the histories of a map and of a lock
-//! are linearizable. For each rule of the protocol there is a schedule which shows that the
-//! simulation notices when the rule is broken. Other numbers of voters, weights and
-//! [`VotedGroup::set_voter`] are not simulated. Histories of nodes on embedded daemons, with three
-//! and with five voters, are judged in the same way, and so are those of a [`Mutex`](crate::Mutex)
-//! and a [`Sequence`](crate::Sequence); [`VotedGroup::set_voter`] is tested with daemons.
+//! delayed messages. In one half of them an operator also sets voters, of other weights, too, and
+//! forces primaries, and the group is founded again. It checks that one entry is committed at an
+//! index and one majority forms an epoch, that no answered operation is taken back, unless its
+//! member is told that a primary was forced or another group has been founded, that no voter comes
+//! into another group, and that the histories of a map and of a lock are linearizable. For each rule
+//! of the protocol there is a schedule which shows that the simulation notices when the rule is
+//! broken. Histories of nodes on embedded daemons, with three and with five voters, are judged in
+//! the same way, and so are those of a [`Mutex`](crate::Mutex) and a [`Sequence`](crate::Sequence).
 //!
 //! # Example
 //!

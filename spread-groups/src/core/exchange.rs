@@ -92,15 +92,11 @@ impl Exchange {
     /// Returns the history that is to stand; `None` if nobody holds any.
     pub(crate) fn base(&self) -> Option<&History> {
         if self.by_label {
-            // Where voters are, no log of another group stands. Of one number, that of a voter does.
+            // Where voters are, no log of another group stands.
             let group = self.voters_groups().next();
-            let claims = self.claims().map(|(_, hello)| hello);
-            let claims = claims.filter(|hello| group.is_none_or(|g| g == hello.history.founded()));
-            let best = claims.max_by_key(|hello| {
-                let (number, length) = hello.history.label();
-                (number, hello.votes(), length)
-            });
-            return best.map(|hello| &hello.history);
+            let claims = self.claims().map(|(_, hello)| &hello.history);
+            let claims = claims.filter(|history| group.is_none_or(|g| g == history.founded()));
+            return claims.max_by_key(|history| history.label());
         }
         let sides = self.sides();
         let stands = |side: &&Side<'_>| {

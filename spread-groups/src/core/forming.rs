@@ -244,12 +244,11 @@ impl Core {
         let content = Frame::Form(form.clone()).encode();
         let mut roster = form.base.unwrap_or_default();
         let branch = roster::branch(&roster.history, &content, from, incarnation);
-        // What a majority has committed is never taken back, unless an operator has it so, or this
-        // member comes from another group, of which no voter is here.
-        let other_group =
-            self.roster.history.founded() != base.as_ref().map_or(0, History::founded);
-        let may_take_back = self.voting.is_none() || other_group || form.forced;
-        if may_take_back {
+        // What a majority has committed is never taken back, unless an operator has it or has had it
+        // so, or this member comes from another group, of which no voter is here.
+        let line = |history: &History| (history.founded(), history.forced());
+        let is_parted = base.as_ref().map(line).unwrap_or_default() != line(&self.roster.history);
+        if self.voting.is_none() || is_parted || form.forced {
             self.rewind(base.as_ref());
         }
         self.send_again();
@@ -258,7 +257,11 @@ impl Core {
         if let Some(voting) = &mut self.voting {
             voting.begin(form.voters.clone());
         }
-        roster.history.begin(branch, form.epoch);
+        if form.forced {
+            roster.history.force(branch, form.epoch);
+        } else {
+            roster.history.begin(branch, form.epoch);
+        }
         roster.set_holders(|_| false);
         self.roster = roster;
         self.phase = Phase::Formed(Formed { id: form.exchange, base });

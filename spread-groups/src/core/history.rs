@@ -36,6 +36,8 @@ pub(crate) struct History {
     lineage: VecDeque<Place>,
     /// The first branch of all; 0 before it.
     founded: u64,
+    /// The last branch that an operator had begin without a majority; 0 before it.
+    forced: u64,
 }
 
 impl History {
@@ -67,6 +69,18 @@ impl History {
     /// in common.
     pub(crate) fn founded(&self) -> u64 {
         self.founded
+    }
+
+    /// Begins a branch that an operator wants without a majority.
+    pub(crate) fn force(&mut self, branch: u64, epoch: u64) {
+        self.begin(branch, epoch);
+        self.forced = branch;
+    }
+
+    /// Returns the last branch that an operator had begin without a majority; 0 before it. What was
+    /// committed before may be missing in it.
+    pub(crate) fn forced(&self) -> u64 {
+        self.forced
     }
 
     /// Counts an entry.
@@ -127,6 +141,7 @@ impl History {
             epoch: self.epoch,
             lineage: self.lineage.iter().map(|place| (*place).into()).collect(),
             founded: self.founded,
+            forced: self.forced,
         }
     }
 }
@@ -140,6 +155,7 @@ impl From<proto::History> for History {
             epoch: history.epoch,
             lineage: lineage.take(LINEAGE).collect(),
             founded: history.founded,
+            forced: history.forced,
         }
     }
 }

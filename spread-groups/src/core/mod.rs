@@ -440,15 +440,19 @@ impl Core {
         (roster.history.place(), roster.digest())
     }
 
-    /// Returns the number and the branch of the Form that stands, and whether it founded the
-    /// group.
+    /// Returns the number and the branch of the Form that stands.
     #[cfg(test)]
-    pub(crate) fn stands(&self) -> Option<(u64, u64, bool)> {
-        let Phase::Formed(formed) = &self.phase else {
-            return None;
-        };
+    pub(crate) fn stands(&self) -> Option<(u64, u64)> {
         let history = &self.roster.history;
-        Some((history.epoch(), history.place().branch, formed.base.is_none()))
+        matches!(self.phase, Phase::Formed(_)).then(|| (history.epoch(), history.place().branch))
+    }
+
+    /// Returns which founding the log goes back to that this member counts, and which branch an
+    /// operator had begin last. What one majority has committed another one has, as long as both are
+    /// the same.
+    #[cfg(test)]
+    pub(crate) fn line(&self) -> (u64, u64) {
+        (self.roster.history.founded(), self.roster.history.forced())
     }
 
     #[cfg(test)]

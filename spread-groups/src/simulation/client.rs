@@ -32,10 +32,13 @@ fn is_patient(number: u64) -> bool {
     number.is_multiple_of(8)
 }
 
+/// A founding, and what an operator had begin since; see [`Core::line`].
+pub(super) type Line = (u64, u64);
+
 /// What the replica has to do.
 #[derive(Debug)]
 enum Task {
-    Entry(Entry),
+    Entry(Line, Entry),
     Cut(u64),
     Restore(u64, Bytes),
 }
@@ -58,8 +61,8 @@ pub(super) struct Client {
     pub(super) objects: Arc<Mutex<Objects>>,
     /// Counts what happens at any client.
     moments: Arc<AtomicU64>,
-    /// When requests ended.
-    pub(super) ends: BTreeMap<OperationId, u64>,
+    /// When requests ended, and in which line.
+    pub(super) ends: BTreeMap<OperationId, (u64, Line)>,
     generation: u64,
     tasks: VecDeque<Task>,
     pub(super) connection: Option<Connection>,
@@ -68,6 +71,10 @@ pub(super) struct Client {
     pub(super) outcomes: BTreeMap<OperationId, Vec<Result<Answer, Failure>>>,
     /// The numbers of the operations that were taken back and not executed again.
     pub(super) lost: Vec<u64>,
+    /// The lines in which answered operations were taken back.
+    pub(super) taken_back: BTreeSet<Line>,
+    /// Whether it has come from a group in which it votes to another one.
+    pub(super) mixes: bool,
     pub(super) failed: Option<JoinFailed>,
     observer: bool,
     /// How often things happened that are worth knowing.
@@ -164,6 +171,8 @@ impl Client {
             asked: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             lost: Vec::new(),
+            taken_back: BTreeSet::new(),
+            mixes: false,
             failed: None,
             observer,
             corners: BTreeMap::new(),
@@ -183,7 +192,12 @@ impl Client {
     }
 
     pub(super) fn input(&mut self, now: Duration, input: Input) {
+        let (former, held) = (self.core.line(), self.core.held_group());
         self.core.input(now, input);
+        let line = self.core.line();
+        self.mixes |= held
+            .zip(self.core.held_group())
+            .is_some_and(|((former, votes), now)| votes && former != now.0);
         if self.core.status().standing == Standing::Silent {
             self.reach("a late Hello");
         }
@@ -196,7 +210,7 @@ impl Client {
                     let to = [to.unwrap_or(Name::new(GROUP).unwrap())];
                     self.send(&Request::multicast(Service::Agreed, &to, &bytes));
                 }
-                Output::Entry(entry) => self.tasks.push_back(Task::Entry(entry)),
+                Output::Entry(entry) => self.tasks.push_back(Task::Entry(line, entry)),
                 Output::Cut(cut) => self.tasks.push_back(Task::Cut(cut)),
                 Output::Restore { generation, state } => {
                     self.tasks.push_back(Task::Restore(generation, state));
@@ -209,21 +223,33 @@ impl Client {
                         _ => {}
                     }
                     let moment = self.moments.fetch_add(1, Ordering::Relaxed);
-                    self.ends.insert(id, moment);
+                    self.ends.insert(id, (moment, line));
                     self.outcomes.entry(id).or_default().push(outcome);
                 }
                 Output::Event(Event::Lost(operations)) => {
                     self.reach("lost");
+                    self.take_back(line, &operations);
                     self.lost.extend(operations.iter().filter_map(|id| self.asked.get(id)));
                 }
                 Output::Event(Event::Failed(why)) => {
                     self.reach("too slow");
                     self.failed = Some(why);
                 }
-                Output::Event(Event::Rewound(_)) => self.reach("taken back"),
+                Output::Event(Event::Rewound(rewound)) => {
+                    self.reach("taken back");
+                    self.take_back(line, &rewound.operations);
+                    let stays = former == line && !rewound.complete;
+                    self.taken_back.extend(stays.then_some(line));
+                }
                 Output::Event(_) | Output::Topic { .. } => {}
             }
         }
+    }
+
+    /// Takes note of operations that are taken back in a line.
+    fn take_back(&mut self, line: Line, operations: &[OperationId]) {
+        let answered_there = |id| self.ends.get(id).is_some_and(|(_, of)| *of == line);
+        self.taken_back.extend(operations.iter().any(answered_there).then_some(line));
     }
 
     /// Takes note of what a member sends.
@@ -251,7 +277,7 @@ impl Client {
         }
     }
 
-    fn reach(&mut self, corner: &'static str) {
+    pub(super) fn reach(&mut self, corner: &'static str) {
         *self.corners.entry(corner).or_default() += 1;
     }
 
@@ -293,15 +319,15 @@ impl Client {
         true
     }
 
-    /// Does the replica's next task; returns the place and the digest if it was an entry.
-    pub(super) fn work(&mut self, now: Duration) -> Option<Option<(Entry, u64)>> {
+    /// Does the replica's next task; returns the line, the entry and the digest if it was one.
+    pub(super) fn work(&mut self, now: Duration) -> Option<Option<(Line, Entry, u64)>> {
         match self.tasks.pop_front()? {
-            Task::Entry(entry) => {
+            Task::Entry(line, entry) => {
                 if let Some(answered) = self.replica.apply(&entry) {
                     self.input(now, Input::Answered(self.generation, answered));
                 }
                 let digest = self.replica.digest();
-                return Some(Some((entry, digest)));
+                return Some(Some((line, entry, digest)));
             }
             Task::Cut(cut) => {
                 let (generation, state) = (self.generation, self.replica.snapshot());

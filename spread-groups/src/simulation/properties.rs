@@ -48,7 +48,7 @@ impl World {
     /// What a client that lives has had an answer of is in the state in the end, or the
     /// client was told that it is not; what was not sent is not in it.
     fn the_answers_are_true(&self) -> Option<String> {
-        if self.members().any(Client::is_without_quorum) || self.has_been_forced() {
+        if self.members().any(Client::is_without_quorum) {
             return None;
         }
         let tally = self.members().next()?.tally();

@@ -4,11 +4,11 @@ mod broken;
 mod scenarios;
 mod schedule;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::client::Client;
+use super::client::{Client, Line};
 use super::linearizable::{MAX_CALLS, is_linearizable};
 use super::objects::{self, Lock, Made, Op, Said};
 use super::objects_machine::{self, CHANNEL};
@@ -19,25 +19,32 @@ use crate::core::requests::OperationId;
 use crate::core::roster::Incarnation;
 use crate::core::sessions::Answer;
 use crate::core::voting::standing::{Standing, Why};
+use crate::core::voting::voters::{self, Voter, VoterChange};
 use crate::core::{Broken, Failure, Input};
 
 const KEYS: u8 = 2;
 const NAMESAKE: usize = 3;
 const FOUNDING: Standing = Standing::Forming(Why::Founding);
 
-/// What is known of a group with voters.
+/// What is known of the groups with voters of one name. There is one, unless it was founded again.
 #[derive(Debug, Default)]
 pub(super) struct Voting {
     pub(super) moments: Arc<AtomicU64>,
+    lines: BTreeMap<Line, Known>,
+    asked: Vec<(OperationId, Op, u64)>,
+    /// Calls that were answered without the log.
+    local: Vec<Made>,
+    /// Whether an operator has chosen voters.
+    chosen: bool,
+}
+
+/// What is known of a line.
+#[derive(Debug, Default)]
+struct Known {
     /// The branches that began, by the numbers of their Forms.
     numbers: HashMap<u64, u64>,
     /// The committed entries, by their indices.
     log: HashMap<u64, u64>,
-    asked: Vec<(OperationId, Op, u64)>,
-    /// Calls that were answered without the log.
-    local: Vec<Made>,
-    /// Whether an operator has taken voters away from the group.
-    forced: bool,
 }
 
 impl World {
@@ -59,38 +66,54 @@ impl World {
         self.look(client);
     }
 
+    /// Has an operator at one client make another one the voter of a name, or with a weight of 0
+    /// none.
+    pub(super) fn set_voter(&mut self, at: usize, name: &str, client: usize, weight: u32) {
+        let version = self.clients[at].core.quorum().map_or(0, |quorum| quorum.version);
+        let voter = Voter { incarnation: self.clients[client].core.incarnation(), weight };
+        let change = VoterChange { version, name: name.to_owned(), voter };
+        self.voting.iter_mut().for_each(|voting| voting.chosen = true);
+        self.operations += 1;
+        let number = objects_machine::FIRST + self.operations;
+        self.clients[at].submit_to(self.now, voters::CHANNEL, number, change.encode());
+        self.look(at);
+    }
+
     /// Compares an entry that a client applies with what others have applied at its index.
-    pub(super) fn committed(&mut self, entry: &Entry) {
-        let Some(voting) = self.voting.as_mut().filter(|voting| !voting.forced) else {
+    pub(super) fn committed(&mut self, line: Line, entry: &Entry) {
+        let Some(voting) = &mut self.voting else {
             return;
         };
+        let known = voting.lines.entry(line).or_default();
         let digest = mix(mix(entry.place.branch, entry.epoch), entry.body.digest());
-        if *voting.log.entry(entry.place.index).or_insert(digest) != digest {
+        if *known.log.entry(entry.place.index).or_insert(digest) != digest {
             self.violations.push(format!("commit: another entry was committed for {entry:?}"));
         }
     }
 
     /// Compares the Form that stands for a client with those of others with its number.
     pub(super) fn stands(&mut self, client: usize) {
-        let Some((number, branch, founds)) = self.clients[client].core.stands() else {
+        let core = &self.clients[client].core;
+        let (Some((number, branch)), line) = (core.stands(), core.line()) else {
             return;
         };
-        let Some(voting) = self.voting.as_ref().filter(|voting| !voting.forced) else {
+        let Some(voting) = &self.voting else {
             return;
         };
-        let known = voting.numbers.values().any(|known| *known == branch);
-        if founds && !known && !voting.numbers.is_empty() {
-            if self.majority_keeps_its_state(branch) {
-                self.violations.push(String::from("primary: the group was founded again"));
-            }
-            // Otherwise what was committed is lost, and this is another group.
-            self.voting.iter_mut().for_each(|voting| voting.forced = true);
-            return;
+        let is_first = voting.lines.is_empty();
+        let again = !is_first && !voting.lines.keys().any(|(founded, _)| *founded == line.0);
+        // Configuration does not know of voters that an operator has chosen elsewhere.
+        if again && !voting.chosen && self.majority_keeps_its_state(branch) {
+            self.violations.push(String::from("primary: the group was founded again"));
+        }
+        if again {
+            self.clients[client].reach("founded again");
         }
         let Some(voting) = &mut self.voting else {
             return;
         };
-        if *voting.numbers.entry(number).or_insert(branch) != branch {
+        let known = voting.lines.entry(line).or_default();
+        if *known.numbers.entry(number).or_insert(branch) != branch {
             self.violations.push(format!("primary: two Forms of number {number} stand"));
         }
     }
@@ -115,51 +138,63 @@ impl World {
         let moments = voting.moments.clone();
         let mut own = client;
         // Once the group is founded, a node goes by the name of a voter that lives.
-        if client == NAMESAKE && !voting.numbers.is_empty() {
+        if client == NAMESAKE && !voting.lines.is_empty() {
             own = 1;
         }
         Some(Client::voting(client as u8, life, self.broken, Some(own), moments))
-    }
-
-    pub(super) fn has_been_forced(&self) -> bool {
-        self.voting.as_ref().is_some_and(|voting| voting.forced)
     }
 
     /// Where the voters of groups meet that were founded separately, ends the members of all but
     /// one; returns whether they have met.
     fn end_all_groups_but_one(&mut self) -> bool {
         let divided = Some(Standing::Forming(Why::OtherGroup));
-        let groups: Vec<Option<u64>> = self.clients.iter().map(|c| c.core.held_group()).collect();
+        let group = |client: &Client| client.core.held_group().map(|(group, _)| group);
+        let groups: Vec<Option<u64>> = self.clients.iter().map(group).collect();
         let met = self.clients.iter().any(|client| client.standing() == divided);
         let Some(stays) = groups.iter().flatten().next().filter(|_| met) else {
             return false;
         };
+        self.clients[0].reach("groups meet");
         let others = (0..CLIENTS).filter(|c| groups[*c].is_some_and(|group| group != *stays));
         others.for_each(|client| self.replace(client));
         true
     }
 
-    /// Forms the group with those who are there.
-    fn force(&mut self) {
-        self.voting.iter_mut().for_each(|voting| voting.forced = true);
-        (0..CLIENTS).for_each(|client| self.input(client, Input::ForcePrimary));
+    /// Has an operator at a client form the group with those who are there.
+    fn force(&mut self, client: usize) {
+        self.voting.iter_mut().for_each(|voting| voting.chosen = true);
+        self.input(client, Input::ForcePrimary);
     }
 
     /// Checks what holds in groups with voters, once nothing moves.
     pub(super) fn what_voters_promise(&self) -> Option<String> {
-        let voting = self.voting.as_ref().filter(|voting| !voting.forced)?;
-        let taken_back = |(corner, _)| matches!(corner, "taken back" | "lost");
-        if self.corners().any(taken_back) {
+        let voting = self.voting.as_ref()?;
+        if self.clients.iter().chain(&self.dead).any(|client| client.mixes) {
+            return Some(String::from("groups: a voter of one has come into another one"));
+        }
+        voting.lines.iter().find_map(|(line, known)| self.what_is_kept(voting, *line, known))
+    }
+
+    /// Checks what holds from a founding, or from what an operator had begin, up to the next one.
+    fn what_is_kept(&self, voting: &Voting, line: Line, known: &Known) -> Option<String> {
+        if self.clients.iter().chain(&self.dead).any(|client| client.taken_back.contains(&line)) {
             return Some(String::from("commit: an answered operation was taken back"));
         }
         let members = || self.clients.iter().filter(|client| client.takes_part());
-        let highest = voting.log.keys().max().copied().unwrap_or_default();
-        let lost = |client: &&Client| client.core.status().place.index < highest;
-        if !members().any(Client::is_without_quorum) && members().any(|client| lost(&client)) {
+        let highest = known.log.keys().max().copied().unwrap_or_default();
+        let lost = |client: &Client| {
+            let core = &client.core;
+            core.line() == line && core.status().place.index < highest
+        };
+        if !members().any(Client::is_without_quorum) && members().any(lost) {
             return Some(format!("commit: there is no entry {highest} any more"));
         }
-        let calls: Vec<Made> = voting.asked.iter().filter_map(|asked| self.made(asked)).collect();
-        let calls = [&calls[..], &voting.local].concat();
+        if line.1 != 0 {
+            // It begins with whatever the log had that was chosen.
+            return None;
+        }
+        let calls = voting.asked.iter().filter_map(|asked| self.made(asked, line));
+        let calls: Vec<Made> = calls.chain(voting.local.iter().cloned()).collect();
         if calls.len() > MAX_CALLS {
             return None;
         }
@@ -172,13 +207,15 @@ impl World {
         }
     }
 
-    /// Returns a call and its outcome; `None` if it has had no effect.
-    fn made(&self, &(id, op, began): &(OperationId, Op, u64)) -> Option<Made> {
+    /// Returns a call and the outcome that it had in a line; `None` if it has had no effect. What was
+    /// answered in another one may have been executed in this one, too.
+    fn made(&self, &(id, op, began): &(OperationId, Op, u64), line: Line) -> Option<Made> {
         let mut clients = self.clients.iter().chain(&self.dead);
         let client = clients.find(|client| client.asked.contains_key(&id))?;
         let ended = match client.outcomes.get(&id).map(|outcomes| &outcomes[0]) {
             Some(Ok(Answer::Done(said))) => {
-                Some((client.ends[&id], postcard::from_bytes(said).unwrap()))
+                let (ended, of) = client.ends[&id];
+                (of == line).then(|| (ended, postcard::from_bytes(said).unwrap()))
             }
             Some(
                 Ok(Answer::Full | Answer::Unreadable)

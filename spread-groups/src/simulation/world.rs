@@ -185,8 +185,8 @@ impl World {
         let Some(done) = self.clients[client].work(self.now) else {
             return false;
         };
-        if let Some((entry, digest)) = done {
-            self.committed(&entry);
+        if let Some((line, entry, digest)) = done {
+            self.committed(line, &entry);
             let known = *self.states.entry(entry.place).or_insert(digest);
             if known != digest {
                 self.violations.push(format!("state: two digests after {entry:?}"));

@@ -65,14 +65,13 @@ impl Core {
         if self.is_divided(exchange) {
             return None;
         }
+        if voting.force {
+            return Some((Chain::new(exchange.those_there(chain.last()?)?), true));
+        }
         let may_form = chain.is_majority(said);
         #[cfg(test)]
         let may_form = may_form || self.breaks(crate::core::Broken::FormsInMinorities);
-        if may_form {
-            return Some((chain.clone(), false));
-        }
-        let chosen = exchange.those_there(chain.last()?).filter(|_| voting.force);
-        chosen.map(|voters| (Chain::new(voters), true))
+        may_form.then(|| (chain.clone(), false))
     }
 
     /// Returns whether this view has voters of groups that were founded separately. Then nothing

@@ -95,7 +95,13 @@ impl Core {
         let Some(voting) = &mut self.voting else {
             return;
         };
-        let committed = voting.chain.committed(|voter| voting.acknowledged.by(voter)).min(head);
+        // Once a change is committed, those after it may have acknowledged more than those before it.
+        let committed = loop {
+            let committed = voting.chain.committed(|voter| voting.acknowledged.by(voter)).min(head);
+            if !voting.chain.commit(committed) {
+                break committed;
+            }
+        };
         #[cfg(test)]
         let committed = match self.config.broken {
             Some(crate::core::Broken::CommitsAtOnce) => head,

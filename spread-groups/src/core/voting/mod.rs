@@ -154,10 +154,12 @@ impl Core {
         Some((self.held_history()?.label(), self.held_chain()?))
     }
 
-    /// Returns which founding the log goes back to that this member has.
+    /// Returns which founding the log goes back to that this member has, and whether it votes by that
+    /// log.
     #[cfg(test)]
-    pub(crate) fn held_group(&self) -> Option<u64> {
-        Some(self.held_history()?.founded())
+    pub(crate) fn held_group(&self) -> Option<(u64, bool)> {
+        let votes = self.held_chain().is_some_and(|chain| self.own_vote(chain).is_some());
+        Some((self.held_history()?.founded(), votes))
     }
 
     #[cfg(test)]

@@ -151,7 +151,7 @@ impl Chain {
     }
 
     /// Takes the payload of an operation at its index of the log; returns whether the voters
-    /// change. They do not if no majority of them would be there.
+    /// change. They do not if the new one is not there, or no majority of them would be.
     pub(crate) fn log(
         &mut self,
         index: u64,
@@ -159,7 +159,11 @@ impl Chain {
         is_there: impl Fn(Incarnation) -> bool,
     ) -> bool {
         let change = VoterChange::decode(payload);
-        let voters = change.and_then(|change| self.last()?.changed(&change));
+        let voters = change.and_then(|change| {
+            let (before, VoterChange { voter, .. }) = (self.last()?, &change);
+            let is_known = voter.weight == 0 || before.has(voter.incarnation);
+            before.changed(&change).filter(|_| is_known || is_there(voter.incarnation))
+        });
         let voters = voters.filter(|voters| voters.is_majority(is_there));
         let changes = voters.is_some();
         self.0.extend(voters.map(|voters| (index, voters)));
@@ -182,11 +186,14 @@ impl Chain {
         })
     }
 
-    /// Takes note that the log is committed up to an index.
-    pub(crate) fn commit(&mut self, index: u64) {
+    /// Takes note that the log is committed up to an index; returns whether voters before a change
+    /// are not needed any more.
+    pub(crate) fn commit(&mut self, index: u64) -> bool {
+        let before = self.0.len();
         while self.0.get(1).is_some_and(|(since, _)| *since <= index) {
             self.0.pop_front();
         }
+        self.0.len() < before
     }
 
     pub(crate) fn to_proto(&self) -> Vec<proto::Voters> {
@@ -327,6 +334,7 @@ mod tests {
         let mut chain = Chain::new(voters(&[(1, 1), (2, 1), (3, 1)]));
         let here = |voter: Incarnation| voter.0[0] <= 2;
         assert!(!chain.log(1, &change(1, 2, 9, 1).encode(), here), "nobody is that incarnation");
+        assert!(!chain.log(1, &change(1, 4, 9, 1).encode(), here), "though two of four are there");
         assert!(!chain.log(1, &change(1, 4, 4, 2).encode(), here), "they would be two of five");
         assert!(!chain.log(1, &change(1, 2, 2, 0).encode(), here), "the third one is away");
         assert_eq!(chain, Chain::new(voters(&[(1, 1), (2, 1), (3, 1)])));

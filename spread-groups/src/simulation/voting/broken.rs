@@ -4,7 +4,7 @@
 //! made smaller, which violates a property with the broken rule, and none with the right one.
 
 use super::schedule::Act::{self, Lose, Operate, Return, Turns, World};
-use super::schedule::{VOTERS, run, schedule};
+use super::schedule::{VOTERS, changes, run, schedule};
 use crate::core::Broken;
 use crate::simulation::objects::Op;
 use crate::simulation::schedule::Step::{Connect, Cut, Hold, Partition, Replace, Run, Submit};
@@ -31,6 +31,12 @@ found_at_random! {
     reading_without_a_majority_is_found: ReadsLocally breaks "linear" at seed 66;
     logging_in_exchanges_is_found: CountsInExchanges breaks "commit|state|roster|primary"
         at seed 21;
+}
+
+#[test]
+fn mixing_groups_is_found() {
+    let violations = |schedule: &_| run(schedule, Some(Broken::MixesGroups)).violations;
+    assert!(is_found(154, &changes(), "groups", violations));
 }
 
 /// Checks that a schedule violates a property once the rule is broken, and only then.

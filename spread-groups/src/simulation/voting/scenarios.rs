@@ -9,8 +9,7 @@ use super::schedule::{Act, VOTERS, begin, run};
 use crate::core::requests::OperationId;
 use crate::core::sessions::Answer;
 use crate::core::voting::standing::{Standing, Unforced, Why};
-use crate::core::voting::voters::{self, Voter, VoterChange};
-use crate::core::{Broken, Failure, Input, JoinFailed};
+use crate::core::{Broken, Failure, JoinFailed};
 use crate::simulation::client::Client;
 use crate::simulation::objects::Op;
 use crate::simulation::schedule::Step;
@@ -25,6 +24,11 @@ fn settle(world: &mut World) {
         world.wait(Duration::from_millis(100));
     }
     assert_eq!(world.violations, [""; 0]);
+}
+
+/// Has an operator at each member want a Form of those who are there.
+fn force(world: &mut World) {
+    (0..CLIENTS).for_each(|client| world.force(client));
 }
 
 fn standings(world: &World) -> Vec<Standing> {
@@ -94,7 +98,7 @@ fn two_of_three_empty_form_nothing_until_an_operator_says_so() {
     [1, 2].into_iter().for_each(|voter| world.connect(voter, voter));
     settle(&mut world);
     assert_eq!(world.clients[0].standing(), Some(Standing::Forming(Why::StateLost)));
-    world.force();
+    force(&mut world);
     settle(&mut world);
     assert!(matches!(standings(&world)[..3], [Standing::Primary(_), ..]));
     assert_eq!(world.clients[2].tally().applied[&1], 1);
@@ -159,12 +163,7 @@ fn who_is_configured_with_other_voters_is_refused_but_not_with_the_present_ones(
 /// Makes a client the voter of a name, or with a weight of 0 none.
 fn set_voter(world: &mut World, name: &str, client: usize, weight: u32) {
     let version = world.clients[0].core.quorum().unwrap().version;
-    let incarnation = world.clients[client].core.incarnation();
-    let voter = Voter { incarnation, weight };
-    let change = VoterChange { version, name: name.to_owned(), voter };
-    world.operations += 1;
-    let number = world.operations;
-    world.clients[0].submit_to(world.now, voters::CHANNEL, number, change.encode());
+    world.set_voter(0, name, client, weight);
     settle(world);
     assert_eq!(world.clients[0].core.quorum().unwrap().version, version + 1);
 }
@@ -192,9 +191,7 @@ fn two_groups(broken: Option<Broken>) -> World {
     }
     world.operate(0, Op::Put(1, 2));
     world.run(|_| true, ROUNDS);
-    // Configuration cannot know that there is a group elsewhere.
-    let founded = ["primary: the group was founded again"];
-    assert_eq!(std::mem::take(&mut world.violations), founded);
+    assert_eq!(world.violations, [""; 0]);
     for client in 0..CLIENTS {
         assert!(matches!(world.clients[client].standing(), Some(Standing::Primary(_))));
     }
@@ -217,7 +214,7 @@ fn groups_that_were_founded_separately_stop_where_they_meet_and_lose_nothing() {
     let mut world = two_groups(None);
     assert_eq!(world.violations, [""; 0]);
     assert_eq!(standings(&world)[..], [Standing::Forming(Why::OtherGroup); CLIENTS]);
-    world.input(0, Input::ForcePrimary);
+    world.force(0);
     assert_eq!(world.clients[0].core.forced(), Some(Err(Unforced::OtherGroup)));
     settle(&mut world);
     assert_eq!(standings(&world)[..], [Standing::Forming(Why::OtherGroup); CLIENTS]);
@@ -340,7 +337,7 @@ fn the_log_of_a_voter_that_was_replaced_meanwhile_does_not_stand() {
     world.connect(2, 2);
     settle(&mut world);
     assert!(!has_formed(&world), "{:?}", standings(&world));
-    world.force();
+    force(&mut world);
     settle(&mut world);
     assert!(has_formed(&world), "{:?}", standings(&world));
     assert_eq!(world.clients[1].tally().applied.len(), 1);
@@ -372,7 +369,7 @@ fn new_voters_found_no_group_beside_a_member_that_has_the_state() {
     settle(&mut world);
     assert_eq!(standings(&world)[KEEPS], Standing::Forming(Why::StateLost));
     assert_eq!(standings(&world)[..3], [Standing::Minority; 3]);
-    world.force();
+    force(&mut world);
     settle(&mut world);
     assert!(matches!(standings(&world)[..4], [Standing::Primary(_), ..]));
     assert_eq!(world.clients[0].tally().applied[&1], 1);
@@ -454,11 +451,22 @@ fn a_member_that_is_ahead_of_a_forced_log_goes_on() {
     let refused = Err(Failure::NoQuorum { may_have_executed: false });
     assert_eq!(outcome(&world, KEEPS, PATIENT - 1), Some(&refused));
     world.submit(KEEPS, 0);
+    world.cut(KEEPS, 0, false);
     [0, 1, 2].into_iter().for_each(|voter| world.connect(voter, voter));
-    settle(&mut world);
+    // Its session does not expire meanwhile.
+    let moments = |world: &mut World| {
+        for _ in 0..4 {
+            world.run(|_| true, ROUNDS);
+            world.wait(Duration::from_millis(100));
+        }
+    };
+    moments(&mut world);
     assert_eq!(world.clients[1].standing(), Some(Standing::Forming(Why::StateLost)));
+    world.force(1);
+    moments(&mut world);
+    assert!(matches!(world.clients[1].standing(), Some(Standing::Primary(_))));
     assert_eq!(outcome(&world, KEEPS, PATIENT), None, "it waits");
-    world.force();
+    world.connect(KEEPS, 0);
     settle(&mut world);
     assert!(has_taken_back(&world, KEEPS));
     assert!(matches!(outcome(&world, KEEPS, PATIENT), Some(Ok(Answer::Done(_)))));
@@ -515,5 +523,88 @@ fn a_replacement_that_is_refused_is_not_told_as_lost() {
         Act::World(Step::Submit(1, 90)),
     ];
     let world = run(&(0b10111, acts), None);
+    assert_eq!(world.violations, [""; 0]);
+}
+
+/// A voter that has been removed has more of the log than those that stay, who do not know yet that
+/// they are a majority without it.
+#[test]
+fn a_voter_that_was_removed_does_not_keep_the_others_from_forming() {
+    let acts = vec![
+        Act::World(Step::Hold(0, 1)),
+        Act::Return,
+        Act::Turns(EVERYBODY, 1),
+        Act::SetVoter(2, "ann", 4, 1),
+        Act::World(Step::Run(EVERYBODY, 50)),
+        Act::Operate(0, Op::Put(0, 1)),
+        Act::World(Step::Hold(0, 0)),
+        Act::Return,
+        Act::Turns(EVERYBODY, 1),
+        Act::Lose(EVERYBODY, false),
+        Act::Return,
+        Act::Turns(EVERYBODY, 1),
+        Act::World(Step::Replace(2)),
+        Act::Return,
+        Act::Turns(EVERYBODY, 1),
+    ];
+    let mut world = run(&(EVERYBODY, acts), None);
+    assert_eq!(world.violations, [""; 0]);
+    settle(&mut world);
+    assert_eq!(world.corners().filter(|(corner, _)| *corner == "a forced Form").count(), 0);
+    assert!(matches!(standings(&world)[..], [Standing::Primary(_), ..]));
+}
+
+/// The voters that stay have acknowledged an operation before the change is committed that removes
+/// the others; nothing comes after it.
+#[test]
+fn what_is_acknowledged_before_a_change_is_committed_is_committed_with_it() {
+    let acts = vec![
+        Act::SetVoter(0, "cid", 0, 0),
+        Act::World(Step::Run(EVERYBODY, 50)),
+        Act::SetVoter(2, "bob", 0, 0),
+        Act::World(Step::Run(1, 50)),
+        Act::SetVoter(2, "ann", 0, 1),
+        Act::World(Step::Run(EVERYBODY, 50)),
+    ];
+    assert_eq!(run(&(EVERYBODY, acts), None).violations, [""; 0]);
+}
+
+#[test]
+fn an_observer_is_made_no_voter() {
+    let mut world = begin(VOTERS, None);
+    settle(&mut world);
+    world.replace(4);
+    world.connect(4, 0);
+    settle(&mut world);
+    let version = world.clients[0].core.quorum().unwrap().version;
+    world.set_voter(0, "dan", 4, 1);
+    settle(&mut world);
+    let observer = |client: &Client| client.core.status().roster.iter().any(|m| m.observer);
+    assert!(observer(&world.clients[0]));
+    assert_eq!(world.clients[0].core.quorum().unwrap().version, version);
+}
+
+/// A minority is forced while the majority goes on. Where they meet, the members of the majority are
+/// told what is taken back, and their operations are executed again.
+#[test]
+fn members_of_a_living_side_are_told_what_a_forced_log_takes_back() {
+    let mut world = begin(VOTERS, None);
+    settle(&mut world);
+    world.change(|daemons| daemons.partition(&[0, 0, 1]));
+    settle(&mut world);
+    world.submit(0, 0);
+    world.force(2);
+    for _ in 0..4 {
+        world.run(|_| true, ROUNDS);
+        world.wait(Duration::from_millis(100));
+    }
+    assert!(matches!(outcome(&world, 0, 1), Some(Ok(Answer::Done(_)))));
+    assert!(matches!(standings(&world)[2], Standing::Primary(_)));
+    world.change(|daemons| daemons.partition(&[0; 3]));
+    settle(&mut world);
+    assert!(has_taken_back(&world, 0));
+    assert_eq!(world.clients[2].tally().applied[&1], 1, "it is executed again");
+    world.rest();
+    world.check();
     assert_eq!(world.violations, [""; 0]);
 }
