@@ -11,8 +11,9 @@
 //! never wins against it: a client that lost the end of its deliveries is no side of its
 //! own. Of histories that went apart, the one with most members behind it stands; among
 //! equals, that with the smallest incarnation. In a [group with voters](super::voting) it is
-//! the history with the greatest label.
+//! one that a majority accepts, as far as possible that with the greatest label.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use spread::Name;
@@ -92,10 +93,7 @@ impl Exchange {
     /// Returns the history that is to stand; `None` if nobody holds any.
     pub(crate) fn base(&self) -> Option<&History> {
         if self.by_label {
-            // Where voters are, no log of another group stands.
-            let group = self.voters_groups().next();
             let claims = self.claims().map(|(_, hello)| &hello.history);
-            let claims = claims.filter(|history| group.is_none_or(|g| g == history.founded()));
             return claims.max_by_key(|history| history.label());
         }
         let sides = self.sides();
@@ -110,7 +108,7 @@ impl Exchange {
             behind.map(|other| other.members).sum::<usize>()
         };
         let best = sides.iter().filter(stands);
-        let best = best.max_by_key(|side| (weight(side), std::cmp::Reverse(side.smallest)));
+        let best = best.max_by_key(|side| (weight(side), Reverse(side.smallest)));
         best.map(|side| side.history)
     }
 
@@ -143,24 +141,42 @@ impl Exchange {
     }
 
     /// Returns the Hellos of those with state. What a merge has taken back counts only if
-    /// nobody has anything else.
+    /// nobody has anything else. Where voters are, no log of another group counts.
     fn claims(&self) -> impl Iterator<Item = &(Name, Hello)> {
         let best = self.hellos.iter().map(|(_, hello)| hello.holding).max();
         let best = best.filter(|best| *best != Holding::Nothing);
-        self.hellos.iter().filter(move |(_, hello)| Some(hello.holding) == best)
+        let group = self.voters_groups().next().filter(|_| self.by_label);
+        self.hellos.iter().filter(move |(_, hello)| {
+            Some(hello.holding) == best && group.is_none_or(|g| g == hello.history.founded())
+        })
     }
 
     /// Returns who may send the Form, in the order in which they are to: those that hold
-    /// the base's state; all that are no observers if nobody holds any, and are configured as
-    /// voters if there are some.
+    /// the base's state; in a group with voters all that hold any, since the one with the greatest
+    /// label may wait for voters that are gone; if nobody holds any, all that are no observers, and
+    /// are configured as voters if there are some.
     pub(crate) fn authors(&self) -> impl Iterator<Item = Name> {
-        let base = self.base();
         let founds = |hello: &Hello| {
             let candidate = hello.candidate.as_ref();
             !hello.observer && candidate.is_none_or(|candidate| !candidate.voter.is_empty())
         };
-        let may = move |hello: &Hello| base.map_or(founds(hello), |base| hello.has(base));
-        self.hellos.iter().filter(move |(_, hello)| may(hello)).map(|(name, _)| *name)
+        let mut authors: Vec<&(Name, Hello)> = match self.base() {
+            None => self.hellos.iter().filter(|(_, hello)| founds(hello)).collect(),
+            Some(_) if self.by_label => self.claims().collect(),
+            Some(base) => self.hellos.iter().filter(|(_, hello)| hello.has(base)).collect(),
+        };
+        if self.by_label {
+            authors.sort_by_key(|(_, hello)| Reverse(hello.history.label()));
+        }
+        authors.into_iter().map(|(name, _)| *name)
+    }
+
+    /// Returns whether a member has said Hello whose log, if it has one, is not beyond this one: it
+    /// may accept a Form with this log as the base.
+    pub(crate) fn may_follow(&self, incarnation: Incarnation, log: &History) -> bool {
+        let follows =
+            |hello: &Hello| hello.holding == Holding::Nothing || !hello.history.is_beyond(log);
+        self.hellos.iter().any(|(_, hello)| hello.incarnation == incarnation && follows(hello))
     }
 
     /// Returns the clients that have said Hello in the order in which they are admitted to

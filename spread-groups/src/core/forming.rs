@@ -244,23 +244,23 @@ impl Core {
         let content = Frame::Form(form.clone()).encode();
         let mut roster = form.base.unwrap_or_default();
         let branch = roster::branch(&roster.history, &content, from, incarnation);
-        // What a majority has committed is never taken back, unless an operator has it or has had it
-        // so, or this member comes from another group, of which no voter is here.
-        let line = |history: &History| (history.founded(), history.forced());
-        let is_parted = base.as_ref().map(line).unwrap_or_default() != line(&self.roster.history);
-        if self.voting.is_none() || is_parted || form.forced {
-            self.rewind(base.as_ref());
+        if form.forced {
+            roster.history.force(branch, form.epoch);
+        } else {
+            roster.history.begin(branch, form.epoch);
+        }
+        let answers = self.answers.take().unwrap_or_else(|| self.roster.history.clone());
+        if self.voting.is_none() || self.me.is_some_and(|me| form.said.contains(&me)) {
+            self.take_back(&answers, &roster.history);
+        } else {
+            // Its Hello may end this Form.
+            self.answers = Some(answers);
         }
         self.send_again();
         let founds = base.is_none() && said.iter().any(|a| Some(a.name) == self.me && a.holds);
         self.take_over(now, base.as_ref(), founds);
         if let Some(voting) = &mut self.voting {
             voting.begin(form.voters.clone());
-        }
-        if form.forced {
-            roster.history.force(branch, form.epoch);
-        } else {
-            roster.history.begin(branch, form.epoch);
         }
         roster.set_holders(|_| false);
         self.roster = roster;
@@ -298,9 +298,15 @@ impl Core {
         }
     }
 
-    /// Opens operations again that are not in the history that stands.
-    fn rewind(&mut self, base: Option<&History>) {
-        let common = base.map_or(0, |base| self.roster.history.common(base));
+    /// Opens operations again that were answered in a history, and are not in the one that stands.
+    /// What a majority has committed is never taken back, unless an operator has it or has had it
+    /// so, or this member comes from another group, of which no voter is here.
+    fn take_back(&mut self, answers: &History, stands: &History) {
+        let line = |history: &History| (history.founded(), history.forced());
+        if self.voting.is_some() && line(answers) == line(stands) {
+            return;
+        }
+        let common = answers.common(stands);
         #[cfg(test)]
         let common =
             if self.breaks(super::Broken::ForgetsWhatIsTakenBack) { u64::MAX } else { common };
@@ -331,7 +337,7 @@ impl Core {
         self.progress = now;
         if keeps {
             self.holdings = Holdings::Current;
-            return;
+            return self.requests.follow();
         }
         if founds {
             self.voting.iter_mut().for_each(|voting| voting.tail.clear());
@@ -408,10 +414,18 @@ impl Core {
         }
         // Whatever comes of it, it is waited for from now on.
         self.silent.remove(&from);
+        let base = formed.base.clone();
         if self.overlooks(hello) {
             return self.exchange_again(now);
         }
-        let holds = match &formed.base {
+        if Some(from) == self.me
+            && let Some(answers) = self.answers.take()
+        {
+            let stands = self.roster.history.clone();
+            self.take_back(&answers, &stands);
+            self.send_again();
+        }
+        let holds = match &base {
             Some(base) => hello.has(base),
             // What it has was of another group.
             None if self.voting.is_some() => false,

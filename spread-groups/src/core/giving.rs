@@ -125,6 +125,7 @@ impl Core {
         let generation = self.generation;
         self.out(Output::Restore { generation, state });
         self.holdings = Holdings::Current;
+        self.requests.follow();
     }
 
     pub(super) fn chunk_taken(&mut self, from: Name, taken: &ChunkTaken) {

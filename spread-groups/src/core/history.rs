@@ -83,6 +83,12 @@ impl History {
         self.forced
     }
 
+    /// Returns whether this log may have something that is committed and not in `other`, by their
+    /// labels. Logs of different foundings are not compared.
+    pub(crate) fn is_beyond(&self, other: &History) -> bool {
+        self.founded == other.founded && self.label() > other.label()
+    }
+
     /// Counts an entry.
     pub(crate) fn count(&mut self, entry: u64) -> Place {
         self.place.index += 1;

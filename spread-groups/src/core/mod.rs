@@ -129,6 +129,9 @@ pub(crate) struct Core {
     holdings: Holdings,
     /// Counts what the replica's state was replaced by.
     generation: u64,
+    /// In a group with voters, the history in which own operations were answered, while it is not
+    /// the roster's: a Form stands that does not count the Hello of this member.
+    answers: Option<History>,
     /// The own session, once there is one.
     session: Option<u32>,
     /// Whether the application was told that the member is ready.
@@ -165,6 +168,7 @@ impl Core {
             roster: Roster::default(),
             holdings: Holdings::Nothing,
             generation: 0,
+            answers: None,
             session: None,
             told_ready: false,
             assembler: Assembler::new(config.fragment_memory),

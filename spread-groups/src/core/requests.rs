@@ -81,7 +81,7 @@ pub struct Rewound {
 /// What the answer of an operation ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// Nothing: it had its answer.
+    /// Nothing: it had its answer, or this is none of the log that stands.
     Before,
     /// A request.
     For(OperationId),
@@ -108,6 +108,8 @@ pub(crate) struct Requests {
     answered_bytes: usize,
     /// The place of the last operation that was forgotten.
     forgotten: u64,
+    /// The replica applies a log that does not stand; of that only so many entries do.
+    common: Option<u64>,
 }
 
 impl Requests {
@@ -208,8 +210,16 @@ impl Requests {
         }
     }
 
+    /// Takes note that the replica applies the log that stands.
+    pub(crate) fn follow(&mut self) {
+        self.common = None;
+    }
+
     /// Takes note of the answer of an operation at its place.
     pub(crate) fn answer(&mut self, sequence: u64, index: u64, executed: bool) -> Ended {
+        if self.common.is_some_and(|common| index > common) {
+            return Ended::Before;
+        }
         let at = self.open.iter().position(|request| request.sequence == sequence);
         let Some((at, request)) = at.and_then(|at| Some((at, self.open.remove(at)?))) else {
             return Ended::Before;
@@ -244,15 +254,17 @@ impl Requests {
     }
 
     /// Opens the answered operations again that are not in a history which has the first
-    /// `common` entries of the former one. [`Requests::send_again`] has to follow.
+    /// `common` entries of the former one. [`Requests::send_again`] has to follow. They wait for a
+    /// majority, as they had their answers.
     pub(crate) fn rewind(&mut self, common: u64) -> Rewound {
+        self.common = Some(self.common.map_or(common, |known| known.min(common)));
         let complete = self.forgotten <= common;
         let mut operations = Vec::new();
         let stays = self.answered.partition_point(|answered| answered.index <= common);
         for Answered { id, sequence, channel, payload, .. } in self.answered.drain(stays..).rev() {
             self.answered_bytes -= payload.len();
             operations.extend((channel != VOID).then_some(id));
-            let (awaited, sent, patient) = (false, true, false);
+            let (awaited, sent, patient) = (false, true, true);
             let request = Request { id, sequence, channel, payload, awaited, sent, patient };
             self.open.push_front(request);
         }
@@ -365,6 +377,9 @@ mod tests {
         requests.answer(2, 11, true);
         let rewound = Rewound { operations: vec![OperationId(2)], complete: true };
         assert_eq!(requests.rewind(10), rewound);
+        assert_eq!(requests.answer(2, 11, true), Ended::Before, "of the log that does not stand");
+        assert_eq!(requests.lose_patience(), [(OperationId(3), true)]);
+        requests.follow();
         requests.send_again();
         assert_eq!(sent(&mut requests), [(2, 0), (3, 0)]);
         assert_eq!(requests.answer(2, 12, true), Ended::Again, "nobody waits for it any more");
@@ -378,6 +393,7 @@ mod tests {
         requests.answer(1, 10, true);
         requests.answer(2, 11, false);
         assert_eq!(requests.rewind(0).operations, [OperationId(1)], "a refusal is not taken back");
+        requests.follow();
         requests.send_again();
         let again: Vec<_> = std::iter::from_fn(|| requests.next(SENT, 0, 2)).collect();
         let again: Vec<_> = again.iter().map(|op| (op.sequence, op.channel)).collect();

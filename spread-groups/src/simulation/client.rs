@@ -75,6 +75,8 @@ pub(super) struct Client {
     pub(super) taken_back: BTreeSet<Line>,
     /// Whether it has come from a group in which it votes to another one.
     pub(super) mixes: bool,
+    /// The founding and the number of the last Form that stood.
+    pub(super) stood: (u64, u64),
     pub(super) failed: Option<JoinFailed>,
     observer: bool,
     /// How often things happened that are worth knowing.
@@ -173,6 +175,7 @@ impl Client {
             lost: Vec::new(),
             taken_back: BTreeSet::new(),
             mixes: false,
+            stood: (0, 0),
             failed: None,
             observer,
             corners: BTreeMap::new(),

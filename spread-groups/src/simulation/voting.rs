@@ -100,6 +100,13 @@ impl World {
         let Some(voting) = &self.voting else {
             return;
         };
+        let me = self.clients[client].connection.as_ref().map(|connection| connection.name);
+        if me.is_some_and(|me| self.clients[client].core.has_member(me)) {
+            let former = std::mem::replace(&mut self.clients[client].stood, (line.0, number));
+            if former.0 == line.0 && former.1 > number {
+                self.violations.push(format!("primary: {former:?} goes back to {number}"));
+            }
+        }
         let is_first = voting.lines.is_empty();
         let again = !is_first && !voting.lines.keys().any(|(founded, _)| *founded == line.0);
         // Configuration does not know of voters that an operator has chosen elsewhere.
@@ -124,12 +131,32 @@ impl World {
         let begins = |client: &&Client| client.core.stands().is_some_and(|of| of.1 == branch);
         let former = || self.clients.iter().filter(|client| !begins(client));
         let held = former().filter_map(|client| client.core.held_log());
-        let Some((_, voters)) = held.max_by_key(|(label, _)| *label) else {
+        let Some((_, voters)) = held.max_by_key(|(log, _)| log.label()) else {
             return false;
         };
         voters.is_majority(|voter: Incarnation| {
             former().any(|client| client.core.is(voter) && client.core.held_log().is_some())
         })
+    }
+
+    /// Returns whether a majority is here that could form the group, now that nothing moves: by the
+    /// log of one member, and none of them has more.
+    fn stops_needlessly(&self) -> bool {
+        let here = || self.clients.iter().filter(|client| client.connection.is_some());
+        let divided = Some(Standing::Forming(Why::OtherGroup));
+        if here().any(|client| client.standing() == divided) {
+            return false;
+        }
+        let could_form = |client: &Client| {
+            let Some((log, voters)) = client.core.held_log() else {
+                return false;
+            };
+            let follows = |other: &Client| {
+                other.core.held_log().is_none_or(|(other, _)| !other.is_beyond(log))
+            };
+            voters.is_majority(|voter| here().any(|other| other.core.is(voter) && follows(other)))
+        };
+        here().any(Client::is_without_quorum) && here().any(could_form)
     }
 
     /// Returns the client that comes in the place of another one that has ended.

@@ -97,8 +97,9 @@ fn a_value_expires_at_all_members_also_after_the_senior_one_is_gone() {
     let [senior, one, other] = three_members(&cluster);
     let mut watches = [&one, &other].map(|member| map(member).watch(""));
     let began = Instant::now();
-    map(&one).put("short", &text("x")).ttl(LIFE).send().wait().unwrap();
-    map(&one).put("long", &text("x")).ttl(LIFE * 8).send().wait().unwrap();
+    let put = |key, life| map(&one).put(key, &text("x")).ttl(life).send();
+    let pending = [put("short", LIFE), put("long", LIFE * 8)];
+    pending.into_iter().for_each(|pending| assert!(pending.wait().is_ok()));
     for watch in &mut watches {
         let events = [(); 3].map(|()| next(watch));
         assert_eq!(events, ["short=x", "long=x", "short Expired"]);

@@ -230,7 +230,7 @@ fn an_accepted_action_is_done_by_all_at_its_time() {
         };
         member.group.on_vote(vote).unwrap()
     });
-    let at = SystemTime::now() + Duration::from_secs(2);
+    let at = SystemTime::now() + Duration::from_secs(4);
     let action = members[1].group.action(&String::from(TOPIC), at).rule(Rule::Unanimous);
     assert_eq!(action.send().wait().unwrap(), ActionResult::Accepted);
     // A newcomer before the time does it, too.

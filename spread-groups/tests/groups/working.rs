@@ -73,13 +73,19 @@ fn of_a_thousand_jobs_each_is_recorded_once_though_a_worker_is_killed() {
     };
     let _fourth = resize(&killed).worker(1, fourth).unwrap();
     eventually("the workers are known", || resize(&one).status().workers == 3);
-    let pending: Vec<_> = (0..1000).map(|job| submit(&one, job)).collect();
+    // No more at once than a member may have before it that does not run for a while.
+    let submit = |from: i32| (from..from + 200).map(|job| (job, submit(&one, job))).collect();
+    let are_done = |pending: Vec<(i32, Pending<String>)>| {
+        for (job, pending) in pending {
+            assert_eq!(pending.wait().unwrap(), format!("done {job}"));
+        }
+    };
+    let pending = submit(0);
     let open = first.recv_timeout(LONG).unwrap();
     cluster.disconnect(&name(&killed.group)).unwrap();
     drop(release);
-    for (job, pending) in pending.into_iter().enumerate() {
-        assert_eq!(pending.wait().unwrap(), format!("done {job}"));
-    }
+    are_done(pending);
+    (200..1000).step_by(200).for_each(|from| are_done(submit(from)));
     let begun = begun.lock().unwrap();
     assert_eq!(begun.len(), 1000);
     assert_eq!(begun[&open], 1, "once more, after the worker that is gone had begun it");
@@ -88,13 +94,14 @@ fn of_a_thousand_jobs_each_is_recorded_once_though_a_worker_is_killed() {
 }
 
 fn the_late_result_of_a_stalled_worker_is_refused() {
+    // The second attempt has as long as the first.
+    const LIMIT: Duration = Duration::from_secs(2);
     let cluster = daemons();
     let [one, two, stalls] = three_members(&cluster);
-    let work = resize(&stalls).attempt_limit(Duration::from_millis(100));
-    let (_stalled, stalled) = held(&work);
+    let (_stalled, stalled) = held(&resize(&stalls).attempt_limit(LIMIT));
     eventually("the worker is known", || resize(&one).status().workers == 1);
     let job = String::from("a");
-    let done = resize(&one).attempt_limit(Duration::from_millis(100)).job(&job).send();
+    let done = resize(&one).attempt_limit(LIMIT).job(&job).send();
     assert_eq!(stalled.begun(), (job.clone(), 1));
     eventually("its time is over", || resize(&two).status().waiting == 1);
     let (_other, other) = held(&resize(&two));

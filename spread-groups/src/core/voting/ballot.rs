@@ -60,18 +60,18 @@ impl Core {
         if exchange.base().is_none() {
             return Some((Chain::new(exchange.founders(&voting.configured)?), false));
         }
-        let chain = self.held_chain()?;
-        let said = |voter| self.said_hello(exchange, voter);
         if self.is_divided(exchange) {
             return None;
         }
-        if voting.force {
-            return Some((Chain::new(exchange.those_there(chain.last()?)?), true));
-        }
-        let may_form = chain.is_majority(said);
+        let (chain, log) = (self.held_chain()?, self.held_history()?);
+        let may_form = chain.is_majority(|voter| self.may_follow(exchange, voter, log));
         #[cfg(test)]
         let may_form = may_form || self.breaks(crate::core::Broken::FormsInMinorities);
-        may_form.then(|| (chain.clone(), false))
+        if may_form {
+            return Some((chain.clone(), false));
+        }
+        let chosen = exchange.those_there(chain.last()?).filter(|_| voting.force);
+        chosen.map(|voters| (Chain::new(voters), true))
     }
 
     /// Returns whether this view has voters of groups that were founded separately. Then nothing
@@ -94,14 +94,18 @@ impl Core {
         self.is_divided(exchange) || form.base.is_none() && exchange.base().is_some()
     }
 
-    fn said_hello(&self, exchange: &Exchange, voter: Incarnation) -> bool {
+    fn may_follow(&self, exchange: &Exchange, voter: Incarnation, log: &History) -> bool {
         #[cfg(test)]
         if self.breaks(crate::core::Broken::CountsNames)
             && let Some(chain) = self.held_chain()
         {
             return exchange.hellos().any(|(_, hello)| hello.voter_in(chain) == Some(voter));
         }
-        exchange.has(voter)
+        #[cfg(test)]
+        if self.breaks(crate::core::Broken::TakesTheLargestSide) {
+            return exchange.has(voter);
+        }
+        exchange.may_follow(voter, log)
     }
 
     /// Returns the number of the Form that this member may send.
@@ -112,7 +116,10 @@ impl Core {
         }
         let pending = exchange.proposal.as_ref().map_or(0, |proposal| proposal.form.epoch);
         let above = exchange.next_epoch().max(pending.saturating_add(1));
-        above.saturating_add(if forced { FORCED } else { 0 })
+        // Two of two sides do not have the same number.
+        let [one, other, ..] = self.config.incarnation.0;
+        let apart = FORCED + u64::from(u16::from_be_bytes([one, other]));
+        above.saturating_add(if forced { apart } else { 0 })
     }
 
     /// Takes a Form, which stands if a majority accepts it.
@@ -166,9 +173,10 @@ impl Core {
         let Some(voting) = self.voting.as_ref().filter(|_| !self.is_void(form)) else {
             return false;
         };
-        let label = |history: &History| history.label();
-        let base = form.base.as_ref().map(|base| base.history.label());
-        let covers = self.held_history().map(label) <= base;
+        let covers = match (self.held_history(), &form.base) {
+            (Some(own), Some(base)) => !own.is_beyond(&base.history),
+            (own, _) => own.is_none(),
+        };
         let above = form.epoch > voting.accepted;
         #[cfg(test)]
         let (covers, above) = match self.config.broken {
@@ -299,18 +307,22 @@ impl Core {
         exchange.waited && (stood || exchange.base().is_some())
     }
 
-    /// Returns whether a late Hello is that of a voter that this Form could not count on: one that
-    /// has accepted a later one, or is of a group that was founded separately.
-    pub(crate) fn overlooks(&self, hello: &Hello) -> bool {
-        let Some(voting) = &self.voting else {
+    /// Returns whether a late Hello tells what the Form that stands did not know: a higher number,
+    /// or a voter of a group that was founded separately. The next Form is above that number, so
+    /// that who is late again does not hold up the others again.
+    pub(crate) fn overlooks(&mut self, hello: &Hello) -> bool {
+        let same_group = hello.history.founded() == self.roster.history.founded();
+        let divides = !same_group && hello.votes();
+        #[cfg(test)]
+        let divides = divides && !self.breaks(crate::core::Broken::MixesGroups);
+        let number = self.roster.history.epoch();
+        let Some(voting) = &mut self.voting else {
             return false;
         };
         let accepted = hello.candidate.as_ref().map_or(0, |candidate| candidate.accepted);
-        let history = &self.roster.history;
-        let other_group = hello.votes() && hello.history.founded() != history.founded();
-        #[cfg(test)]
-        let other_group = other_group && !self.breaks(crate::core::Broken::MixesGroups);
-        other_group || voting.chain.has(hello.incarnation) && accepted > history.epoch()
+        let held = if same_group { hello.history.epoch() } else { 0 };
+        voting.accepted = voting.accepted.max(accepted).max(held);
+        divides || voting.accepted > number
     }
 
     /// Returns whether this member is configured with the voters of the group that it comes to: the
@@ -359,7 +371,7 @@ impl Core {
         if self.is_divided(exchange) {
             return Some(Unforced::OtherGroup);
         }
-        if exchange.authors().all(|author| Some(author) != self.me) {
+        if exchange.base().is_none() || exchange.base() != self.held_history() {
             return Some(Unforced::OtherLog);
         }
         let voters = self.held_chain().and_then(Chain::last);
@@ -408,12 +420,17 @@ impl Exchange {
     fn those_there(&self, voters: &Voters) -> Option<Voters> {
         let there = |(name, voter): (&str, Voter)| {
             let known = self.has(voter.incarnation).then_some(voter.incarnation);
-            let other = || self.hellos().find(|(_, hello)| hello.is_voter(name) && !hello.observer);
+            let may = |hello: &Hello| hello.is_voter(name) && !hello.observer;
+            let other = || {
+                let mut all = self.hellos().filter(|(_, hello)| !voters.has(hello.incarnation));
+                all.find(|(_, hello)| may(hello))
+            };
             let incarnation = known.or_else(|| other().map(|(_, hello)| hello.incarnation))?;
             Some((name.to_owned(), Voter { incarnation, ..voter }))
         };
         let by_name: BTreeMap<_, _> = voters.iter().filter_map(there).collect();
-        (!by_name.is_empty()).then(|| Voters::new(by_name, voters.version + 1))
+        // No change for the voters of another side fits.
+        (!by_name.is_empty()).then(|| Voters::new(by_name, voters.version + FORCED))
     }
 
     /// Returns whether a majority of the voters is there, if any node of the name counts.

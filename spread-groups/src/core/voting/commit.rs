@@ -186,7 +186,8 @@ impl Core {
         }
         let gone = |incarnation| self.roster.by_incarnation(incarnation).is_none();
         let vacant = |member: &Member| {
-            let name = member.voter.as_deref().filter(|_| !member.observer)?;
+            let may = !member.observer && !voters.has(member.incarnation);
+            let name = member.voter.as_deref().filter(|_| may)?;
             let voter = voters.get(name).filter(|voter| gone(voter.incarnation))?;
             let voter = voters::Voter { incarnation: member.incarnation, ..voter };
             Some(VoterChange { version: voters.version, name: name.to_owned(), voter })

@@ -148,10 +148,10 @@ impl Core {
         }
     }
 
-    /// Returns the label of the log that this member has, and the voters by it.
+    /// Returns the log that this member has, and the voters by it.
     #[cfg(test)]
-    pub(crate) fn held_log(&self) -> Option<((u64, u64), &Chain)> {
-        Some((self.held_history()?.label(), self.held_chain()?))
+    pub(crate) fn held_log(&self) -> Option<(&History, &Chain)> {
+        Some((self.held_history()?, self.held_chain()?))
     }
 
     /// Returns which founding the log goes back to that this member has, and whether it votes by that

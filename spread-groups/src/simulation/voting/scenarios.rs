@@ -169,7 +169,7 @@ fn set_voter(world: &mut World, name: &str, client: usize, weight: u32) {
 }
 
 /// The voters ann, bob and cid are replaced by dan and eve and end; they are started again where
-/// they do not see the group, and found another one. Then the two meet.
+/// they do not see the group, and found another one.
 fn two_groups(broken: Option<Broken>) -> World {
     let mut world = begin(EVERYBODY, broken);
     settle(&mut world);
@@ -202,16 +202,21 @@ fn two_groups(broken: Option<Broken>) -> World {
         settle(&mut world);
     }
     world.change(|daemons| daemons.partition(&[0; 3]));
-    for _ in 0..20 {
-        world.run(|_| true, ROUNDS);
+    world
+}
+
+/// Lets some do what can be done, and time go on.
+fn go_on(world: &mut World, clients: impl Fn(usize) -> bool, times: u32) {
+    for _ in 0..times {
+        world.run(&clients, ROUNDS);
         world.wait(Duration::from_millis(100));
     }
-    world
 }
 
 #[test]
 fn groups_that_were_founded_separately_stop_where_they_meet_and_lose_nothing() {
     let mut world = two_groups(None);
+    go_on(&mut world, |_| true, 20);
     assert_eq!(world.violations, [""; 0]);
     assert_eq!(standings(&world)[..], [Standing::Forming(Why::OtherGroup); CLIENTS]);
     world.force(0);
@@ -233,7 +238,8 @@ fn groups_that_were_founded_separately_stop_where_they_meet_and_lose_nothing() {
 
 #[test]
 fn where_groups_mix_what_one_has_committed_is_taken_back() {
-    let world = two_groups(Some(Broken::MixesGroups));
+    let mut world = two_groups(Some(Broken::MixesGroups));
+    go_on(&mut world, |_| true, 20);
     assert!(matches!(world.clients[4].standing(), Some(Standing::Primary(_))));
     assert!(has_taken_back(&world, 3), "what was committed");
 }
@@ -454,16 +460,10 @@ fn a_member_that_is_ahead_of_a_forced_log_goes_on() {
     world.cut(KEEPS, 0, false);
     [0, 1, 2].into_iter().for_each(|voter| world.connect(voter, voter));
     // Its session does not expire meanwhile.
-    let moments = |world: &mut World| {
-        for _ in 0..4 {
-            world.run(|_| true, ROUNDS);
-            world.wait(Duration::from_millis(100));
-        }
-    };
-    moments(&mut world);
+    go_on(&mut world, |_| true, 4);
     assert_eq!(world.clients[1].standing(), Some(Standing::Forming(Why::StateLost)));
     world.force(1);
-    moments(&mut world);
+    go_on(&mut world, |_| true, 4);
     assert!(matches!(world.clients[1].standing(), Some(Standing::Primary(_))));
     assert_eq!(outcome(&world, KEEPS, PATIENT), None, "it waits");
     world.connect(KEEPS, 0);
@@ -594,10 +594,7 @@ fn members_of_a_living_side_are_told_what_a_forced_log_takes_back() {
     settle(&mut world);
     world.submit(0, 0);
     world.force(2);
-    for _ in 0..4 {
-        world.run(|_| true, ROUNDS);
-        world.wait(Duration::from_millis(100));
-    }
+    go_on(&mut world, |_| true, 4);
     assert!(matches!(outcome(&world, 0, 1), Some(Ok(Answer::Done(_)))));
     assert!(matches!(standings(&world)[2], Standing::Primary(_)));
     world.change(|daemons| daemons.partition(&[0; 3]));
@@ -607,4 +604,93 @@ fn members_of_a_living_side_are_told_what_a_forced_log_takes_back() {
     world.rest();
     world.check();
     assert_eq!(world.violations, [""; 0]);
+}
+
+/// A member that does not vote has logged a change alone, after which the others are no majority.
+#[test]
+fn a_log_whose_voters_are_gone_does_not_keep_the_others_from_forming() {
+    let mut world = begin(EVERYBODY, None);
+    settle(&mut world);
+    world.set_voter(4, "dan", 3, 1);
+    world.run(|client| client == 4, ROUNDS);
+    [0, 1].into_iter().for_each(|voter| world.cut(voter, 0, false));
+    [2, 3].into_iter().for_each(|voter| world.replace(voter));
+    [0, 1].into_iter().for_each(|voter| world.connect(voter, voter));
+    settle(&mut world);
+    assert!(matches!(standings(&world)[0], Standing::Primary(_)), "{:?}", standings(&world));
+    assert_eq!(world.clients[4].standing(), world.clients[0].standing());
+}
+
+/// The members of a forced log say Hello only after the others have formed.
+#[test]
+fn a_forced_log_stands_though_its_members_are_late() {
+    let mut world = begin(VOTERS | 1 << KEEPS, None);
+    settle(&mut world);
+    world.replace(2);
+    world.cut(KEEPS, 0, false);
+    world.change(|daemons| daemons.partition(&[0, 0, 1]));
+    [2, KEEPS].into_iter().for_each(|client| world.connect(client, 2));
+    settle(&mut world);
+    world.force(KEEPS);
+    settle(&mut world);
+    world.submit(KEEPS, 0);
+    settle(&mut world);
+    assert!(matches!(outcome(&world, KEEPS, 1), Some(Ok(Answer::Done(_)))));
+    let Some(Standing::Primary(forced)) = world.clients[KEEPS].standing() else { panic!() };
+    world.change(|daemons| daemons.partition(&[0; 3]));
+    go_on(&mut world, |client| client < 2, 3);
+    let formed = world.clients[0].standing();
+    assert!(matches!(formed, Some(Standing::Primary(number)) if number < forced), "{formed:?}");
+    settle(&mut world);
+    let formed = world.clients[0].standing();
+    assert!(matches!(formed, Some(Standing::Primary(number)) if number > forced), "{formed:?}");
+    assert!(!has_taken_back(&world, KEEPS));
+    assert_eq!(world.clients[0].tally().applied[&1], 1);
+}
+
+#[test]
+fn a_late_voter_of_another_group_is_not_told_that_something_is_taken_back() {
+    let mut world = two_groups(None);
+    go_on(&mut world, |client| client < 3, 3);
+    assert!(matches!(standings(&world)[0], Standing::Primary(_)));
+    go_on(&mut world, |_| true, 20);
+    assert_eq!(standings(&world)[..], [Standing::Forming(Why::OtherGroup); CLIENTS]);
+    assert!((0..CLIENTS).all(|client| !has_taken_back(&world, client)));
+    assert_eq!(kept(&world), (1, 2));
+}
+
+/// The replica still applies what it was given before, when a forced log stands that does not have
+/// it.
+#[test]
+fn answers_of_a_log_that_was_taken_back_do_not_count() {
+    let mut world = begin(VOTERS, None);
+    settle(&mut world);
+    world.change(|daemons| daemons.partition(&[0, 0, 1]));
+    settle(&mut world);
+    world.force(2);
+    (0..2).for_each(|_| world.submit(0, 0));
+    for _ in 0..10 {
+        world.run(|client| client > 0, ROUNDS);
+        while world.send(0) || world.read(0) {}
+        world.wait(Duration::from_millis(50));
+    }
+    while outcome(&world, 0, 1).is_none() {
+        assert!(world.work(0));
+    }
+    assert_eq!(outcome(&world, 0, 2), None);
+    world.change(|daemons| daemons.partition(&[0; 3]));
+    // It reads up to where the forced log stands, and no state has come.
+    while !has_taken_back(&world, 0) {
+        world.run(|client| client > 0, 1);
+        world.send(0);
+        if !world.read(0) {
+            world.wait(Duration::from_millis(50));
+        }
+    }
+    world.submit(0, 0);
+    settle(&mut world);
+    assert!(matches!(outcome(&world, 0, 2), Some(Ok(Answer::Done(_)))));
+    assert!(matches!(outcome(&world, 0, 3), Some(Ok(Answer::Done(_)))));
+    let applied: Vec<_> = world.clients[2].tally().applied.into_iter().collect();
+    assert_eq!(applied, [(1, 1), (2, 1), (3, 1)]);
 }
