@@ -9,8 +9,9 @@ use std::collections::VecDeque;
 
 use super::proto;
 
-/// Branches that a history remembers. To one that has forgotten the common branch,
-/// nothing is in common: more is rewound than need be, and nothing is applied twice.
+/// Branches that a history remembers. To one that has forgotten the common branch, nothing is in
+/// common: more is rewound than need be. Nothing is applied twice, as long as the sessions live that
+/// have answered it.
 const LINEAGE: usize = 32;
 
 /// A place in the history of a group: after so many entries, by a branch. See

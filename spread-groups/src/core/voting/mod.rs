@@ -6,9 +6,11 @@
 //!
 //! 1. With its Hello a voter ends what it was in: it logs and acknowledges nothing more there.
 //!    The Hello tells the label of its log, and the highest number that it has accepted.
-//! 2. The *base* is the log with the greatest label of those voters that said Hello. A member that
-//!    has it sends a Form, if a majority of the voters by that log said Hello. The Form's number
-//!    is above all numbers of the Hellos.
+//! 2. A member sends a Form with its log as the *base*, if by that log a majority of the voters
+//!    said Hello whose own logs are not beyond it. Those with the greatest label are first. Others
+//!    follow, because a member alone may have logged a change of the voters after which those here
+//!    are no majority; it cannot have been committed then. The Form's number is above all numbers
+//!    of the Hellos.
 //! 3. A voter accepts a Form only if its number is above all that it has accepted, if the Form
 //!    counts its Hello, and if its own log is not beyond the base. It says so with Accept.
 //! 4. The Form stands where the Accepts of a majority have been delivered before any signal.
@@ -22,7 +24,9 @@
 //! a majority accepts each later Form, so there is a voter in both. It has acknowledged
 //! before it accepted, since it acknowledges nothing under a lower number later, and not
 //! between its Hello and its Accept. So the label in its Hello covers what it acknowledged, and
-//! the base is not less. Two logs with one number begin alike and have the order of one view,
+//! the base is not less. Where the voters were changed in between, those before the change and
+//! those after it have each committed it by a majority, and a base without it is less than the
+//! logs of the former. Two logs with one number begin alike and have the order of one view,
 //! because a majority accepts a number once; so the longer has all that the shorter has.
 //!
 //! The number of a log must not change before the majority has accepted, not even that of the

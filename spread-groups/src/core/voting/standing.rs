@@ -91,7 +91,7 @@ pub struct Quorum {
     /// The voters after what this member has logged, by name. While the group is not founded, those
     /// that are configured; as long as this member has no log of a group that is, none.
     pub voters: Vec<Voter>,
-    /// How often the voters were changed.
+    /// A number that each change of the voters raises, by far where a primary was forced.
     pub version: u64,
     /// The index up to which the log is known to be committed; 0 if there is no primary.
     pub committed: u64,
