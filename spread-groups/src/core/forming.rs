@@ -260,7 +260,7 @@ impl Core {
         let founds = base.is_none() && said.iter().any(|a| Some(a.name) == self.me && a.holds);
         self.take_over(now, base.as_ref(), founds);
         if let Some(voting) = &mut self.voting {
-            voting.begin(form.voters.clone());
+            voting.begin(form.voters.clone(), form.epoch);
         }
         roster.set_holders(|_| false);
         self.roster = roster;

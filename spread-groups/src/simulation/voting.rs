@@ -142,7 +142,7 @@ impl World {
     /// Returns whether a majority is here that could form the group, now that nothing moves: by the
     /// log of one member, and none of them has more.
     fn stops_needlessly(&self) -> bool {
-        let here = || self.clients.iter().filter(|client| client.connection.is_some());
+        let here = || self.clients.iter().filter(|client| client.failed.is_none());
         let divided = Some(Standing::Forming(Why::OtherGroup));
         if here().any(|client| client.standing() == divided) {
             return false;

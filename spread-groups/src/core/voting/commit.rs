@@ -58,8 +58,6 @@ impl Core {
             return;
         }
         if let Some(voting) = &mut self.voting {
-            // It may not have been counted when the Form was made.
-            voting.accepted = sent.epoch;
             (voting.own, voting.under_way) = (index, true);
             self.multicast(Frame::Acknowledge(sent, index).encode());
         }

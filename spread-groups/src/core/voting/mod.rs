@@ -63,7 +63,7 @@ use voters::{Chain, Configured, VoterChange};
 #[derive(Debug)]
 pub(crate) struct Voting {
     configured: Configured,
-    /// The highest number of a Form that this member has accepted.
+    /// The highest number of a Form that this member has accepted, or that stood.
     accepted: u64,
     /// The voters by the log of the Form that stands, or stood last.
     pub(crate) chain: Chain,
@@ -119,9 +119,10 @@ impl Voting {
         }
     }
 
-    /// Begins to log under a Form.
-    pub(crate) fn begin(&mut self, chain: Chain) {
+    /// Begins to log under a Form. Whatever becomes of its log, later ones have greater numbers.
+    pub(crate) fn begin(&mut self, chain: Chain, number: u64) {
         self.chain = chain;
+        self.accepted = self.accepted.max(number);
         self.acknowledged.clear();
         (self.own, self.under_way, self.committed) = (0, false, 0);
         (self.stood, self.proposed) = (true, None);
