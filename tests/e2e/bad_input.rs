@@ -233,7 +233,7 @@ fn an_error_of_a_connect_names_where_the_daemon_was_looked_for() {
         let error = builder(&address).connect().unwrap_err();
         assert!(error.to_string().contains(&place), "{address:?}: {error}");
     }
-    let (one, other) = (free_port(), free_port());
+    let [one, other] = free_ports();
     let several = builder(format!("{one}@127.0.0.1")).or_address(format!("{other}@127.0.0.1"));
     let text = chain(&several.connect().unwrap_err());
     for port in [one, other] {
@@ -367,5 +367,12 @@ fn header(service_type: u32, num_groups: i32, data_len: i32) -> [u8; 48] {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let [port] = free_ports();
+    port
+}
+
+/// Returns ports that nobody listens at, each another one.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.each_ref().map(|listener| listener.local_addr().unwrap().port())
 }

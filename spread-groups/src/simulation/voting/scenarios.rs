@@ -613,6 +613,8 @@ fn a_log_whose_voters_are_gone_does_not_keep_the_others_from_forming() {
     settle(&mut world);
     world.set_voter(4, "dan", 3, 1);
     world.run(|client| client == 4, ROUNDS);
+    let version = |client: usize| world.clients[client].core.quorum().unwrap().version;
+    assert_eq!((version(4), version(0)), (2, 1));
     [0, 1].into_iter().for_each(|voter| world.cut(voter, 0, false));
     [2, 3].into_iter().for_each(|voter| world.replace(voter));
     [0, 1].into_iter().for_each(|voter| world.connect(voter, voter));
