@@ -61,9 +61,10 @@ use serde::{Deserialize, Serialize};
 /// ```
 ///
 /// The order goes on while a majority of the voters keeps its state, and after
-/// [`force_primary`](crate::VotedGroup::force_primary). If all members end, the next ones found
-/// another group, whose fences begin anew: then the storage has to forget its own, once no former
-/// member can write any more.
+/// [`force_primary`](crate::VotedGroup::force_primary) with the members that it was forced with. If
+/// all members end, the next ones found another group, whose fences begin anew. If a side was forced
+/// while the other one lived, and its members end before the two meet, the other one's are smaller.
+/// In both cases the storage has to forget its own, once no former member can write any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Fence {
     pub(crate) epoch: u64,

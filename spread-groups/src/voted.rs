@@ -124,7 +124,8 @@ impl VotedGroup {
     ///
     /// It counts from its place in the log on. Until it is committed, a majority of the voters
     /// before it is needed, and one of those after it. A voter that has lost its state takes
-    /// its place again by itself, if the majority has not.
+    /// its place again by itself, if the majority has not and its program goes by this name
+    /// ([`votes_as`](crate::GroupBuilder::votes_as)), which is not checked here.
     ///
     /// # Errors
     ///

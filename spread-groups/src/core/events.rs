@@ -212,6 +212,8 @@ pub enum JoinFailed {
     /// The group has voters and this member is configured without, or the reverse. Or the member's
     /// list of voters is neither that of the group's present voters nor the list that one of these
     /// is configured with.
-    #[error("the group has other voters than this member is configured with, or none")]
+    #[error(
+        "the voters that this member is configured with, or that it has none, do not fit the group"
+    )]
     OtherVoters,
 }

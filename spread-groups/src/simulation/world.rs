@@ -271,7 +271,8 @@ impl World {
         let idle = |client: &Client| {
             let standing = client.core.status().standing;
             let ends = matches!(standing, Standing::Ready | Standing::Closed);
-            client.waiting() == 0 && (ends || client.is_without_quorum())
+            let is_forced = client.core.forced().is_some() || self.voting.is_none();
+            client.waiting() == 0 && (ends || client.is_without_quorum() && is_forced)
         };
         self.clients.iter().all(idle)
     }

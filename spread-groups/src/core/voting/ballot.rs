@@ -273,10 +273,16 @@ impl Core {
         }
     }
 
-    /// Takes note that no Form stands here, from a first one on.
+    /// Takes note that no Form stands here. While the group is not founded that is waited for, as
+    /// long as there is a connection.
     pub(crate) fn is_without_form(&mut self, now: Duration) {
-        if let Some(voting) = self.voting.as_mut().filter(|voting| voting.stood) {
+        let Some(voting) = &mut self.voting else {
+            return;
+        };
+        if voting.stood || self.me.is_none() {
             voting.without.get_or_insert(now);
+        } else {
+            (voting.without, voting.given_up) = (None, false);
         }
     }
 
@@ -365,13 +371,16 @@ impl Core {
         let Phase::Exchanging(exchange) = &self.phase else {
             return Some(Unforced::NotStopped);
         };
+        if exchange.waited && exchange.base().is_none() {
+            return Some(Unforced::NotFounded);
+        }
         if !self.is_without_quorum() {
             return Some(Unforced::NotStopped);
         }
         if self.is_divided(exchange) {
             return Some(Unforced::OtherGroup);
         }
-        if exchange.base().is_none() || exchange.base() != self.held_history() {
+        if exchange.base() != self.held_history() {
             return Some(Unforced::OtherLog);
         }
         let voters = self.held_chain().and_then(Chain::last);

@@ -49,9 +49,13 @@ pub enum Why {
 #[non_exhaustive]
 pub enum Unforced {
     /// This side may have a majority: the standing is neither [`Standing::Minority`] nor
-    /// [`Why::StateLost`].
+    /// [`Why::StateLost`], which it is after an exchange of three seconds.
     #[error("this side is not known to be without a majority")]
     NotStopped,
+    /// Nobody here has a state of the group: it is founded once all its voters are here, and cannot
+    /// be forced before.
+    #[error("no member here has a state of the group, which has yet to be founded")]
+    NotFounded,
     /// This member does not have the newest log of the members here.
     #[error("another member here has the newest log")]
     OtherLog,
