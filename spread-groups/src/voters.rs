@@ -32,7 +32,7 @@
 //! All members give the same list of voters, those that do not vote, too; one that joins later can
 //! give the present voters instead. With another list it fails with
 //! [`OtherVoters`](crate::JoinFailed::OtherVoters), and so does one without voters where the group has
-//! some. The weights of the list count where it founds the group, and are not compared later.
+//! some. The weights of the list count where it founds the group.
 //!
 //! Two groups that were founded separately never mix. Where voters of both meet, none of them forms
 //! ([`Why::OtherGroup`]) and nothing is lost, until an operator has ended the members of the wrong

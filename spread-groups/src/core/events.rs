@@ -212,8 +212,6 @@ pub enum JoinFailed {
     /// The group has voters and this member is configured without, or the reverse. Or the member's
     /// list of voters is neither that of the group's present voters nor the list that one of these
     /// is configured with.
-    #[error(
-        "the voters that this member is configured with, or that it has none, do not fit the group"
-    )]
+    #[error("this member's list of voters, or the lack of one, does not match the group")]
     OtherVoters,
 }

@@ -14,6 +14,7 @@
 //! one that a majority accepts, as far as possible that with the greatest label.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use spread::Name;
@@ -30,7 +31,7 @@ pub(crate) struct Exchange {
     pub(crate) began: Duration,
     /// When it began, or something became of it last.
     pub(crate) since: Duration,
-    /// Whether the history with the greatest label stands.
+    /// Whether histories are told by their labels.
     by_label: bool,
     /// A Form that stands once a majority has accepted it.
     pub(crate) proposal: Option<Box<Proposal>>,
@@ -90,7 +91,8 @@ impl Exchange {
         self.hellos.iter()
     }
 
-    /// Returns the history that is to stand; `None` if nobody holds any.
+    /// Returns the history that is to stand, in a group with voters the one with the greatest
+    /// label; `None` if nobody holds any.
     pub(crate) fn base(&self) -> Option<&History> {
         if self.by_label {
             let claims = self.claims().map(|(_, hello)| &hello.history);
@@ -151,28 +153,41 @@ impl Exchange {
         })
     }
 
-    /// Returns who may send the Form, in the order in which they are to: those that hold
-    /// the base's state; in a group with voters all that hold any, since the one with the greatest
-    /// label may wait for voters that are gone; if nobody holds any, all that are no observers, and
-    /// are configured as voters if there are some.
-    pub(crate) fn authors(&self) -> impl Iterator<Item = Name> {
+    /// Returns when a client is to send the Form, in turns, if it may. Those may that hold the
+    /// base's state; in a group with voters all that hold any, since the one with the greatest label
+    /// may wait for voters that are gone, but nobody that does not have the last forced Form. If
+    /// nobody holds a state, all may that are no observers, and are configured as voters if there are
+    /// some. Each log has its turn, and each that holds it.
+    pub(crate) fn rank(&self, client: Name) -> Option<usize> {
+        let authors = self.authors();
+        let at = authors.iter().position(|(name, _)| *name == client)?;
+        let (ahead, own) = (&authors[..at], authors.get(at)?.1.history.label());
+        let labels: BTreeSet<_> = ahead.iter().map(|(_, hello)| hello.history.label()).collect();
+        let equal = ahead.iter().filter(|(_, hello)| hello.history.label() == own).count();
+        Some(equal + labels.iter().filter(|label| **label != own).count())
+    }
+
+    fn authors(&self) -> Vec<&(Name, Hello)> {
         let founds = |hello: &Hello| {
             let candidate = hello.candidate.as_ref();
             !hello.observer && candidate.is_none_or(|candidate| !candidate.voter.is_empty())
         };
         let mut authors: Vec<&(Name, Hello)> = match self.base() {
             None => self.hellos.iter().filter(|(_, hello)| founds(hello)).collect(),
-            Some(_) if self.by_label => self.claims().collect(),
+            Some(base) if self.by_label => {
+                let has = |hello: &Hello| hello.history.forced() == base.forced();
+                self.claims().filter(|(_, hello)| has(hello)).collect()
+            }
             Some(base) => self.hellos.iter().filter(|(_, hello)| hello.has(base)).collect(),
         };
         if self.by_label {
             authors.sort_by_key(|(_, hello)| Reverse(hello.history.label()));
         }
-        authors.into_iter().map(|(name, _)| *name)
+        authors
     }
 
-    /// Returns whether a member has said Hello whose log, if it has one, is not beyond this one: it
-    /// may accept a Form with this log as the base.
+    /// Returns whether this incarnation has said Hello and its log, if it has one, is not beyond this
+    /// one: it may accept a Form with this log as the base.
     pub(crate) fn may_follow(&self, incarnation: Incarnation, log: &History) -> bool {
         let follows =
             |hello: &Hello| hello.holding == Holding::Nothing || !hello.history.is_beyond(log);
@@ -238,6 +253,10 @@ mod tests {
         exchange
     }
 
+    fn authors(exchange: &Exchange) -> Vec<Name> {
+        exchange.authors().into_iter().map(|(name, _)| *name).collect()
+    }
+
     fn name(number: u8) -> Name {
         Name::new(format!("#c{number}#d")).unwrap()
     }
@@ -257,7 +276,7 @@ mod tests {
         let high = after(&low, 2, 1);
         let exchange = exchange(&[(1, &low, true), (2, &low, true), (3, &high, true)]);
         assert_eq!(exchange.base(), Some(&high));
-        assert_eq!(exchange.authors().collect::<Vec<_>>(), [name(3)]);
+        assert_eq!(authors(&exchange), [name(3)]);
     }
 
     #[test]
@@ -266,7 +285,7 @@ mod tests {
         let (one, other) = (after(&common, 2, 1), after(&common, 3, 9));
         let three = exchange(&[(1, &one, true), (3, &other, true), (2, &other, true)]);
         assert_eq!(three.base(), Some(&other));
-        assert_eq!(three.authors().collect::<Vec<_>>(), [name(3), name(2)]);
+        assert_eq!(authors(&three), [name(3), name(2)]);
         let two = exchange(&[(2, &other, true), (1, &one, true)]);
         assert_eq!(two.base(), Some(&one));
     }
@@ -277,7 +296,7 @@ mod tests {
         let (none, more) = (History::default(), after(&History::default(), 2, 9));
         let exchange = exchange(&[(1, &none, false), (2, &more, false), (3, &one, true)]);
         assert_eq!(exchange.base(), Some(&one));
-        assert_eq!(exchange.authors().collect::<Vec<_>>(), [name(3)]);
+        assert_eq!(authors(&exchange), [name(3)]);
     }
 
     #[test]
@@ -285,7 +304,7 @@ mod tests {
         let none = History::default();
         let exchange = exchange(&[(2, &none, false), (1, &none, false)]);
         assert_eq!(exchange.base(), None);
-        assert_eq!(exchange.authors().collect::<Vec<_>>(), [name(2), name(1)]);
+        assert_eq!(authors(&exchange), [name(2), name(1)]);
         assert_eq!(exchange.next_epoch(), 1);
     }
 }

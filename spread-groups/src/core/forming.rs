@@ -142,7 +142,7 @@ impl Core {
         if exchange.formed {
             return None;
         }
-        let rank = exchange.authors().position(|author| author == me)?;
+        let rank = exchange.rank(me)?;
         if rank == 0 && self.have_all_said_hello(exchange) {
             return Some(exchange.began);
         }
@@ -253,7 +253,7 @@ impl Core {
         if self.voting.is_none() || self.me.is_some_and(|me| form.said.contains(&me)) {
             self.take_back(&answers, &roster.history);
         } else {
-            // Its Hello may end this Form.
+            // Its own Hello, when it comes, may end this Form.
             self.answers = Some(answers);
         }
         self.send_again();
@@ -299,8 +299,8 @@ impl Core {
     }
 
     /// Opens operations again that were answered in a history, and are not in the one that stands.
-    /// What a majority has committed is never taken back, unless an operator has it or has had it
-    /// so, or this member comes from another group, of which no voter is here.
+    /// What a majority has committed is never taken back, unless a primary was forced or this member
+    /// comes from another group, of which no voter is here.
     fn take_back(&mut self, answers: &History, stands: &History) {
         let line = |history: &History| (history.founded(), history.forced());
         if self.voting.is_some() && line(answers) == line(stands) {
@@ -423,6 +423,9 @@ impl Core {
         {
             let stands = self.roster.history.clone();
             self.take_back(&answers, &stands);
+            if matches!(self.holdings, Holdings::Current) {
+                self.requests.follow();
+            }
             self.send_again();
         }
         let holds = match &base {

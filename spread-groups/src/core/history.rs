@@ -37,7 +37,7 @@ pub(crate) struct History {
     lineage: VecDeque<Place>,
     /// The first branch of all; 0 before it.
     founded: u64,
-    /// The last branch that an operator had begin without a majority; 0 before it.
+    /// The number of the last forced Form; 0 before it.
     forced: u64,
 }
 
@@ -50,10 +50,11 @@ impl History {
         self.digest
     }
 
-    /// Returns the number of the last Form, and how many entries there are: of two logs of a
-    /// group with voters, the one with the greater label has all that is committed in either.
-    pub(crate) fn label(&self) -> (u64, u64) {
-        (self.epoch, self.place.index)
+    /// Returns the numbers of the last forced Form and of the last Form, and how many entries there
+    /// are: of two logs of a group with voters, the one with the greater label has all that is
+    /// committed in either, up to a forced Form that the other one does not have.
+    pub(crate) fn label(&self) -> (u64, u64, u64) {
+        (self.forced, self.epoch, self.place.index)
     }
 
     /// Returns the index at which the branch began.
@@ -72,14 +73,14 @@ impl History {
         self.founded
     }
 
-    /// Begins a branch that an operator wants without a majority.
+    /// Begins a branch with a forced Form.
     pub(crate) fn force(&mut self, branch: u64, epoch: u64) {
         self.begin(branch, epoch);
-        self.forced = branch;
+        self.forced = epoch;
     }
 
-    /// Returns the last branch that an operator had begin without a majority; 0 before it. What was
-    /// committed before may be missing in it.
+    /// Returns the number of the last forced Form; 0 before it. What was committed before may be
+    /// missing in this history.
     pub(crate) fn forced(&self) -> u64 {
         self.forced
     }

@@ -451,9 +451,9 @@ impl Core {
         matches!(self.phase, Phase::Formed(_)).then(|| (history.epoch(), history.place().branch))
     }
 
-    /// Returns which founding the log goes back to that this member counts, and which branch an
-    /// operator had begin last. What one majority has committed another one has, as long as both are
-    /// the same.
+    /// Returns which founding the log goes back to that this member counts, and the number of the
+    /// last forced Form. What one majority has committed another one has, as long as both are the
+    /// same.
     #[cfg(test)]
     pub(crate) fn line(&self) -> (u64, u64) {
         (self.roster.history.founded(), self.roster.history.forced())

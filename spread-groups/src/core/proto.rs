@@ -84,8 +84,8 @@ pub struct History {
     /// The first branch of all, which the Form began that founded the group.
     #[prost(fixed64, tag = "5")]
     pub founded: u64,
-    /// The last branch that an operator had begin without a majority; 0 before.
-    #[prost(fixed64, tag = "6")]
+    /// The number of the last forced Form; 0 before.
+    #[prost(uint64, tag = "6")]
     pub forced: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]

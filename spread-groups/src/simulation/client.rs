@@ -32,7 +32,7 @@ fn is_patient(number: u64) -> bool {
     number.is_multiple_of(8)
 }
 
-/// A founding, and what an operator had begin since; see [`Core::line`].
+/// A founding and a forced Form; see [`Core::line`].
 pub(super) type Line = (u64, u64);
 
 /// What the replica has to do.
@@ -71,6 +71,8 @@ pub(super) struct Client {
     pub(super) outcomes: BTreeMap<OperationId, Vec<Result<Answer, Failure>>>,
     /// The numbers of the operations that were taken back and not executed again.
     pub(super) lost: Vec<u64>,
+    /// The line of the entry that is answered.
+    answers: Option<Line>,
     /// The lines in which answered operations were taken back.
     pub(super) taken_back: BTreeSet<Line>,
     /// Whether it has come from a group in which it votes to another one.
@@ -173,6 +175,7 @@ impl Client {
             asked: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             lost: Vec::new(),
+            answers: None,
             taken_back: BTreeSet::new(),
             mixes: false,
             stood: (0, 0),
@@ -198,6 +201,8 @@ impl Client {
         let (former, held) = (self.core.line(), self.core.held_group());
         self.core.input(now, input);
         let line = self.core.line();
+        // A member that comes from another line answers from that one for a while.
+        let answered = self.answers.take().unwrap_or(line);
         self.mixes |= held
             .zip(self.core.held_group())
             .is_some_and(|((former, votes), now)| votes && former != now.0);
@@ -226,7 +231,7 @@ impl Client {
                         _ => {}
                     }
                     let moment = self.moments.fetch_add(1, Ordering::Relaxed);
-                    self.ends.insert(id, (moment, line));
+                    self.ends.insert(id, (moment, answered));
                     self.outcomes.entry(id).or_default().push(outcome);
                 }
                 Output::Event(Event::Lost(operations)) => {
@@ -327,6 +332,7 @@ impl Client {
         match self.tasks.pop_front()? {
             Task::Entry(line, entry) => {
                 if let Some(answered) = self.replica.apply(&entry) {
+                    self.answers = Some(line);
                     self.input(now, Input::Answered(self.generation, answered));
                 }
                 let digest = self.replica.digest();

@@ -147,8 +147,11 @@ impl World {
         if here().any(|client| client.standing() == divided) {
             return false;
         }
+        let forced = |client: &Client| client.core.held_log().map(|(log, _)| log.forced());
+        let last = here().filter_map(forced).max();
         let could_form = |client: &Client| {
-            let Some((log, voters)) = client.core.held_log() else {
+            let held = client.core.held_log().filter(|_| forced(client) == last);
+            let Some((log, voters)) = held else {
                 return false;
             };
             let follows = |other: &Client| {

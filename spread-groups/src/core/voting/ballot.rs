@@ -42,7 +42,7 @@ impl Core {
     /// Returns when this member is to send a Form; `None` if it is not to.
     pub(crate) fn ballot_due(&self, exchange: &Exchange) -> Option<Duration> {
         let me = self.me?;
-        let rank = exchange.authors().position(|author| author == me)?;
+        let rank = exchange.rank(me)?;
         self.electorate(exchange)?;
         let first = !exchange.formed && exchange.proposal.is_none();
         if rank == 0 && first && self.have_all_said_hello(exchange) {
@@ -70,7 +70,8 @@ impl Core {
         if may_form {
             return Some((chain.clone(), false));
         }
-        let chosen = exchange.those_there(chain.last()?).filter(|_| voting.force);
+        let chosen = exchange.those_there(chain.last()?, self.forced_step());
+        let chosen = chosen.filter(|_| voting.force);
         chosen.map(|voters| (Chain::new(voters), true))
     }
 
@@ -85,13 +86,15 @@ impl Core {
     }
 
     /// Returns whether all members of the view know, at this place of the order, that a Form must
-    /// not stand: there are voters of two groups, or it founds the group and somebody has said Hello
-    /// who has a state, of which its author did not know yet.
+    /// not stand: there are voters of two groups, or somebody has said Hello, of whom its author did
+    /// not know yet, who has a state where it founds the group, or has a later forced Form.
     fn is_void(&self, form: &Form) -> bool {
         let Phase::Exchanging(exchange) = &self.phase else {
             return true;
         };
-        self.is_divided(exchange) || form.base.is_none() && exchange.base().is_some()
+        let forced = |history: &History| history.forced();
+        let known = form.base.as_ref().map(|base| forced(&base.history));
+        self.is_divided(exchange) || known < exchange.base().map(forced)
     }
 
     fn may_follow(&self, exchange: &Exchange, voter: Incarnation, log: &History) -> bool {
@@ -116,10 +119,14 @@ impl Core {
         }
         let pending = exchange.proposal.as_ref().map_or(0, |proposal| proposal.form.epoch);
         let above = exchange.next_epoch().max(pending.saturating_add(1));
-        // Two of two sides do not have the same number.
+        above.saturating_add(if forced { self.forced_step() } else { 0 })
+    }
+
+    /// Returns how far a primary that is forced here is above the others. The incarnation makes two
+    /// of two sides differ, most likely.
+    fn forced_step(&self) -> u64 {
         let [one, other, ..] = self.config.incarnation.0;
-        let apart = FORCED + u64::from(u16::from_be_bytes([one, other]));
-        above.saturating_add(if forced { apart } else { 0 })
+        FORCED + u64::from(u16::from_be_bytes([one, other]))
     }
 
     /// Takes a Form, which stands if a majority accepts it.
@@ -281,8 +288,8 @@ impl Core {
         };
         if voting.stood || self.me.is_none() {
             voting.without.get_or_insert(now);
-        } else {
-            (voting.without, voting.given_up) = (None, false);
+        } else if voting.without.take().is_some() {
+            voting.given_up = false;
         }
     }
 
@@ -317,18 +324,17 @@ impl Core {
     /// or a voter of a group that was founded separately. The next Form is above that number, so
     /// that who is late again does not hold up the others again.
     pub(crate) fn overlooks(&mut self, hello: &Hello) -> bool {
-        let same_group = hello.history.founded() == self.roster.history.founded();
-        let divides = !same_group && hello.votes();
+        let history = &self.roster.history;
+        let divides = hello.votes() && hello.history.founded() != history.founded();
         #[cfg(test)]
         let divides = divides && !self.breaks(crate::core::Broken::MixesGroups);
-        let number = self.roster.history.epoch();
+        let number = history.epoch();
         let Some(voting) = &mut self.voting else {
             return false;
         };
         let accepted = hello.candidate.as_ref().map_or(0, |candidate| candidate.accepted);
-        let held = if same_group { hello.history.epoch() } else { 0 };
-        voting.accepted = voting.accepted.max(accepted).max(held);
-        divides || voting.accepted > number
+        voting.accepted = voting.accepted.max(accepted);
+        divides || accepted > number
     }
 
     /// Returns whether this member is configured with the voters of the group that it comes to: the
@@ -372,7 +378,7 @@ impl Core {
             return Some(Unforced::NotStopped);
         };
         if exchange.waited && exchange.base().is_none() {
-            return Some(Unforced::NotFounded);
+            return Some(Unforced::NoState);
         }
         if !self.is_without_quorum() {
             return Some(Unforced::NotStopped);
@@ -384,7 +390,7 @@ impl Core {
             return Some(Unforced::OtherLog);
         }
         let voters = self.held_chain().and_then(Chain::last);
-        let there = voters.and_then(|voters| exchange.those_there(voters));
+        let there = voters.and_then(|voters| exchange.those_there(voters, 1));
         there.is_none().then_some(Unforced::NoVoter)
     }
 
@@ -425,8 +431,9 @@ impl Exchange {
     }
 
     /// Returns the voters that are there, and in the place of those who are not the nodes
-    /// that go by their names; `None` if there are none.
-    fn those_there(&self, voters: &Voters) -> Option<Voters> {
+    /// that go by their names; `None` if there are none. Their version is so far above the others'
+    /// that no change for the voters of another side fits.
+    fn those_there(&self, voters: &Voters, step: u64) -> Option<Voters> {
         let there = |(name, voter): (&str, Voter)| {
             let known = self.has(voter.incarnation).then_some(voter.incarnation);
             let may = |hello: &Hello| hello.is_voter(name) && !hello.observer;
@@ -438,8 +445,8 @@ impl Exchange {
             Some((name.to_owned(), Voter { incarnation, ..voter }))
         };
         let by_name: BTreeMap<_, _> = voters.iter().filter_map(there).collect();
-        // No change for the voters of another side fits.
-        (!by_name.is_empty()).then(|| Voters::new(by_name, voters.version + FORCED))
+        let version = voters.version.saturating_add(step);
+        (!by_name.is_empty()).then(|| Voters::new(by_name, version))
     }
 
     /// Returns whether a majority of the voters is there, if any node of the name counts.

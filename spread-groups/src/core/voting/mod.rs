@@ -2,14 +2,15 @@
 //!
 //! It is the view change of Viewstamped Replication, with the order of a view in the place
 //! of a primary. The numbers of Forms are its view numbers. A log is told by its *label*: the
-//! number of the Form under which it was written, and its length.
+//! number of the Form under which it was written, and its length. In front of both stands the number
+//! of the last Form that an operator has forced: without it nobody goes on where it is known.
 //!
 //! 1. With its Hello a voter ends what it was in: it logs and acknowledges nothing more there.
 //!    The Hello tells the label of its log, and the highest number that it has accepted.
 //! 2. A member sends a Form with its log as the *base*, if by that log a majority of the voters
 //!    said Hello whose own logs are not beyond it. Those with the greatest label are first. Others
-//!    follow, because a member alone may have logged a change of the voters after which those here
-//!    are no majority; it cannot have been committed then. The Form's number is above all numbers
+//!    follow, because only some members may have logged a change of the voters after which those
+//!    here are no majority; it cannot have been committed then. The Form's number is above all numbers
 //!    of the Hellos.
 //! 3. A voter accepts a Form only if its number is above all that it has accepted, if the Form
 //!    counts its Hello, and if its own log is not beyond the base. It says so with Accept.

@@ -1,6 +1,7 @@
 //! What a member is told of its part in a group with voters.
 
 use super::voters::Configured;
+use crate::core::history::History;
 use crate::core::roster::Incarnation;
 use crate::core::{Core, Event, Output, Phase};
 
@@ -52,10 +53,10 @@ pub enum Unforced {
     /// [`Why::StateLost`], which it is after an exchange of three seconds.
     #[error("this side is not known to be without a majority")]
     NotStopped,
-    /// Nobody here has a state of the group: it is founded once all its voters are here, and cannot
-    /// be forced before.
-    #[error("no member here has a state of the group, which has yet to be founded")]
-    NotFounded,
+    /// No member here has a state of the group, so that there is nothing to force: it has yet to be
+    /// founded, or its members are elsewhere.
+    #[error("no member here has a state of the group")]
+    NoState,
     /// This member does not have the newest log of the members here.
     #[error("another member here has the newest log")]
     OtherLog,
@@ -95,7 +96,7 @@ pub struct Quorum {
     /// The voters after what this member has logged, by name. While the group is not founded, those
     /// that are configured; as long as this member has no log of a group that is, none.
     pub voters: Vec<Voter>,
-    /// A number that each change of the voters raises, by far where a primary was forced.
+    /// Raised by 1 with each change of the voters, and by 2^20 or more where a primary was forced.
     pub version: u64,
     /// The index up to which the log is known to be committed; 0 if there is no primary.
     pub committed: u64,
@@ -202,7 +203,12 @@ impl Core {
                 Standing::Forming(Why::OtherGroup)
             }
             Phase::Exchanging(exchange) => match self.held_chain() {
-                Some(chain) if exchange.has_named_majority(chain) => {
+                // By the voters of the last forced Form.
+                Some(chain)
+                    if exchange.base().map(History::forced)
+                        == self.held_history().map(History::forced)
+                        && exchange.has_named_majority(chain) =>
+                {
                     Standing::Forming(Why::StateLost)
                 }
                 _ if !voting.stood && exchange.base().is_none() => Standing::Forming(Why::Founding),

@@ -129,7 +129,7 @@ fn a_group_is_founded_by_all_its_voters_alone() {
     settle(&mut world);
     assert_eq!(outcome(&world, 0, 1), None, "the group is yet to begin");
     world.force(0);
-    assert_eq!(world.clients[0].core.forced(), Some(Err(Unforced::NotFounded)));
+    assert_eq!(world.clients[0].core.forced(), Some(Err(Unforced::NoState)));
     world.cut(1, 0, false);
     world.submit(1, 0);
     world.wait(Duration::from_millis(299));
@@ -709,4 +709,50 @@ fn answers_of_a_log_that_was_taken_back_do_not_count() {
     assert!(matches!(outcome(&world, 0, 3), Some(Ok(Answer::Done(_)))));
     let applied: Vec<_> = world.clients[2].tally().applied.into_iter().collect();
     assert_eq!(applied, [(1, 1), (2, 1), (3, 1)]);
+}
+
+/// The forced log is that of a majority which is away. One member of it, without a vote, comes to the
+/// side that lives on.
+#[test]
+fn nobody_goes_on_beside_a_later_forced_log() {
+    let mut world = begin(VOTERS | 1 << KEEPS, None);
+    settle(&mut world);
+    world.cut(KEEPS, 0, false);
+    world.change(|daemons| daemons.partition(&[0, 0, 1]));
+    world.connect(KEEPS, 2);
+    settle(&mut world);
+    world.force(2);
+    settle(&mut world);
+    world.submit(2, 0);
+    settle(&mut world);
+    let Some(Standing::Primary(forced)) = world.clients[2].standing() else { panic!() };
+    world.cut(KEEPS, 0, false);
+    world.connect(KEEPS, 0);
+    // Late or not.
+    go_on(&mut world, |client| client != KEEPS, 3);
+    settle(&mut world);
+    assert_eq!(standings(&world)[..2], [Standing::Minority; 2]);
+    world.change(|daemons| daemons.partition(&[0; 3]));
+    settle(&mut world);
+    let formed = world.clients[0].standing();
+    assert!(matches!(formed, Some(Standing::Primary(number)) if number > forced), "{formed:?}");
+    assert_eq!(world.clients[0].tally().applied[&1], 1);
+    assert!(!has_taken_back(&world, 2));
+}
+
+/// A member with the log that is forced hangs meanwhile, and no other Form follows.
+#[test]
+fn a_late_member_with_the_forced_log_gets_its_answers() {
+    let mut world = begin(VOTERS | 1 << KEEPS, None);
+    settle(&mut world);
+    [1, 2].into_iter().for_each(|voter| world.replace(voter));
+    [1, 2].into_iter().for_each(|voter| world.connect(voter, voter));
+    go_on(&mut world, |client| client != KEEPS, 4);
+    world.force(0);
+    go_on(&mut world, |client| client != KEEPS, 1);
+    assert!(matches!(standings(&world)[0], Standing::Primary(_)));
+    settle(&mut world);
+    world.submit(KEEPS, 0);
+    settle(&mut world);
+    assert!(matches!(outcome(&world, KEEPS, 1), Some(Ok(Answer::Done(_)))));
 }
