@@ -18,10 +18,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
-use std::{panic, thread};
+use std::{env, fs, panic, thread};
 
 use serde_json::{Map, Value, json};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
@@ -108,8 +109,45 @@ pub(crate) fn open(path: &Path) -> Outcome<File> {
     Ok(file.map_err(|e| format!("cannot log to {}: {e}", path.display()))?)
 }
 
+/// Checks that a file can be logged to, and leaves it as it is.
+pub(crate) fn check_file(path: &Path) -> Outcome<()> {
+    let is_there = path.exists();
+    drop(open(path)?);
+    if !is_there {
+        // An empty file that stays does no harm.
+        let _ = fs::remove_file(path);
+    }
+    Ok(())
+}
+
+/// Returns what RUST_LOG asks for, unless it is unset or empty.
+///
+/// # Errors
+///
+/// It is no level, and no directive of [`EnvFilter`] such as `spread_daemon=debug`. A single word
+/// that is no level would be a target, and silence everything else, so it has to be one of ours.
+pub(crate) fn rust_log() -> Outcome<Option<EnvFilter>> {
+    let Some(value) = env::var_os(EnvFilter::DEFAULT_ENV) else { return Ok(None) };
+    let value = value.to_string_lossy();
+    if value.trim().is_empty() {
+        return Ok(None);
+    }
+    let is_known = |word: &str| {
+        word.parse::<LevelFilter>().is_ok()
+            || word.contains(['=', '['])
+            || word.starts_with("spread")
+    };
+    let filter = value.split(',').all(|word| is_known(word.trim()));
+    let filter = filter.then(|| EnvFilter::try_new(&value).ok()).flatten();
+    let wrong = || {
+        format!("RUST_LOG={value} is not understood: it is error, warn, info, debug, trace or off")
+    };
+    Ok(Some(filter.ok_or_else(wrong)?))
+}
+
 fn filter(level: &str, is_to_file: bool) -> EnvFilter {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // What is wrong with it has been told before the log was started.
+    let filter = rust_log().ok().flatten().unwrap_or_else(|| EnvFilter::new(level));
     match is_to_file {
         true => filter,
         // The program itself says on stderr why the daemon has ended.

@@ -40,7 +40,8 @@ Examples:
 
 It tells on stdout when clients can connect, and to the socket in NOTIFY_SOCKET
 that it is READY; with --corosync when it is in a configuration with the others.
-It logs to stderr; RUST_LOG sets what: error, warn (the default), info or debug.
+It logs to stderr; RUST_LOG sets what: error, warn (the default), info or debug. It
+overrides the EventPriority of a configuration.
 
 On SIGHUP it reads the configuration, the passwords, the allowed addresses, the
 token and the certificates again, and opens its log file anew. Sessions stay, and after an
@@ -101,13 +102,13 @@ pub(crate) enum Command {
         /// The file; it is made if it is not there
         file: PathBuf,
         /// The user
-        #[arg(required_unless_present = "import")]
+        #[arg(required_unless_present_any = ["import", "force"])]
         user: Option<String>,
         /// Take over the users of another file, such as Spread's spread.access_pword
         #[arg(long, value_name = "FILE", conflicts_with = "user")]
         import: Option<PathBuf>,
         /// With --import: also replace the passwords of users that the file has already
-        #[arg(long, requires = "import")]
+        #[arg(long, requires = "import", conflicts_with = "user")]
         force: bool,
     },
 }
@@ -149,7 +150,8 @@ pub(crate) struct Run {
     #[arg(long, conflicts_with = "corosync")]
     pub(crate) alone: bool,
 
-    /// Only check the options and the configuration
+    /// Only check the options, the configuration and the files that they name, whether the log
+    /// can be written and socket files be made; an address that is not of this host is warned of
     #[arg(long)]
     pub(crate) check: bool,
 

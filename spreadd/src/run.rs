@@ -14,14 +14,13 @@ use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use spread_daemon::{Daemon, ReloadHandle, Sockets};
-use tracing::Level;
 
 use crate::http::{HttpPlan, HttpReloader, HttpServer};
 use crate::log::{self, Logging, json_line};
 use crate::notify::notify;
 use crate::options::{LogFormat, Run};
 use crate::plan::{DEFAULT_SESSIONS, Outcome, Plan, plan, with_config};
-use crate::{chain, print, say, tls};
+use crate::{chain, check, print, tls};
 
 /// How long clients may take to read what is queued for them at the end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -56,15 +55,13 @@ struct Started {
 
 /// Starts the daemon, or only checks its configuration.
 fn start(run: &Run) -> Outcome<Option<Started>> {
-    let Plan { name, builder, tls, log_file, log_level, http, warnings } = plan(run)?;
+    log::rust_log()?;
+    let plan = plan(run)?;
     if run.check {
-        builder.check()?;
-        let warn = |warning| say(run.log_format, Level::WARN, &format!("warning: {warning}"));
-        warnings.iter().for_each(warn);
-        let file = run.config.as_ref().map(|path| format!(" ({})", path.display()));
-        print(format!("the configuration of {name} is fine{}\n", file.unwrap_or_default()))?;
+        check::check(run, &plan)?;
         return Ok(None);
     }
+    let Plan { name, builder, tls, log_file, log_level, http, warnings, .. } = plan;
     let logging = log::start(run.log_format, log_file.as_deref(), log_level)?;
     let started = || {
         if let Some(path) = &run.config {
