@@ -13,10 +13,10 @@ mod out;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{env, fs, panic, thread};
 
@@ -66,6 +66,8 @@ struct Counts {
 /// The log of the program, with what can be changed while it runs.
 pub(crate) struct Logging {
     log: Log,
+    /// Where the lines go, if not to stderr.
+    path: Mutex<Option<PathBuf>>,
     is_to_file: Arc<AtomicBool>,
     set_filter: Box<dyn Fn(EnvFilter) -> Outcome<()> + Send + Sync>,
 }
@@ -100,7 +102,8 @@ pub(crate) fn start(format: LogFormat, file: Option<&Path>, level: &str) -> Outc
             Box::new(move |filter| Ok(handle.reload(filter)?))
         }
     };
-    Ok(Logging { log, is_to_file, set_filter })
+    let path = Mutex::new(file.map(Path::to_owned));
+    Ok(Logging { log, path, is_to_file, set_filter })
 }
 
 /// Opens a file to log to its end.
@@ -157,14 +160,29 @@ fn filter(level: &str, is_to_file: bool) -> EnvFilter {
 
 impl Logging {
     /// Logs to another file from now on, if one is given, and at another level.
-    pub(crate) fn change(&self, file: Option<File>, level: &str) -> Outcome<()> {
+    pub(crate) fn change(&self, file: Option<(PathBuf, File)>, level: &str) -> Outcome<()> {
+        let mut present = self.path.lock().unwrap_or_else(PoisonError::into_inner);
         let is_to_file = self.is_to_file.fetch_or(file.is_some(), Ordering::Relaxed);
         (self.set_filter)(filter(level, is_to_file || file.is_some()))?;
-        if let Some(file) = file {
+        if let Some((path, file)) = file {
             // Without a thread nothing is logged any more.
             let _ = self.log.entries.send(Entry::Out(Out::to_file(file)));
+            *present = Some(path);
         }
         Ok(())
+    }
+
+    /// Opens the file again, if it logs to one: the former may have another name now.
+    pub(crate) fn reopen(&self) {
+        let path = self.path.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(path) = &*path else { return };
+        match open(path) {
+            Ok(file) => {
+                let _ = self.log.entries.send(Entry::Out(Out::to_file(file)));
+                tracing::info!("opened {} again", path.display());
+            }
+            Err(error) => tracing::error!("the log is as before: {error}"),
+        }
     }
 
     /// Waits until all lines so far have been written, and the number of the lost ones;

@@ -45,7 +45,8 @@ overrides the EventPriority of a configuration.
 
 On SIGHUP it reads the configuration, the passwords, the allowed addresses, the
 token and the certificates again, and opens its log file anew. Sessions stay, and after an
-error in one of the files everything is as before. On SIGTERM it takes nothing new, waits until
+error in one of the files everything is as before. On SIGUSR1 it only opens its log
+file anew. On SIGTERM it takes nothing new, waits until
 clients have read what is queued for them, for up to 5 seconds, and ends. On
 SIGINT, or a second SIGTERM, it ends at once.
 
@@ -179,8 +180,9 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DIR", default_value = "/tmp")]
     pub(crate) unix_dir: PathBuf,
 
-    /// Sessions that may be open; more clients are rejected. Each needs a file descriptor,
-    /// which is checked at the start [default: 1000]
+    /// Sessions that may be open; more clients are rejected. Each needs a file descriptor, three
+    /// over TLS: with more than the limit allows it does not start [default: 1000; if the limit
+    /// allows fewer, that is warned of]
     #[arg(long, value_name = "N",
         value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) max_sessions: Option<usize>,
@@ -240,7 +242,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE", requires = "http")]
     pub(crate) http_token_file: Option<PathBuf>,
 
-    /// Log to the end of this file instead of stderr; SIGHUP opens it again
+    /// Log to the end of this file instead of stderr; SIGHUP and SIGUSR1 open it again
     #[arg(long, value_name = "FILE")]
     pub(crate) log_file: Option<PathBuf>,
 

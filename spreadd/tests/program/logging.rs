@@ -248,6 +248,29 @@ fn a_client_with_no_way_to_authenticate_is_told_of() {
 }
 
 #[test]
+fn a_user_in_json_is_the_name_and_nothing_else() {
+    let folder = Folder::new();
+    let users = secret_file(&folder, "users", "ann:aZGJuE6EXrjEE\n");
+    let mut command = folder.command(0);
+    command.args(["--log-format", "json", "--passwords"]).arg(&users).stderr(Stdio::piped());
+    let mut program = Program::start(&mut command);
+    let stderr = program.child.stderr.take().unwrap();
+    let ready: serde_json::Value = serde_json::from_str(&program.ready).unwrap();
+    let address = ready["fields"]["address"].as_str().unwrap();
+    let (port, host) = address.split_once('@').unwrap();
+    let mut secret = b"ann".to_vec();
+    secret.resize(32, 0);
+    secret.extend_from_slice(b"wrong\0\0\0");
+    let connect = Connect::new(Some("ann".parse().unwrap()));
+    let address = format!("{host}:{port}").parse().unwrap();
+    assert!(Client::try_authenticate(address, connect, &["PWORD"], &secret).is_err());
+    let mut line = String::new();
+    BufReader::new(stderr).read_line(&mut line).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["fields"]["user"], "ann");
+}
+
+#[test]
 fn the_address_of_a_client_that_may_not_connect_is_shown_as_it_is() {
     let folder = Folder::new();
     let allowed = folder.0.join("allowed");
