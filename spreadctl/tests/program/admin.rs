@@ -45,7 +45,7 @@ fn a_user_who_may_not_ask_opens_a_session() {
     } else {
         let port = place.address.split('@').next().unwrap();
         let socket = folder.path().join(format!("{port}.status"));
-        fs::set_permissions(socket, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(socket, fs::Permissions::from_mode(0o000)).unwrap();
     }
     assert_eq!(run(health).succeeds(), "healthy: a session was opened\n");
 }
