@@ -314,7 +314,8 @@ impl Builder {
         let builder = self.clone();
         let daemon = self.place()?;
         let door = Door::Clients(daemon);
-        let (mut listeners, address) = self.listen(sockets.tcp, door)?;
+        let (mut listeners, addresses) = self.listen(sockets.tcp, door)?;
+        let address = addresses[0];
         let mut cluster = match &self.membership {
             None => state(&[&self.name], &[address])?,
             Some(membership) => {
@@ -350,15 +351,15 @@ impl Builder {
         let hosts = hosts.map_err(|source| StartError::Group { source })?;
         let running = EventLoop::start(listeners, cluster, hosts, &self.settings)
             .map_err(|e| StartError::io("start the daemon", e))?;
-        Ok(Daemon::new(address, unix_path, metrics_addr, running, door, builder))
+        Ok(Daemon::new(addresses, unix_path, metrics_addr, running, door, builder))
     }
 
-    /// Returns the listeners at TCP, and the first one's address.
+    /// Returns the listeners at TCP, at least one, and their addresses.
     fn listen(
         &self,
         sockets: Vec<TcpListener>,
         door: Door,
-    ) -> Result<(Vec<Listener>, SocketAddr), StartError> {
+    ) -> Result<(Vec<Listener>, Vec<SocketAddr>), StartError> {
         let mut listeners = Vec::new();
         let mut addresses: Vec<SocketAddr> = Vec::new();
         for socket in sockets {
@@ -379,7 +380,7 @@ impl Builder {
         if is_reachable && self.settings.authentication.admits_anyone() {
             tracing::warn!(%address, "other hosts can connect, and there is no authentication");
         }
-        Ok((listeners, address))
+        Ok((listeners, addresses))
     }
 
     /// Returns the place of this daemon among those of several hosts.

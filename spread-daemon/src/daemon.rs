@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::admin::health::Health;
 use crate::admin::status::Status;
@@ -27,7 +27,8 @@ use crate::net::listener::Door;
 /// ```
 #[derive(Debug)]
 pub struct Daemon {
-    socket_addr: SocketAddr,
+    /// Those that it listens at, at least one.
+    socket_addrs: Vec<SocketAddr>,
     unix_path: Option<PathBuf>,
     metrics_addr: Option<SocketAddr>,
     running: Running<EventLoop>,
@@ -39,36 +40,39 @@ pub struct Daemon {
 
 impl Daemon {
     pub(crate) fn new(
-        socket_addr: SocketAddr,
+        socket_addrs: Vec<SocketAddr>,
         unix_path: Option<PathBuf>,
         metrics_addr: Option<SocketAddr>,
         running: Running<EventLoop>,
         door: Door,
         builder: Builder,
     ) -> Daemon {
-        Daemon { socket_addr, unix_path, metrics_addr, running, door, builder }
+        Daemon { socket_addrs, unix_path, metrics_addr, running, door, builder }
     }
 
     /// Returns the daemon's TCP address as clients name it: `PORT@HOST`. If it listens
-    /// at all addresses of the host, the loopback address stands for them.
+    /// at all addresses of the host, the loopback address stands for them. Of several addresses it
+    /// is the first.
     pub fn address(&self) -> String {
-        let host = match self.socket_addr.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        format!("{}@{host}", self.socket_addr.port())
+        named(self.socket_addr())
+    }
+
+    /// Returns all of the daemon's TCP addresses as clients name them, as [`Daemon::address`] does,
+    /// in the order in which they were given.
+    pub fn addresses(&self) -> Vec<String> {
+        self.socket_addrs.iter().copied().map(named).collect()
     }
 
     /// Returns the daemon's unix socket as clients name it: `PORT`; `None` if there is
     /// no unix socket. They find it only in `/tmp`.
     pub fn unix_address(&self) -> Option<String> {
-        self.unix_path.as_ref().map(|_| self.socket_addr.port().to_string())
+        self.unix_path.as_ref().map(|_| self.socket_addr().port().to_string())
     }
 
-    /// Returns the TCP address that the daemon listens at, with the actual port.
+    /// Returns the TCP address that the daemon listens at, with the actual port. Of several
+    /// addresses it is the first.
     pub fn socket_addr(&self) -> SocketAddr {
-        self.socket_addr
+        self.socket_addrs[0]
     }
 
     /// Returns the file of the daemon's unix socket, if it has one.
@@ -146,6 +150,16 @@ impl Daemon {
     pub fn stop(self) {
         drop(self.running);
     }
+}
+
+/// Returns an address as clients name it.
+fn named(address: SocketAddr) -> String {
+    let host = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("{}@{host}", address.port())
 }
 
 /// Stops a [`Daemon`] that is owned elsewhere.
@@ -290,6 +304,14 @@ impl AdmitHandle {
     pub fn admit(&self, incoming: Incoming) {
         let door = self.door;
         self.control.post(move |this| this.adopt(incoming, door));
+    }
+
+    /// Sets when the certificate expires by which the program serves clients over TLS, for the
+    /// [status](crate::Status::tls_certificate_expiry) and the metrics.
+    pub fn certificate_expires(&self, at: SystemTime) {
+        // Before 1970 it is as invalid as in 1970.
+        let at = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.control.post(move |this| this.server.certificate_expiry = Some(at));
     }
 
     /// Counts a client that the program has rejected itself, in the

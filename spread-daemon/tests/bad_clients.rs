@@ -72,6 +72,21 @@ impl Town {
 }
 
 #[test]
+fn a_client_that_does_not_finish_its_handshake_is_rejected_and_another_one_only_once() {
+    let town = Town::impatient();
+    let rejected = || town.daemon.status().unwrap().totals.rejected;
+    let mut other = town.stranger();
+    other.send(b"GET / HTTP/1.1\r\n\r\n");
+    let mut silent = town.stranger();
+    silent.send(&connect_request("silent")[..4]);
+    // The one that was rejected is closed after as long a time.
+    silent.wait_for_close();
+    other.receive_up_to(1);
+    other.wait_for_close();
+    assert_eq!(rejected(), 2);
+}
+
+#[test]
 fn another_protocol_is_rejected() {
     let mut town = Town::new();
     let mut stranger = town.stranger();

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use spread_daemon::{CutOffReason, Daemon, SlowReceivers, Status, ViewCause};
+use spread_daemon::{CutOffReason, Daemon, Health, SlowReceivers, Status, ViewCause};
 use spread_wire::Cause;
 use support::client::{Client, DEADLINE};
 
@@ -19,6 +19,20 @@ fn status(daemon: &Daemon, mut is_wanted: impl FnMut(&Status) -> bool) -> Status
         assert!(start.elapsed() < DEADLINE, "{status}");
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn a_daemon_with_all_its_sessions_is_full_until_one_ends() {
+    let daemon = Daemon::builder().max_sessions(1).start().unwrap();
+    let health = || daemon.admin_handle().health().unwrap();
+    assert!(health().is_ready());
+    let client = Client::connect(daemon.socket_addr(), "me");
+    assert_eq!(health(), Health::Full(1));
+    assert!(!health().is_ready());
+    assert_eq!(health().to_string(), "full: all 1 sessions are open");
+    drop(client);
+    status(&daemon, |status| status.counts.sessions == 0);
+    assert_eq!(health(), Health::Healthy);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::failure::{Code, Failure, Result};
+use crate::failure::{Code, End, Failure, Result};
 
 /// After this long a daemon is not going to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -17,35 +17,51 @@ const MAX_ANSWER: u64 = 64 * 1024 * 1024;
 
 /// Asks the daemon, and returns its answer.
 pub(crate) fn ask(socket: &Path, question: &str) -> Result<String> {
-    let answer = || {
-        let mut stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        writeln!(stream, "{question}")?;
-        let mut answer = String::new();
-        stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
-        if answer.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+    exchange(socket, question).map_err(|error| unanswered(socket, &error))
+}
+
+/// Asks the daemon whether it serves clients; returns `None` where there is no socket, or only other
+/// users may ask.
+pub(crate) fn health(socket: &Path) -> Result<Option<String>> {
+    match exchange(socket, "health") {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Ok(None),
+            _ => Err(unanswered(socket, &error)),
+        },
+    }
+}
+
+fn exchange(socket: &Path, question: &str) -> io::Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    writeln!(stream, "{question}")?;
+    let mut answer = String::new();
+    stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
+    if answer.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(answer)
+}
+
+/// Returns the failure of a question, with advice.
+fn unanswered(socket: &Path, error: &io::Error) -> End {
+    if is_timeout(error) {
+        let (socket, seconds) = (socket.display(), PATIENCE.as_secs());
+        let text = format!("no answer within {seconds} s at {socket}");
+        return Failure::new(Code::NoAnswer, text).advise(STOPPED).into();
+    }
+    let text = format!("no daemon tells its status at {}: {error}", socket.display());
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied => "only the user of the daemon, and root, may ask it",
+        _ => {
+            "only spreadd has this socket, on its own host: is it running, does it need \
+             --unix-dir, and is this its port (the one without TLS: --daemon 4803 for one with \
+             TLS at 4804)?"
         }
-        Ok(answer)
     };
-    answer().map_err(|error: io::Error| {
-        if is_timeout(&error) {
-            let (socket, seconds) = (socket.display(), PATIENCE.as_secs());
-            let text = format!("no answer within {seconds} s at {socket}");
-            return Failure::new(Code::NoAnswer, text).advise(STOPPED).into();
-        }
-        let text = format!("no daemon tells its status at {}: {error}", socket.display());
-        let advice = match error.kind() {
-            io::ErrorKind::PermissionDenied => "only the user of the daemon, and root, may ask it",
-            _ => {
-                "only spreadd has this socket, on its own host: is it running, does it need \
-                 --unix-dir, and is this its port (the one without TLS: --daemon 4803 for one with \
-                 TLS at 4804)?"
-            }
-        };
-        Failure::new(Code::NoDaemon, text).advise(advice).into()
-    })
+    Failure::new(Code::NoDaemon, text).advise(advice).into()
 }
 
 /// What to do about a daemon that does not answer.

@@ -2,9 +2,11 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::net::{IpAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use gethostname::gethostname;
 use spread::{Builder, DEFAULT_SPREAD_PORT, Mailbox, UserPassword};
 use spread_core::Address;
 
@@ -201,8 +203,15 @@ impl Tls {
     }
 }
 
+/// Returns whether a host is this one: by its name, or by an address that can be bound.
 fn is_this_host(host: &str) -> bool {
-    matches!(host, "localhost" | "127.0.0.1" | "::1")
+    match host.parse::<IpAddr>() {
+        Ok(address) => !address.is_unspecified() && UdpSocket::bind((address, 0)).is_ok(),
+        Err(_) => {
+            let is = |name: &str| host.eq_ignore_ascii_case(name);
+            is("localhost") || gethostname().to_str().is_some_and(is)
+        }
+    }
 }
 
 /// Reads a password, and warns if others can do so.
@@ -292,7 +301,10 @@ mod tests {
 
     #[test]
     fn the_status_socket_stands_beside_the_socket() {
+        let own_name = format!("4807@{}", gethostname().display());
         for (daemon, socket) in [
+            (&*own_name, "/run/s/4807.status"),
+            ("4807@127.0.0.2", "/run/s/4807.status"),
             ("", "/run/s/4803.status"),
             ("4804", "/run/s/4804.status"),
             ("4805@localhost", "/run/s/4805.status"),
@@ -301,7 +313,9 @@ mod tests {
         ] {
             assert_eq!(connection(daemon).status_socket().unwrap(), Path::new(socket), "{daemon}");
         }
-        assert!(connection("4803@elsewhere").status_socket().is_err());
+        for elsewhere in ["4803@elsewhere", "4803@203.0.113.1", "4803@0.0.0.0"] {
+            assert!(connection(elsewhere).status_socket().is_err(), "{elsewhere}");
+        }
         assert!(connection("port@localhost").status_socket().is_err());
     }
 }

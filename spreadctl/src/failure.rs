@@ -134,6 +134,7 @@ fn code(error: &spread::Error) -> Code {
         | ConnectTimeout { .. }
         | NotSpread { .. }
         | NoDaemon(_)
+        | ClosedInHandshake { .. }
         | NameInUse { .. }
         | TooManySessions
         | IncompatibleVersion
@@ -168,11 +169,8 @@ fn advice(error: &spread::Error) -> Option<String> {
         Tls { source, .. } => tls_advice(source).map(str::to_owned),
         NameInUse { .. } => fixed("choose another with --name, or leave --name out"),
         TooManySessions => fixed("spreadd --max-sessions N allows more"),
-        NotAuthorized { offered: Some(offered), .. } if offered.iter().any(|m| m == "PWORD") => {
-            fixed("it wants a password: --user NAME --password-file FILE")
-        }
-        NotAuthorized { offered: Some(offered), .. } if offered.iter().any(|m| m == "IP") => {
-            fixed("it lets in certain addresses only: see its list, spreadd --allow")
+        NotAuthorized { offered: Some(offered), .. } if methods_advice(offered).is_some() => {
+            methods_advice(offered).map(str::to_owned)
         }
         NotAuthorized { .. } | Authentication { .. } => fixed("check --user and the password"),
         IllegalPrivateName { .. } => {
@@ -191,6 +189,15 @@ fn advice(error: &spread::Error) -> Option<String> {
         Resource(_) => fixed("this process or host is short of descriptors or memory: see ulimit"),
         _ => None,
     }
+}
+
+/// Returns what to do about a daemon that permits these authentication methods only.
+pub(crate) fn methods_advice(permitted: &[String]) -> Option<&'static str> {
+    let permits = |method: &str| permitted.iter().any(|permitted| permitted == method);
+    if permits("PWORD") {
+        return Some("it wants a password: --user NAME --password-file FILE");
+    }
+    permits("IP").then_some("it lets in certain addresses only: see its list, spreadd --allow")
 }
 
 /// What to do about a daemon that speaks TLS.
@@ -247,6 +254,12 @@ mod tests {
         assert!(failure.to_string().contains("hint: start a daemon"), "{failure}");
         assert!(failure.to_string().contains("--daemon 4803@localhost"), "{failure}");
         assert!(!Failure::from(&refused("1@h")).to_string().contains("@localhost"));
+    }
+
+    #[test]
+    fn a_connection_that_ends_in_the_handshake_is_no_session() {
+        let error = spread::Error::ClosedInHandshake { address: "1@h".to_owned(), source: None };
+        assert_eq!(Failure::from(&error).code, Code::NoDaemon);
     }
 
     #[test]

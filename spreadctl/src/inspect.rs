@@ -10,17 +10,20 @@ pub(crate) fn status(options: &Json, connection: &Connection) -> Result {
     print(&admin::ask(&socket, if options.json { "json" } else { "table" })?)
 }
 
-/// Asks the daemon at its status socket, or where there is none, connects to it.
+/// Asks the daemon at its status socket, or where there is none or this user may not ask, connects
+/// to it.
 pub(crate) fn health(connection: &Connection) -> Result {
-    match connection.status_socket() {
-        Ok(socket) if socket.exists() => match admin::ask(&socket, "health")?.trim() {
-            "healthy" => print("healthy\n"),
-            other => {
-                let text = other.strip_prefix("error: ").unwrap_or(other);
-                Err(Failure::new(Code::Failed, text).into())
-            }
-        },
-        _ => {
+    let answer = match connection.status_socket() {
+        Ok(socket) => admin::health(&socket)?,
+        Err(_) => None,
+    };
+    match answer.as_deref().map(str::trim) {
+        Some("healthy") => print("healthy\n"),
+        Some(other) => {
+            let text = other.strip_prefix("error: ").unwrap_or(other);
+            Err(Failure::new(Code::Failed, text).into())
+        }
+        None => {
             connection.builder()?.connect()?.disconnect()?;
             print("healthy: a session was opened\n")
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use clap_complete::Shell;
 use spread::{GroupName, Name, PrivateGroup, PrivateName, Service};
 
@@ -121,7 +121,8 @@ pub(crate) enum Command {
     Top(Top),
     /// Show sessions, groups and rates of the daemon on this host
     Status(Json),
-    /// End with code 0 if the daemon answers
+    /// End with code 0 if the daemon serves clients: as it says at its status socket, or where
+    /// there is none or this user may not ask, if a session can be opened
     Health,
     /// Disconnect a client of the daemon on this host
     Kick(Kick),
@@ -269,7 +270,10 @@ pub(crate) struct Request {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    group = ArgGroup::new("answer").required(true).args(["echo", "command"]),
+    override_usage = "spreadctl serve [OPTIONS] <GROUP> <SERVICE> <--echo | -- COMMAND...>",
+    after_help = "\
 The command gets the question as its standard input, and its standard output is the answer,
 128 KiB at most. A command that fails makes the request fail with its error output.
 
@@ -283,7 +287,7 @@ pub(crate) struct Serve {
     /// The service
     pub(crate) service: String,
     /// Answer with the question
-    #[arg(long, conflicts_with = "command", required_unless_present = "command")]
+    #[arg(long)]
     pub(crate) echo: bool,
     /// The command to run for each request, and its arguments
     #[arg(last = true)]

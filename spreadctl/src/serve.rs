@@ -95,6 +95,7 @@ fn answer(command: &[String], question: Vec<u8>) -> std::result::Result<Vec<u8>,
     read.transpose().map_err(|error| format!("{program}: {error}"))?;
     match status {
         Ok(status) if status.success() => Ok(answer),
+        Ok(status) if complaint.is_empty() => Err(format!("{program}: {status}")),
         Ok(status) => Err(format!("{program}: {status}: {complaint}")),
         Err(error) => Err(format!("{program}: {error}")),
     }
@@ -118,6 +119,8 @@ mod tests {
         let failing = words(&["sh", "-c", "echo broken >&2; exit 3"]);
         let error = answer(&failing, vec![b'x'; MAX_ANSWER]).unwrap_err();
         assert!(error.contains("exit status: 3") && error.ends_with("broken"), "{error}");
+        let silent = answer(&words(&["false"]), Vec::new());
+        assert_eq!(silent, Err("false: exit status: 1".to_owned()));
         let endless = words(&["sh", "-c", "while :; do echo more; done"]);
         assert!(answer(&endless, Vec::new()).unwrap_err().contains("131072 bytes"));
         assert!(answer(&words(&["/no/such/program"]), Vec::new()).is_err());

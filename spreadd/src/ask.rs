@@ -43,7 +43,10 @@ pub(crate) fn ask(at: &At, what: &str) -> Outcome<String> {
 
 /// Sets the password of a user in a file.
 pub(crate) fn set_password(file: &Path, user: &str) -> Outcome<()> {
-    let mut passwords = load(file)?;
+    // What is wrong with the file is told before the password is asked for.
+    if file.exists() {
+        Passwords::load(file)?;
+    }
     let password = match io::stdin().is_terminal() {
         true => {
             let password = rpassword::prompt_password(format!("Password of {user}: "))?;
@@ -67,30 +70,27 @@ pub(crate) fn set_password(file: &Path, user: &str) -> Outcome<()> {
             password
         }
     };
-    passwords.set(user, &password)?;
-    Ok(passwords.save(file)?)
+    Passwords::edit(file, |passwords| Ok(passwords.set(user, &password)?))
 }
 
 /// Takes the users of another file over into a file; returns a line for those whose passwords
 /// were replaced. Without `force` there must be none.
 pub(crate) fn import_passwords(file: &Path, other: &Path, force: bool) -> Outcome<String> {
-    let mut passwords = load(file)?;
-    let replaced = passwords.import(&Passwords::load(other)?).join(" ");
-    if !replaced.is_empty() && !force {
-        let file = file.display();
-        return Err(format!(
-            "nothing imported: {file} has other passwords of these users: {replaced} (--force \
-             replaces them)"
-        )
-        .into());
-    }
-    passwords.save(file)?;
+    let others = Passwords::load(other)?;
+    let replaced = Passwords::edit(file, |passwords| {
+        let replaced = passwords.import(&others).join(" ");
+        match replaced.is_empty() || force {
+            true => Outcome::Ok(replaced),
+            false => Err(format!(
+                "nothing imported: {} has other passwords of these users: {replaced} (--force \
+                 replaces them)",
+                file.display()
+            )
+            .into()),
+        }
+    })?;
     Ok(match replaced.is_empty() {
         true => replaced,
         false => format!("replaced the passwords of these users: {replaced}\n"),
     })
-}
-
-fn load(file: &Path) -> Outcome<Passwords> {
-    Ok(if file.exists() { Passwords::load(file)? } else { Passwords::default() })
 }

@@ -10,7 +10,7 @@ pub(crate) struct Conf {
     pub(crate) daemons: Vec<ConfDaemon>,
     pub(crate) max_session_messages: Option<usize>,
     pub(crate) event_log_file: Option<String>,
-    pub(crate) event_priority: Option<String>,
+    pub(crate) event_priority: Option<&'static str>,
     pub(crate) allowed_methods: Option<Vec<String>>,
     pub(crate) required_methods: Vec<String>,
     /// Remarks on directives that are not understood or have no effect.
@@ -44,6 +44,9 @@ const DEFAULT_PORT: u16 = 4803;
 
 /// Bytes of a daemon's name, beyond which Spread cuts it.
 const NAME_LEN: usize = spread_wire::limits::MAX_DAEMON_NAME;
+
+/// What `EventPriority` can be.
+const PRIORITIES: [&str; 6] = ["pDEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL"];
 
 /// Directives that mean nothing to a daemon that speaks to no other, or that are
 /// done in another way; real configurations are full of them.
@@ -120,7 +123,12 @@ impl Conf {
         } else if is("EventLogFile") {
             self.event_log_file = Some(text);
         } else if is("EventPriority") {
-            self.event_priority = Some(text);
+            self.event_priority = PRIORITIES.into_iter().find(|known| *known == text);
+            if self.event_priority.is_none() {
+                let known = PRIORITIES.join(", ");
+                let text = format!("unknown EventPriority {text:?}: it is one of {known}");
+                self.warnings.push(remark(line, text));
+            }
         } else if is("AllowedAuthMethods") {
             self.allowed_methods = Some(methods(line, &text)?);
         } else if is("RequiredAuthMethods") {
@@ -481,7 +489,7 @@ mod tests {
         .unwrap();
         assert_eq!(conf.max_session_messages, Some(5000));
         assert_eq!(conf.event_log_file.as_deref(), Some("log of %h.txt"));
-        assert_eq!(conf.event_priority.as_deref(), Some("INFO"));
+        assert_eq!(conf.event_priority, Some("INFO"));
         assert_eq!(conf.allowed_methods, Some(vec!["NULL".to_owned(), "IP".to_owned()]));
         assert!(conf.required_methods.is_empty());
         let warnings: Vec<String> = conf.warnings.iter().map(Remark::to_string).collect();
@@ -489,6 +497,19 @@ mod tests {
             warnings,
             ["line 5: unknown directive Novelty", "line 7: unknown directive More"]
         );
+    }
+
+    #[test]
+    fn a_priority_that_there_is_not_is_warned_of() {
+        for text in ["DEBUG", "debug", "info", "LOUD", "5", ""] {
+            let conf = Conf::parse(&format!("\nEventPriority = \"{text}\"\n")).unwrap();
+            assert_eq!(conf.event_priority, None);
+            let expected = format!(
+                "line 2: unknown EventPriority {text:?}: it is one of pDEBUG, INFO, WARNING, ERROR, \
+                 CRITICAL, FATAL"
+            );
+            assert_eq!(conf.warnings.iter().map(Remark::to_string).collect::<Vec<_>>(), [expected]);
+        }
     }
 
     #[test]

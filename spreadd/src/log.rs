@@ -13,15 +13,16 @@ mod out;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use std::{panic, thread};
+use std::{env, fs, panic, thread};
 
 use serde_json::{Map, Value, json};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
@@ -65,6 +66,8 @@ struct Counts {
 /// The log of the program, with what can be changed while it runs.
 pub(crate) struct Logging {
     log: Log,
+    /// Where the lines go, if not to stderr.
+    path: Mutex<Option<PathBuf>>,
     is_to_file: Arc<AtomicBool>,
     set_filter: Box<dyn Fn(EnvFilter) -> Outcome<()> + Send + Sync>,
 }
@@ -99,7 +102,8 @@ pub(crate) fn start(format: LogFormat, file: Option<&Path>, level: &str) -> Outc
             Box::new(move |filter| Ok(handle.reload(filter)?))
         }
     };
-    Ok(Logging { log, is_to_file, set_filter })
+    let path = Mutex::new(file.map(Path::to_owned));
+    Ok(Logging { log, path, is_to_file, set_filter })
 }
 
 /// Opens a file to log to its end.
@@ -108,8 +112,45 @@ pub(crate) fn open(path: &Path) -> Outcome<File> {
     Ok(file.map_err(|e| format!("cannot log to {}: {e}", path.display()))?)
 }
 
+/// Checks that a file can be logged to, and leaves it as it is.
+pub(crate) fn check_file(path: &Path) -> Outcome<()> {
+    let is_there = path.exists();
+    drop(open(path)?);
+    if !is_there {
+        // An empty file that stays does no harm.
+        let _ = fs::remove_file(path);
+    }
+    Ok(())
+}
+
+/// Returns what RUST_LOG asks for, unless it is unset or empty.
+///
+/// # Errors
+///
+/// It is no level, and no directive of [`EnvFilter`] such as `spread_daemon=debug`. A single word
+/// that is no level would be a target, and silence everything else, so it has to be one of ours.
+pub(crate) fn rust_log() -> Outcome<Option<EnvFilter>> {
+    let Some(value) = env::var_os(EnvFilter::DEFAULT_ENV) else { return Ok(None) };
+    let value = value.to_string_lossy();
+    if value.trim().is_empty() {
+        return Ok(None);
+    }
+    let is_known = |word: &str| {
+        word.parse::<LevelFilter>().is_ok()
+            || word.contains(['=', '['])
+            || word.starts_with("spread")
+    };
+    let filter = value.split(',').all(|word| is_known(word.trim()));
+    let filter = filter.then(|| EnvFilter::try_new(&value).ok()).flatten();
+    let wrong = || {
+        format!("RUST_LOG={value} is not understood: it is error, warn, info, debug, trace or off")
+    };
+    Ok(Some(filter.ok_or_else(wrong)?))
+}
+
 fn filter(level: &str, is_to_file: bool) -> EnvFilter {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // What is wrong with it has been told before the log was started.
+    let filter = rust_log().ok().flatten().unwrap_or_else(|| EnvFilter::new(level));
     match is_to_file {
         true => filter,
         // The program itself says on stderr why the daemon has ended.
@@ -119,14 +160,29 @@ fn filter(level: &str, is_to_file: bool) -> EnvFilter {
 
 impl Logging {
     /// Logs to another file from now on, if one is given, and at another level.
-    pub(crate) fn change(&self, file: Option<File>, level: &str) -> Outcome<()> {
+    pub(crate) fn change(&self, file: Option<(PathBuf, File)>, level: &str) -> Outcome<()> {
+        let mut present = self.path.lock().unwrap_or_else(PoisonError::into_inner);
         let is_to_file = self.is_to_file.fetch_or(file.is_some(), Ordering::Relaxed);
         (self.set_filter)(filter(level, is_to_file || file.is_some()))?;
-        if let Some(file) = file {
+        if let Some((path, file)) = file {
             // Without a thread nothing is logged any more.
             let _ = self.log.entries.send(Entry::Out(Out::to_file(file)));
+            *present = Some(path);
         }
         Ok(())
+    }
+
+    /// Opens the file again, if it logs to one: the former may have another name now.
+    pub(crate) fn reopen(&self) {
+        let path = self.path.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(path) = &*path else { return };
+        match open(path) {
+            Ok(file) => {
+                let _ = self.log.entries.send(Entry::Out(Out::to_file(file)));
+                tracing::info!("opened {} again", path.display());
+            }
+            Err(error) => tracing::error!("the log is as before: {error}"),
+        }
     }
 
     /// Waits until all lines so far have been written, and the number of the lost ones;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod ask;
+mod check;
 mod conf;
 mod corosync_conf;
 #[cfg_attr(not(feature = "http"), path = "no_http.rs")]

@@ -41,8 +41,8 @@ impl Bound {
 pub(crate) struct Running;
 
 impl Running {
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
-        None
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &[]
     }
 
     pub(crate) fn reload(&self) -> Reload {

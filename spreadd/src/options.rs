@@ -40,11 +40,13 @@ Examples:
 
 It tells on stdout when clients can connect, and to the socket in NOTIFY_SOCKET
 that it is READY; with --corosync when it is in a configuration with the others.
-It logs to stderr; RUST_LOG sets what: error, warn (the default), info or debug.
+It logs to stderr; RUST_LOG sets what: error, warn (the default), info or debug. It
+overrides the EventPriority of a configuration.
 
 On SIGHUP it reads the configuration, the passwords, the allowed addresses, the
 token and the certificates again, and opens its log file anew. Sessions stay, and after an
-error in one of the files everything is as before. On SIGTERM it takes nothing new, waits until
+error in one of the files everything is as before. On SIGUSR1 it only opens its log
+file anew. On SIGTERM it takes nothing new, waits until
 clients have read what is queued for them, for up to 5 seconds, and ends. On
 SIGINT, or a second SIGTERM, it ends at once.
 
@@ -101,13 +103,13 @@ pub(crate) enum Command {
         /// The file; it is made if it is not there
         file: PathBuf,
         /// The user
-        #[arg(required_unless_present = "import")]
+        #[arg(required_unless_present_any = ["import", "force"])]
         user: Option<String>,
         /// Take over the users of another file, such as Spread's spread.access_pword
         #[arg(long, value_name = "FILE", conflicts_with = "user")]
         import: Option<PathBuf>,
         /// With --import: also replace the passwords of users that the file has already
-        #[arg(long, requires = "import")]
+        #[arg(long, requires = "import", conflicts_with = "user")]
         force: bool,
     },
 }
@@ -149,7 +151,8 @@ pub(crate) struct Run {
     #[arg(long, conflicts_with = "corosync")]
     pub(crate) alone: bool,
 
-    /// Only check the options and the configuration
+    /// Only check the options, the configuration and the files that they name, whether the log
+    /// can be written and socket files be made; an address that is not of this host is warned of
     #[arg(long)]
     pub(crate) check: bool,
 
@@ -177,8 +180,9 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DIR", default_value = "/tmp")]
     pub(crate) unix_dir: PathBuf,
 
-    /// Sessions that may be open; more clients are rejected. Each needs a file descriptor,
-    /// which is checked at the start [default: 1000]
+    /// Sessions that may be open; more clients are rejected. Each needs a file descriptor, three
+    /// over TLS: with more than the limit allows it does not start [default: 1000; if the limit
+    /// allows fewer, that is warned of]
     #[arg(long, value_name = "N",
         value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) max_sessions: Option<usize>,
@@ -238,7 +242,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE", requires = "http")]
     pub(crate) http_token_file: Option<PathBuf>,
 
-    /// Log to the end of this file instead of stderr; SIGHUP opens it again
+    /// Log to the end of this file instead of stderr; SIGHUP and SIGUSR1 open it again
     #[arg(long, value_name = "FILE")]
     pub(crate) log_file: Option<PathBuf>,
 

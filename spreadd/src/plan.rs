@@ -26,6 +26,8 @@ pub(crate) const DEFAULT_SESSIONS: usize = 1000;
 pub(crate) struct Plan {
     pub(crate) name: String,
     pub(crate) builder: Builder,
+    /// Where clients connect without TLS.
+    pub(crate) addresses: Vec<IpAddr>,
     /// What is offered over TLS.
     pub(crate) tls: tls::Plan,
     /// The file to log to instead of stderr.
@@ -99,8 +101,8 @@ pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
         .authentication(authentication.clone());
     let tls = tls::Plan::new(&run.tls, &addresses, &authentication)?;
     let tls_warnings = tls::Plan::warnings(&run.tls, &tls, &authentication);
-    for (number, address) in addresses.into_iter().enumerate() {
-        builder = if number == 0 { builder.bind(address) } else { builder.bind_also(address) };
+    for (number, address) in addresses.iter().enumerate() {
+        builder = if number == 0 { builder.bind(*address) } else { builder.bind_also(*address) };
     }
     if let Some(messages) = run.max_session_messages.or(conf.max_session_messages) {
         builder = builder.max_session_messages(messages);
@@ -115,10 +117,11 @@ pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
     Ok(Plan {
         name,
         builder,
+        addresses,
         http: HttpPlan::of(run)?,
         tls,
         log_file: run.log_file.clone().or(conf.event_log_file.as_deref().map(log_file)),
-        log_level: conf.event_priority.as_deref().map_or("warn", log_level),
+        log_level: conf.event_priority.map_or("warn", log_level),
         warnings: conf
             .warnings
             .iter()
@@ -158,7 +161,7 @@ fn chosen<'a>(conf: &'a Conf, run: &Run) -> Result<&'a ConfDaemon, String> {
 }
 
 /// Returns whether an address is one of this host.
-fn is_own(address: IpAddr) -> bool {
+pub(crate) fn is_own(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -11,17 +12,16 @@ use std::time::Duration;
 
 use listenfd::ListenFd;
 use serde_json::Value;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use spread_daemon::{Daemon, ReloadHandle, Sockets};
-use tracing::Level;
 
 use crate::http::{HttpPlan, HttpReloader, HttpServer};
 use crate::log::{self, Logging, json_line};
 use crate::notify::notify;
 use crate::options::{LogFormat, Run};
 use crate::plan::{DEFAULT_SESSIONS, Outcome, Plan, plan, with_config};
-use crate::{chain, print, say, tls};
+use crate::{chain, check, print, tls};
 
 /// How long clients may take to read what is queued for them at the end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -56,15 +56,13 @@ struct Started {
 
 /// Starts the daemon, or only checks its configuration.
 fn start(run: &Run) -> Outcome<Option<Started>> {
-    let Plan { name, builder, tls, log_file, log_level, http, warnings } = plan(run)?;
+    log::rust_log()?;
+    let plan = plan(run)?;
     if run.check {
-        builder.check()?;
-        let warn = |warning| say(run.log_format, Level::WARN, &format!("warning: {warning}"));
-        warnings.iter().for_each(warn);
-        let file = run.config.as_ref().map(|path| format!(" ({})", path.display()));
-        print(format!("the configuration of {name} is fine{}\n", file.unwrap_or_default()))?;
+        check::check(run, &plan)?;
         return Ok(None);
     }
+    let Plan { name, builder, tls, log_file, log_level, http, warnings, .. } = plan;
     let logging = log::start(run.log_format, log_file.as_deref(), log_level)?;
     let started = || {
         if let Some(path) = &run.config {
@@ -72,7 +70,7 @@ fn start(run: &Run) -> Outcome<Option<Started>> {
         }
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         // Before anything that a signal would leave behind.
-        let signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+        let signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
         raise_descriptor_limit(run.max_sessions, &tls)?;
         let http = http.map(HttpPlan::listen).transpose()?;
         let tls = tls.bind()?;
@@ -119,16 +117,17 @@ fn announce(
     name: &str,
     daemon: &Daemon,
     http: Option<&HttpServer>,
-    tls: Option<SocketAddr>,
+    tls: &[SocketAddr],
 ) {
-    let (address, metrics) = (daemon.address(), daemon.metrics_addr().map(from_here));
+    let (addresses, metrics) = (daemon.addresses(), daemon.metrics_addr().map(from_here));
+    let tls: Vec<String> = tls.iter().copied().map(at_host).collect();
     let page = http.map(|http| format!("http://{}/", from_here(http.address())));
     let file = daemon.unix_path().unwrap_or("".as_ref()).display().to_string();
     let text = match format {
         LogFormat::Text => {
-            let mut text = format!("{name} is ready at {address} and {file}\n");
-            if let Some(address) = tls {
-                text += &format!("TLS is at {}\n", at_host(address));
+            let mut text = format!("{name} is ready at {} and {file}\n", addresses.join(" and "));
+            if !tls.is_empty() {
+                text += &format!("TLS is at {}\n", tls.join(" and "));
             }
             if let Some(address) = metrics {
                 text += &format!("metrics are at http://{address}/metrics\n");
@@ -142,12 +141,15 @@ fn announce(
             let metrics = metrics.map(|address| format!("http://{address}/metrics"));
             let mut fields: Vec<(&str, Value)> = vec![
                 ("name", name.into()),
-                ("address", address.into()),
+                ("address", daemon.address().into()),
+                ("addresses", addresses.into()),
                 ("unix_socket", file.into()),
                 ("metrics", metrics.into()),
                 ("http", page.into()),
             ];
-            fields.extend(tls.map(|address| ("tls", at_host(address).into())));
+            if let Some(first) = tls.first().cloned() {
+                fields.extend([("tls", first.into()), ("tls_addresses", tls.into())]);
+            }
             json_line("INFO", "spreadd", "ready", &fields)
         }
     };
@@ -202,6 +204,10 @@ fn serve(run: Run, started: Started) -> (Outcome<()>, u8) {
     // In a thread of its own, for which the program does not wait: it reads files and resolves
     // names, however long that takes.
     thread::spawn(move || reloads.into_iter().for_each(|()| reloader.reload()));
+    // As this one, which may wait for a file.
+    let (reopen_later, reopens) = sync_channel(1);
+    let reopened = Arc::clone(&logging);
+    thread::spawn(move || reopens.into_iter().for_each(|()| reopened.reopen()));
     let listener = thread::spawn(move || {
         let mut is_stopping = false;
         for signal in signals.forever() {
@@ -212,8 +218,23 @@ fn serve(run: Run, started: Started) -> (Outcome<()>, u8) {
                 }
                 continue;
             }
+            if signal == SIGUSR1 {
+                // Full: what waits opens the file after this, too.
+                let _ = reopen_later.try_send(());
+                continue;
+            }
             notify("STOPPING=1");
             let at_once = is_stopping || signal != SIGTERM;
+            let signal = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };
+            match at_once {
+                true => tracing::info!(signal, "ends at once"),
+                false => tracing::info!(
+                    signal,
+                    "takes nothing new, and ends when clients have read what is queued for them, \
+                     after {} s at the latest",
+                    DRAIN.as_secs()
+                ),
+            }
             // First, or the end of the daemon might come before it.
             tls_stop.signal(at_once);
             match at_once {
@@ -226,9 +247,12 @@ fn serve(run: Run, started: Started) -> (Outcome<()>, u8) {
     let is_ready = daemon.wait_until_ready();
     if is_ready {
         is_up.store(true, Ordering::Release);
-        announce(format, &name, &daemon, http.as_ref(), tls.address());
+        announce(format, &name, &daemon, http.as_ref(), tls.addresses());
     }
     let ended = daemon.wait();
+    if ended.is_ok() {
+        tracing::info!("the daemon has ended");
+    }
     http.into_iter().for_each(HttpServer::stop);
     tls.finish();
     handle.close();
@@ -267,7 +291,8 @@ impl Reloader {
 
     fn try_reload(&self) -> Outcome<()> {
         let Plan { builder, tls, log_file, log_level, http, warnings, .. } = plan(&self.run)?;
-        let file = log_file.as_deref().map(log::open).transpose()?;
+        let open = |path: PathBuf| log::open(&path).map(|file| (path, file));
+        let file = log_file.map(open).transpose()?;
         let differences = self.handle.reload(&builder)?;
         if let (Some(reloader), Some(plan)) = (&self.http, http) {
             reloader.reload(plan);
@@ -312,10 +337,12 @@ fn raise_descriptor_limit(asked: Option<usize>, tls: &tls::Plan) -> Outcome<()> 
         )
         .into()),
         Ok(limit) => {
-            if limit < wanted {
+            if limit < least {
+                let room = limit.saturating_sub(LEAST_DESCRIPTORS) / (1 + for_each);
                 tracing::warn!(
                     limit,
-                    "the limit of file descriptors is too low for {sessions} sessions"
+                    "the limit of file descriptors has room for {room} of {sessions} sessions: \
+                     raise it with ulimit -n or LimitNOFILE="
                 );
             }
             Ok(())

@@ -13,6 +13,7 @@ mod verifier;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::ServerConfig;
 use spread_daemon::{AdmitHandle, Authentication};
@@ -30,6 +31,8 @@ pub(crate) struct Plan(Option<Offer>);
 
 struct Offer {
     config: Arc<ServerConfig>,
+    /// When the certificate expires, if that can be read.
+    expiry: Option<SystemTime>,
     addresses: Vec<IpAddr>,
     port: u16,
     asks_passwords: bool,
@@ -53,8 +56,9 @@ impl Plan {
                 .into());
         }
         let addresses = if options.bind.is_empty() { plain } else { &options.bind };
-        let offer = |config| Offer {
+        let offer = |files::Loaded { config, expiry }| Offer {
             config,
+            expiry,
             addresses: addresses.to_vec(),
             port: options.port.unwrap_or(PORT),
             asks_passwords: options.passwords,
@@ -108,37 +112,51 @@ impl Bound {
     pub(crate) fn start(self, sessions: usize, daemon: AdmitHandle) -> Outcome<Running> {
         let start = |(listeners, offer): (Listeners, Offer)| {
             let limits = Limits { sessions, asks_passwords: offer.asks_passwords };
-            let address = listeners.address;
-            Outcome::Ok((address, Server::start(listeners, offer.config, limits, daemon)?))
+            let addresses = listeners.addresses()?;
+            tell_expiry(&daemon, offer.expiry);
+            let server = Server::start(listeners, offer.config, limits, daemon.clone())?;
+            Outcome::Ok(Served { addresses, server, daemon })
         };
         Ok(Running(self.0.map(start).transpose()?))
     }
 }
 
+/// Tells the daemon when a certificate expires, for its metrics.
+fn tell_expiry(daemon: &AdmitHandle, expiry: Option<SystemTime>) {
+    expiry.into_iter().for_each(|expiry| daemon.certificate_expires(expiry));
+}
+
 /// TLS that is served, if it is.
-pub(crate) struct Running(Option<(SocketAddr, Server)>);
+pub(crate) struct Running(Option<Served>);
+
+struct Served {
+    addresses: Vec<SocketAddr>,
+    server: Server,
+    daemon: AdmitHandle,
+}
 
 impl Running {
-    /// Returns the address at which it is served.
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.0.as_ref().map(|(address, _)| *address)
+    /// Returns the addresses at which it is served.
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        self.0.as_ref().map_or(&[], |served| &served.addresses)
     }
 
     /// Returns what changes the certificates.
     pub(crate) fn reload(&self) -> Reload {
-        Reload(self.0.as_ref().map(|(_, server)| server.certificates()))
+        let certificates = |served: &Served| (served.server.certificates(), served.daemon.clone());
+        Reload(self.0.as_ref().map(certificates))
     }
 
     /// Returns what ends the waiting of [`finish`](Running::finish).
     pub(crate) fn stopper(&self) -> Stopper {
-        Stopper(self.0.as_ref().map(|(_, server)| server.stopper()))
+        Stopper(self.0.as_ref().map(|served| served.server.stopper()))
     }
 
     /// Ends it, when the daemon has ended. Waits for clients that read what it has sent them last,
     /// unless a signal says otherwise.
     pub(crate) fn finish(self) {
-        if let Some((_, server)) = self.0 {
-            server.finish();
+        if let Some(served) = self.0 {
+            served.server.finish();
         }
     }
 }
@@ -156,13 +174,14 @@ impl Stopper {
 }
 
 /// Changes the certificates.
-pub(crate) struct Reload(Option<Certificates>);
+pub(crate) struct Reload(Option<(Certificates, AdmitHandle)>);
 
 impl Reload {
     /// Takes over the certificates of a plan for new connections.
     pub(crate) fn take(&self, plan: Plan) {
-        if let (Some(certificates), Some(offer)) = (&self.0, plan.0) {
+        if let (Some((certificates, daemon)), Some(offer)) = (&self.0, plan.0) {
             certificates.set(offer.config);
+            tell_expiry(daemon, offer.expiry);
         }
     }
 }

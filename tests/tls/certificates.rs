@@ -1,5 +1,7 @@
 //! Certificates, keys and authorities: who is trusted, and who is let in.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -52,6 +54,47 @@ fn a_certificate_that_has_expired_is_refused_until_the_daemon_has_another_one() 
     stays.multicast(Service::Fifo, me.as_str(), b"still here").unwrap();
     stays.next_regular();
     builder.clone().private_name(unique("u")).connect().unwrap();
+}
+
+#[test]
+fn the_expiry_of_the_certificate_in_use_is_a_metric() {
+    let authority = Authority::new("the authority");
+    let metrics = "--metrics=127.0.0.1:0";
+    let mut daemon = TlsDaemon::start(&authority, &authority.expired(&HOSTS), &[metrics]);
+    let told = daemon.program.line_with(&["metrics are at http://"]);
+    let (_, address) = told.split_once("http://").unwrap();
+    let address = address.strip_suffix("/metrics").unwrap().to_owned();
+    let expiry = || -> u64 {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let sample = "\nspread_tls_certificate_expiry_timestamp_seconds ";
+        let (_, value) = answer.split_once(sample).unwrap_or_else(|| panic!("{answer}"));
+        value.lines().next().unwrap().parse().unwrap()
+    };
+    // The end of the year 2001.
+    assert_eq!(expiry(), 1_009_756_800);
+    daemon.replace(&authority.of_hosts(&HOSTS));
+    daemon.program.signal(Signal::SIGHUP);
+    daemon.program.line_with(&["reloaded"]);
+    // The end of the default certificates of rcgen is in the year 4096.
+    assert_eq!(expiry(), 67_090_118_400);
+}
+
+#[test]
+fn who_does_not_speak_tls_is_rejected_with_its_address() {
+    let authority = Authority::new("the authority");
+    let mut daemon = TlsDaemon::start(&authority, &authority.of_hosts(&HOSTS), &[]);
+    let error = Mailbox::connect(&daemon.address).unwrap_err();
+    assert!(matches!(error, Error::NotSpread { .. }), "{error:?}");
+    let words = ["WARN", "rejected a client: received corrupt message", "address=127.0.0.1:"];
+    daemon.program.line_with(&words);
+    // A client that does not trust the daemon is not rejected by it.
+    let other = Authority::new("another authority").config();
+    tls_error(&over_tls(&daemon, other));
+    daemon.program.line_with(&["DEBUG", "a TLS handshake failed", "address=127.0.0.1:"]);
+    daemon.ask(&["status", "--json"]).line_with(&["\"rejected_total\":1"]);
 }
 
 #[test]

@@ -8,6 +8,8 @@ use std::fmt;
 pub enum Health {
     /// It takes clients.
     Healthy,
+    /// So many sessions are open, which is as many as may be: who connects is rejected.
+    Full(usize),
     /// It [drains](crate::StopHandle::drain): it takes no new clients, and ends when the others have
     /// read what is queued for them.
     Draining,
@@ -26,6 +28,7 @@ impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Health::Healthy => f.write_str("healthy"),
+            Health::Full(sessions) => write!(f, "full: all {sessions} sessions are open"),
             Health::Draining => f.write_str("draining: no new clients are taken"),
             Health::NoConfiguration(reason) => write!(f, "in no configuration: {reason}"),
         }

@@ -103,6 +103,10 @@ impl Status {
             let _ = writeln!(out, "{prefix}{name} {value}");
         };
         self.numbers().into_iter().for_each(|number| write("spread_", number));
+        if let Some(expiry) = self.tls_certificate_expiry {
+            let name = "tls_certificate_expiry_timestamp_seconds";
+            write("spread_", (name, "Unix time of the end of the certificate", expiry, false));
+        }
         let hosts = self.hosts.iter().flat_map(HostsStatus::numbers);
         hosts.for_each(|number| write("spread_hosts_", number));
         out
@@ -132,7 +136,7 @@ mod tests {
         }
         assert!(text.contains("spread_build_info{version=\"\"} 1\n"), "{text}");
         let alone = Status { hosts: None, ..status() }.to_prometheus();
-        assert!(!alone.contains("spread_hosts"), "{alone}");
+        assert!(!alone.contains("spread_hosts") && !alone.contains("spread_tls"), "{alone}");
     }
 
     /// Holds a text against the grammar of OpenMetrics 1.0, as far as it uses it, and returns
@@ -181,14 +185,20 @@ mod tests {
 
     #[test]
     fn its_open_metrics_are_grammatical_and_the_same_numbers() {
-        let text = Status { version: "1\"\\".to_owned(), ..status() }.to_openmetrics();
+        let version = "1\"\\".to_owned();
+        let status = || Status { tls_certificate_expiry: Some(1_800_000_000), ..status() };
+        let text = Status { version, ..status() }.to_openmetrics();
         assert!(text.contains("spread_build_info{version=\"1\\\"\\\\\"} 1\n"), "{text}");
         let samples = samples(&text);
         assert_eq!(
             samples.len(),
-            1 + status().numbers().len() + HostsStatus::default().numbers().len()
+            2 + status().numbers().len() + HostsStatus::default().numbers().len()
         );
-        for sample in [("spread_delivered_total", 9), ("spread_queued_bytes", 300)] {
+        for sample in [
+            ("spread_delivered_total", 9),
+            ("spread_queued_bytes", 300),
+            ("spread_tls_certificate_expiry_timestamp_seconds", 1_800_000_000),
+        ] {
             assert!(samples.contains(&sample), "{text}");
         }
         assert!(text.contains("# UNIT spread_received_bytes bytes\n"), "{text}");

@@ -23,6 +23,9 @@ pub struct Status {
     pub started: u64,
     /// The daemons of several hosts, if it is one of them.
     pub hosts: Option<HostsStatus>,
+    /// When the certificate expires that the program has for TLS, as Unix time in seconds; `None`
+    /// if it has not [told it](crate::AdmitHandle::certificate_expires).
+    pub tls_certificate_expiry: Option<u64>,
     /// Its limits for clients.
     pub limits: Limits,
     /// Its sessions, by private group; at most [`Status::MAX_NAMES`].

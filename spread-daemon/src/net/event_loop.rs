@@ -23,6 +23,7 @@ use super::sessions::Sessions;
 use super::stream::Stream;
 use super::verifier::Verifier;
 use super::wait::Wait;
+use crate::admin::health::Health;
 use crate::admin::status::CutOffReason;
 use crate::cluster::{Remote, State};
 use crate::settings::Settings;
@@ -131,7 +132,21 @@ impl EventLoop {
                 return Err(io::Error::other(refused));
             }
         }
+        self.tell_given_up();
         Ok(())
+    }
+
+    /// Logs what clients have not read when the time to drain is over.
+    fn tell_given_up(&self) {
+        let connections = self.server.sessions.connections.iter();
+        let sessions = connections.filter(|(_, c)| self.server.drains && c.has_session());
+        for (_, session) in sessions.filter(|(_, session)| session.queued() > 0) {
+            tracing::warn!(
+                client = session.private_group(),
+                messages = session.queued(),
+                "the daemon ends before a client has read its messages"
+            );
+        }
     }
 
     /// Sends to `done` when the clients' sockets have taken all that is queued.
@@ -158,7 +173,7 @@ impl EventLoop {
         if self.awaiting.is_empty() {
             return;
         }
-        if self.server.health().is_ready() {
+        if matches!(self.server.health(), Health::Healthy | Health::Full(_)) {
             for done in self.awaiting.drain(..) {
                 // Who asked may have given up.
                 let _ = done.try_send(());

@@ -29,7 +29,8 @@ impl Server {
             Question::Table => self.status().to_string(),
             Question::Json => self.status().to_json() + "\n",
             Question::Health => match self.health() {
-                Health::Healthy => format!("{}\n", Health::Healthy),
+                // Who asks here may end a daemon that is not healthy, and with it all sessions.
+                Health::Healthy | Health::Full(_) => format!("{}\n", Health::Healthy),
                 ailing => format!("error: {ailing}\n"),
             },
             Question::Kick(name) => match self.kick(&name, "status socket") {
@@ -51,6 +52,7 @@ impl Server {
         match hosts.and_then(|hosts| hosts.reason(&self.sessions.cluster)) {
             _ if self.drains => Health::Draining,
             Some(reason) => Health::NoConfiguration(reason),
+            None if self.open >= self.max_sessions => Health::Full(self.open),
             None => Health::Healthy,
         }
     }
@@ -115,6 +117,7 @@ impl Server {
             limits: self.limits(),
             counts: Counts { sessions: self.open, groups, members, queued, longest_queue },
             queued_bytes: connections.queued_bytes(),
+            tls_certificate_expiry: self.certificate_expiry,
             totals: Totals { views: connections.views.count(), ..connections.totals },
             last_second: self.growth.rates(1),
             last_minute: self.growth.rates(60),

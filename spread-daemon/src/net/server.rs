@@ -50,6 +50,8 @@ pub(crate) struct Server {
     /// The same as Unix time in seconds.
     pub(super) started_at: u64,
     pub(super) growth: Growth,
+    /// When the certificate expires that the program has for TLS, as Unix time in seconds.
+    pub(crate) certificate_expiry: Option<u64>,
     /// Whether nothing is read any more, and the end comes when what is queued has gone out.
     pub(super) drains: bool,
 }
@@ -76,6 +78,7 @@ impl Server {
             // Before 1970 there were no clocks of this kind.
             started_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()),
             growth: Growth::new(now),
+            certificate_expiry: None,
             drains: false,
         }
     }
@@ -172,18 +175,21 @@ impl Server {
     /// Closes the connections that have been without a session for too long.
     pub(crate) fn close_late(&mut self, now: Instant) {
         while let Some((deadline, id)) = self.pending.front().copied() {
-            let connection = self.sessions.connections.find(id);
-            let is_waiting = connection.is_some_and(|connection| match connection.phase {
-                // It gets a new deadline after the check.
-                Phase::Session | Phase::Checking(_) => false,
-                Phase::Handshake(_) | Phase::Inspection(_) | Phase::Answered => true,
-            });
+            let phase = self.sessions.connections.find(id).map(|connection| &connection.phase);
+            let is_client = matches!(phase, Some(Phase::Handshake(_)));
+            // A client gets a new deadline after the check of its password.
+            let is_waiting =
+                is_client || matches!(phase, Some(Phase::Inspection(_) | Phase::Answered));
             if is_waiting && deadline.is_none_or(|deadline| now < deadline) {
                 return;
             }
             self.pending.pop_front();
+            if is_client {
+                let address = self.address(id.key);
+                tracing::warn!(%address, "rejected a client: its handshake takes too long");
+                self.count_rejected();
+            }
             if is_waiting {
-                tracing::debug!(key = id.key, "closed: its handshake takes too long");
                 self.sessions.connections.close_later(id.key);
             }
         }
@@ -345,7 +351,7 @@ impl Server {
         self.sessions.connections.send(key, &[u8::from(is_right)]);
         if !is_right {
             let address = self.address(key);
-            tracing::warn!(%address, ?user, "rejected a client: unknown user or wrong password");
+            tracing::warn!(%address, user, "rejected a client: unknown user or wrong password");
             return self.reject(key, ErrorCode::RejectAuth);
         }
         if let Some(connection) = self.sessions.connections.get_mut(key)

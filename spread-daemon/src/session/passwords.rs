@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use argon2::Argon2;
 use argon2::password_hash::rand_core::OsRng;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use crypt3_rs::crypt::unix;
+use rustix::fs::{FlockOperation, flock};
 use tempfile::NamedTempFile;
 
 use super::login::{PASSWORD_LEN, USER_LEN};
@@ -19,10 +21,10 @@ use super::login::{PASSWORD_LEN, USER_LEN};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PasswordError {
-    /// The file cannot be read or written.
+    /// The file cannot be read, locked or written.
     #[error("cannot {what} the password file {}", path.display())]
     Io {
-        /// The action: "read" or "write".
+        /// The action: "read", "lock" or "write".
         what: &'static str,
         /// The file.
         path: PathBuf,
@@ -116,30 +118,92 @@ impl Passwords {
         Ok(Passwords { hashes: Arc::new(hashes) })
     }
 
-    /// Writes the file that [`Passwords::load`] reads, for its owner's eyes only.
-    /// A file that is there is replaced at once or not at all.
+    /// Writes the file that [`Passwords::load`] reads. A file that is there is replaced at once or
+    /// not at all, and keeps its owner, group and mode; a new one is for its owner's eyes only.
+    /// Where a symbolic link leads to the file, the link stays.
     ///
     /// # Errors
     ///
-    /// [`PasswordError::Io`].
+    /// [`PasswordError::Io`], also if the owner or group cannot be kept.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), PasswordError> {
         let path = path.as_ref();
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let target = linked(path);
         let write = || {
-            // Only its owner may read a file of this kind.
-            let mut file = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-            for (user, hash) in &*self.hashes {
-                writeln!(file, "{user}:{hash}")?;
-            }
-            file.as_file().sync_all()?;
-            file.persist(path)?;
+            let former = match fs::metadata(&target) {
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                former => Some(former?),
+            };
+            let file = self.written(&target, former.as_ref())?;
+            file.persist(&target)?;
             Ok(())
         };
-        write().map_err(|source: io::Error| PasswordError::Io {
-            what: "write",
-            path: path.into(),
-            source,
-        })
+        write().map_err(|error| PasswordError::io("write", path, error))
+    }
+
+    /// Changes the passwords in a file: loads them, or begins with none if there is no file, and
+    /// saves what `change` makes of them as [`Passwords::save`] does. Of several calls for one
+    /// file, also in several processes, each goes on from what the one before has saved. `change`
+    /// is called again if another program has made the file meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`PasswordError::Io`], [`PasswordError::Line`], and the errors of `change`, after which the
+    /// file is as before.
+    pub fn edit<T, E: From<PasswordError>>(
+        path: impl AsRef<Path>,
+        mut change: impl FnMut(&mut Passwords) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let path = path.as_ref();
+        let target = linked(path);
+        loop {
+            let locked = lock(&target).map_err(|error| PasswordError::io("lock", path, error))?;
+            let mut passwords = match &locked {
+                Some(_) => Passwords::load(path)?,
+                None => Passwords::default(),
+            };
+            let result = change(&mut passwords)?;
+            if locked.is_some() {
+                passwords.save(path)?;
+                return Ok(result);
+            }
+            let write = || match passwords.written(&target, None)?.persist_noclobber(&target) {
+                Ok(_) => Ok(true),
+                Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(false),
+                Err(error) => Err(error.error),
+            };
+            if write().map_err(|error| PasswordError::io("write", path, error))? {
+                return Ok(result);
+            }
+        }
+    }
+
+    /// Writes a file beside the one that it is to replace, with the owner, group and mode of that.
+    fn written(&self, target: &Path, former: Option<&fs::Metadata>) -> io::Result<NamedTempFile> {
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+        // Only its owner may read a file of this kind.
+        let mut file =
+            NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(without_path)?;
+        for (user, hash) in &*self.hashes {
+            writeln!(file, "{user}:{hash}").map_err(without_path)?;
+        }
+        let out = file.as_file();
+        if let Some(former) = former {
+            let new = out.metadata()?;
+            let owner = (new.uid() != former.uid()).then_some(former.uid());
+            let group = (new.gid() != former.gid()).then_some(former.gid());
+            if owner.is_some() || group.is_some() {
+                fchown(out, owner, group).map_err(|error| {
+                    io::Error::new(
+                        error.kind(),
+                        format!("its owner and group cannot be kept: {error}"),
+                    )
+                })?;
+            }
+            // Last, for a change of the owner takes rights away, and whom the rights are for counts.
+            out.set_permissions(former.permissions())?;
+        }
+        out.sync_all()?;
+        Ok(file)
     }
 
     /// Gives a user a password, in place of the one there was.
@@ -214,6 +278,53 @@ impl Passwords {
     /// Returns whether nobody may connect.
     pub fn is_empty(&self) -> bool {
         self.hashes.is_empty()
+    }
+}
+
+impl PasswordError {
+    fn io(what: &'static str, path: &Path, source: io::Error) -> PasswordError {
+        PasswordError::Io { what, path: path.into(), source }
+    }
+}
+
+/// Returns the file that a path leads to, or would if it were there.
+fn linked(path: &Path) -> PathBuf {
+    // As many links as Linux follows; more lead nowhere, which opening the file tells.
+    const MAX_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    path
+}
+
+/// Locks a file until the result is dropped; `None` if there is none. The file is the one that is
+/// there under its name, and not one that another program has replaced meanwhile.
+fn lock(path: &Path) -> io::Result<Option<File>> {
+    loop {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        flock(&file, FlockOperation::LockExclusive)?;
+        let locked = file.metadata()?;
+        match fs::metadata(path) {
+            Ok(found) if (found.dev(), found.ino()) == (locked.dev(), locked.ino()) => {
+                return Ok(Some(file));
+            }
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+}
+
+/// Returns an error without the name of a temporary file, which `tempfile` has put behind the text
+/// of the system: it tells the user nothing.
+fn without_path(error: io::Error) -> io::Error {
+    match error.to_string().split_once(" at path ") {
+        Some((text, _)) => io::Error::new(error.kind(), text),
+        None => error,
     }
 }
 

@@ -32,7 +32,11 @@ mod stats;
 mod strace;
 mod table;
 
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::path::Path;
+
+use spread::MAX_BODY_AND_GROUPS;
 
 use case::Case;
 use daemon::OwnDaemon;
@@ -83,6 +87,15 @@ fn measure(options: &Options, connection: &Connection) -> crate::failure::Result
         let text = "--busy-poll is of its own daemon, not of the one of --daemon";
         return Err(Failure::new(Code::Usage, text).into());
     }
+    // Beside the name of its group.
+    let longest = MAX_BODY_AND_GROUPS - 32;
+    if let Some(size) = options.size.iter().find(|size| **size > longest) {
+        let text = format!("--size {size}: a message has {longest} bytes at most");
+        return Err(Failure::new(Code::Usage, text).into());
+    }
+    // Before anything is measured, so that nothing is measured in vain.
+    let csv = options.csv.as_deref().map(Target::open).transpose()?;
+    let plot = options.plot.as_deref().map(Target::open).transpose()?;
     // What is wrong with a connection is said once, and not by each client.
     let connect = |connection: &Connection| -> crate::failure::Result {
         Ok(connection.builder()?.connect()?.disconnect()?)
@@ -121,12 +134,8 @@ fn measure(options: &Options, connection: &Connection) -> crate::failure::Result
     let mut output = Output::new();
     output.bytes(table::of(&rows, options.syscalls).as_bytes())?;
     output.flush()?;
-    if let Some(file) = &options.csv {
-        write(file, &csv::of(&rows))?;
-    }
-    if let Some(file) = &options.plot {
-        write(file, &plot::of(&rows))?;
-    }
+    csv.map_or(Ok(()), |target| target.write(&csv::of(&rows)))?;
+    plot.map_or(Ok(()), |target| target.write(&plot::of(&rows)))?;
     let runs: usize = rows.iter().map(|row| row.outcomes.len()).sum();
     match rows.iter().map(Row::failures).sum::<usize>() {
         0 => Ok(()),
@@ -198,8 +207,27 @@ fn sides(options: &Options, own: Option<&OwnDaemon>) -> Result<Vec<Side>> {
     Ok(sides)
 }
 
-fn write(file: &Path, text: &str) -> crate::failure::Result {
-    std::fs::write(file, text).map_err(|error| {
-        Failure::io(format_args!("cannot write {}", file.display()), &error).into()
-    })
+/// A file that is written at the end, and stays as it is until then.
+struct Target<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+impl Target<'_> {
+    fn open(path: &Path) -> crate::failure::Result<Target<'_>> {
+        let opened = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let file = opened.map_err(|error| cannot_write(path, &error))?;
+        Ok(Target { path, file })
+    }
+
+    fn write(mut self, text: &str) -> crate::failure::Result {
+        let is_file = self.file.metadata().is_ok_and(|metadata| metadata.is_file());
+        let emptied = if is_file { self.file.set_len(0) } else { Ok(()) };
+        let written = emptied.and_then(|()| self.file.write_all(text.as_bytes()));
+        written.map_err(|error| cannot_write(self.path, &error))
+    }
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> End {
+    Failure::io(format_args!("cannot write {}", path.display()), error).into()
 }

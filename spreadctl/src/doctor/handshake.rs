@@ -102,6 +102,9 @@ pub(super) fn greet(mut reached: Reached, password: Option<UserPassword>) -> Gre
                 Why::Protocol(error @ ClientError::OtherProtocol { .. }) => {
                     Greeting::Other(error.to_string())
                 }
+                Why::Protocol(ClientError::MethodNotPermitted { method, .. }) => {
+                    Greeting::Rejected { why: format!("{method} is not permitted"), permitted }
+                }
                 Why::Protocol(error) => Greeting::Rejected { why: error.to_string(), permitted },
                 // Whoever has told its methods is a daemon.
                 Why::Io(error) if is_timeout(&error) => Greeting::Silent,

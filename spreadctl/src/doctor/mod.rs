@@ -20,6 +20,11 @@ use report::Report;
 /// Messages whose times are taken, for each service.
 const ROUND_TRIPS: usize = 20;
 
+/// What to do about a server that says nothing, and that no status socket tells of.
+const SILENT: &str = "the daemon is stopped (SIGSTOP, a debugger) or overloaded, or this is another \
+                      kind of server, which waits for its client to speak: check the port, and look \
+                      at the process that listens there and its log";
+
 pub(crate) fn run(options: &Json, connection: &Connection, theme: Theme) -> Result {
     let password = connection.password()?;
     let mut report = Report::default();
@@ -176,11 +181,8 @@ impl Examination<'_> {
                 if !permitted.is_empty() {
                     found.push_str(&format!("; it permits {}", permitted.join(" ")));
                 }
-                let advice = permitted
-                    .iter()
-                    .any(|method| method == "PWORD")
-                    .then(|| "--user NAME --password-file FILE".to_owned());
-                self.report.fail("protocol", found, advice);
+                let advice = failure::methods_advice(&permitted);
+                self.report.fail("protocol", found, advice.map(str::to_owned));
                 Some(Step::Status)
             }
             Greeting::Tls => {
@@ -190,7 +192,11 @@ impl Examination<'_> {
             }
             Greeting::Silent => {
                 let found = format!("no answer within {:?}", self.connection.timeout);
-                self.report.fail("protocol", found, Some(admin::STOPPED.to_owned()));
+                let advice = match self.told {
+                    Told::Nothing => SILENT,
+                    Told::Silent | Told::Status(_) => admin::STOPPED,
+                };
+                self.report.fail("protocol", found, Some(advice.to_owned()));
                 Some(Step::Status)
             }
             Greeting::Other(why) if self.told.has_no_configuration() => {

@@ -1,7 +1,10 @@
 //! `status`, `health`, `kick` and `top`.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::thread;
 
 use serde_json::Value;
@@ -28,6 +31,23 @@ fn a_daemon_is_healthy_with_and_without_a_status_socket() {
     let mut elsewhere = command(&["health", "--daemon", &place.address]);
     elsewhere.arg("--unix-dir").arg(folder.path());
     assert_eq!(run(elsewhere).succeeds(), "healthy: a session was opened\n");
+}
+
+#[test]
+fn a_user_who_may_not_ask_opens_a_session() {
+    let place = Place::embedded();
+    let (_, folder) = place.embedded.as_ref().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut health = place.command(&["health"]);
+    if fs::metadata(folder.path()).unwrap().uid() == 0 {
+        // Permissions are not for root.
+        health.uid(65534).gid(65534);
+    } else {
+        let port = place.address.split('@').next().unwrap();
+        let socket = folder.path().join(format!("{port}.status"));
+        fs::set_permissions(socket, fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    assert_eq!(run(health).succeeds(), "healthy: a session was opened\n");
 }
 
 #[test]

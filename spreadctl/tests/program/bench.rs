@@ -61,6 +61,30 @@ fn runs_are_written_and_drawn() {
 }
 
 #[test]
+fn what_cannot_be_measured_or_written_is_told_before_anything_is_measured() {
+    let bench = |args: &[&str]| run(command(&[&SHORT[..], args].concat()));
+    for file in ["--csv", "--plot"] {
+        let ended = bench(&[file, "/nonexist/x"]);
+        ended.fails(1, &["cannot write /nonexist/x: No such file"]);
+        assert!(!ended.err.contains("run 1 of 1"), "{ended:?}");
+    }
+    let ended = run(command(&["bench", "flood", "--size", "64,200000"]));
+    ended.fails(2, &["--size 200000: a message has 143119 bytes at most"]);
+}
+
+#[test]
+fn a_file_of_runs_is_replaced_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let csv = folder.path().join("runs.csv");
+    fs::write(&csv, "?".repeat(10_000)).unwrap();
+    let mut bench = command(&SHORT);
+    bench.arg("--csv").arg(&csv);
+    run(bench).succeeds();
+    let text = fs::read_to_string(&csv).unwrap();
+    assert!(text.starts_with("workload,") && !text.contains('?'), "{text}");
+}
+
+#[test]
 fn a_run_that_stalls_is_told() {
     let args = ["bench", "flood", "--size", "64", "--runs", "1", "--count", "1000000000"];
     let ended = run(command(&[&args[..], &["--deadline", "0.3"]].concat()));

@@ -63,7 +63,18 @@ fn what_is_wrong_is_told_with_what_to_do() {
     let silent = serve_tcp(std::mem::forget);
     let ended = at(&silent);
     assert!(ended.out.contains("failed   protocol     no answer within 2s"), "{ended:?}");
+    assert!(ended.out.contains("or this is another kind of server"), "{ended:?}");
     assert_eq!(ended.code, Some(1));
+}
+
+#[test]
+fn a_client_whose_address_is_not_in_the_list_is_told_so() {
+    let list = "192.0.2.0/24".parse().unwrap();
+    let authentication = Authentication::default().require(Method::Address(list));
+    let daemon = Daemon::builder().authentication(authentication).start().unwrap();
+    let ended = run(command(&["doctor", "--daemon", &daemon.address()]));
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.out.contains("-> it lets in certain addresses only"), "{ended:?}");
 }
 
 /// Returns a command at a daemon whose status socket is in this folder.
@@ -131,7 +142,11 @@ fn a_password_that_is_wanted_is_told_and_used() {
     let address = daemon.address();
     let ended = run(command(&["doctor", "--daemon", &address]));
     assert_eq!(ended.code, Some(1));
-    assert!(ended.out.contains("it permits PWORD") && ended.out.contains("-> --user"), "{ended:?}");
+    for text in
+        ["says no: NULL is not permitted; it permits PWORD\n", "-> it wants a password: --user"]
+    {
+        assert!(ended.out.contains(text), "no {text:?} in {ended:?}");
+    }
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, "secret").unwrap();
     let mut with = command(&["doctor", "--user", "ann", "--daemon", &address]);

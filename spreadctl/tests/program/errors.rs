@@ -46,6 +46,12 @@ fn another_server_is_told() {
 }
 
 #[test]
+fn a_connection_that_is_closed_is_no_session() {
+    let address = serve_tcp(drop);
+    at(&address, &["members", "g"]).fails(3, &["closed the connection before a session"]);
+}
+
+#[test]
 fn a_server_that_says_nothing_is_left_in_time() {
     let address = serve_tcp(std::mem::forget);
     let ended = at(&address, &["sub", "--timeout", "100ms", "g"]);
@@ -64,7 +70,7 @@ fn what_is_wrong_on_the_command_line_is_told() {
         (&["pub", "--service", "best", "g", "x"], "one of unreliable, reliable"),
         (&["sub", "--daemon", "port@host", "g"], "illegal daemon address"),
         (&["pub", "--user", "ann", "g", "x"], "--password-file FILE"),
-        (&["serve", "g", "s"], "--echo"),
+        (&["serve", "g", "s"], "<--echo|COMMAND>"),
         (&["bench", "--daemon", "1", "--busy-poll", "5"], "--busy-poll is of its own daemon"),
         (&["frobnicate"], "unrecognized subcommand"),
     ] {

@@ -17,16 +17,27 @@ use super::TlsOptions;
 use super::verifier::OneName;
 use crate::plan::Outcome;
 
+/// What the files are for.
+pub(super) struct Loaded {
+    pub(super) config: Arc<ServerConfig>,
+    /// When the daemon's certificate expires, if that can be read.
+    pub(super) expiry: Option<SystemTime>,
+}
+
 /// Reads the files; `None` without a certificate, which is without TLS.
 ///
 /// # Errors
 ///
 /// A text that names the file and what is wrong with it.
-pub(super) fn load(options: &TlsOptions) -> Outcome<Option<Arc<ServerConfig>>> {
+pub(super) fn load(options: &TlsOptions) -> Outcome<Option<Loaded>> {
     let (Some(certificate), Some(key)) = (&options.cert, &options.key) else {
         return Ok(None);
     };
     let chain = certificates(certificate)?;
+    let expiry = chain.first().and_then(|certificate| {
+        let validity = *Certificate::from_der(certificate).ok()?.tbs_certificate().validity();
+        Some(UNIX_EPOCH + validity.not_after.to_unix_duration())
+    });
     let private_key = private_key(key)?;
     let provider = Arc::new(default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -57,7 +68,7 @@ pub(super) fn load(options: &TlsOptions) -> Outcome<Option<Arc<ServerConfig>>> {
     // Each connect shows its certificate, which may have expired, or its authority have gone.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(Some(Arc::new(config)))
+    Ok(Some(Loaded { config: Arc::new(config), expiry }))
 }
 
 /// Returns a remark on a certificate that no client will accept at this time.

@@ -43,8 +43,6 @@ const IDLE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Listeners {
     sockets: Vec<StdTcpListener>,
-    /// The first one's address, with the actual port.
-    pub(super) address: SocketAddr,
 }
 
 impl Listeners {
@@ -67,8 +65,13 @@ impl Listeners {
             first.get_or_insert(address);
             sockets.push(socket);
         }
-        let address = first.ok_or("there is no address to listen at for TLS")?;
-        Ok(Listeners { sockets, address })
+        first.ok_or("there is no address to listen at for TLS")?;
+        Ok(Listeners { sockets })
+    }
+
+    /// Returns their addresses, with the actual port.
+    pub(super) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.sockets.iter().map(StdTcpListener::local_addr).collect()
     }
 }
 
@@ -301,7 +304,7 @@ async fn shake_hands(
         match acceptor.accept(tcp).into_fallible().await {
             Ok(tls) => Some(tls),
             Err((error, tcp)) => {
-                if is_of_certificate(&error) {
+                if is_rejected(&error) {
                     state.daemon.count_rejected();
                     tracing::warn!(address = %peer, "rejected a client: {}", told(&error));
                 } else {
@@ -321,18 +324,18 @@ async fn shake_hands(
         }
         Ok(None) => {}
         Err(_) => {
-            tracing::debug!(address = %peer, "closed: its TLS handshake takes too long");
+            state.daemon.count_rejected();
+            tracing::warn!(address = %peer, "rejected a client: its TLS handshake takes too long");
         }
     }
 }
 
-/// Returns whether a handshake failed because the daemon does not accept the client's certificate.
-fn is_of_certificate(error: &io::Error) -> bool {
+/// Returns whether a handshake failed because of what the client has sent: no certificate that the
+/// daemon accepts, or what is no TLS. Not if it is the client that has given up, because its
+/// connection was lost or it does not accept the daemon's certificate.
+fn is_rejected(error: &io::Error) -> bool {
     let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
-    matches!(
-        error,
-        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)
-    )
+    error.is_some_and(|error| !matches!(error, rustls::Error::AlertReceived(_)))
 }
 
 /// Returns why a handshake failed, as the log says it.
@@ -374,7 +377,7 @@ async fn serve_client(state: &State, tls: TlsStream<TcpStream>, address: SocketA
             );
         }
         Some(Some(user)) => {
-            tracing::info!(%address, ?user, "a client has shown its certificate");
+            tracing::info!(%address, user, "a client has shown its certificate");
             if !state.limits.asks_passwords {
                 incoming = incoming.user(user);
             }

@@ -48,6 +48,34 @@ fn a_configuration_is_checked_with_its_warnings() {
 }
 
 #[test]
+fn a_check_finds_a_log_file_a_folder_and_an_address_that_cannot_be_used() {
+    let folder = Folder::new();
+    let log = folder.0.join("log");
+    let check = |log: &str, options: &[&str]| {
+        let text = format!("Spread_Segment 127.0.0.255 {{ a 127.0.0.1 }}\nEventLogFile = '{log}'");
+        let conf = file(&folder, "spread.conf", &text);
+        let mut command = Command::new(PROGRAM);
+        command.arg("--check").arg("-c").arg(conf).args(options);
+        command
+    };
+    let said = complaint(&mut check("/no/such/log", &[]));
+    assert!(said.contains("cannot log to /no/such/log: No such file"), "{said}");
+    let said = complaint(&mut check(log.to_str().unwrap(), &["--log-file", "/no/such/log"]));
+    assert!(said.contains("cannot log to /no/such/log: No such file"), "{said}");
+    let log = log.to_str().unwrap();
+    let said = complaint(&mut check(log, &["--unix-dir", "/no/such/folder"]));
+    assert!(said.contains("cannot make the unix socket in /no/such/folder: No such"), "{said}");
+    let output = check(log, &["--bind", "127.0.0.1", "--bind", "203.0.113.1"]).output().unwrap();
+    let warning = String::from_utf8(output.stderr).unwrap();
+    let expected = "spreadd: warning: 203.0.113.1 is no address of this host now\n";
+    assert_eq!((output.status.code(), &*warning), (Some(0), expected));
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "nothing is left behind");
+    fs::write(log, "precious").unwrap();
+    assert_eq!(check(log, &[]).output().unwrap().status.code(), Some(0));
+    assert_eq!(fs::read_to_string(log).unwrap(), "precious");
+}
+
+#[test]
 fn a_wrong_configuration_is_explained() {
     let folder = Folder::new();
     // Addresses for documentation, which no host has.

@@ -164,6 +164,22 @@ fn what_is_not_there_or_not_allowed_is_told() {
 }
 
 #[test]
+fn a_full_daemon_is_alive_and_not_ready() {
+    let folder = Folder::new();
+    let served = Served::start(&folder, &["--max-sessions", "1"]);
+    let client = Client::connect(served.clients, "me");
+    wait(|| served.get("/readyz").code() == "503");
+    let full = "full: all 1 sessions are open\n";
+    assert_eq!(served.get("/readyz").body, full);
+    let alive = served.get("/healthz");
+    assert_eq!((alive.code(), &*alive.body), ("200", full));
+    let health = said(&mut ask(&folder, served.clients.port(), &["health"]));
+    assert_eq!(health, ("healthy\n".to_owned(), Some(0)), "its sessions are not ended for that");
+    drop(client);
+    wait(|| served.get("/readyz").code() == "200");
+}
+
+#[test]
 fn its_status_has_the_views_with_their_numbers() {
     let folder = Folder::new();
     let served = Served::start(&folder, &[]);

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use spread_wire::handshake::Connect;
 
 use crate::client::Client;
-use crate::support::{Folder, PROGRAM, Program, complaint, secret_file};
+use crate::support::{Folder, PROGRAM, Program, complaint, file, said, secret_file};
 
 #[test]
 fn it_logs_json_and_warns_when_anyone_can_connect() {
@@ -140,6 +140,54 @@ fn it_serves_on_while_the_reader_of_its_log_is_stopped_and_tells_what_was_lost()
 }
 
 #[test]
+fn a_level_that_there_is_not_is_refused_and_an_empty_one_is_none() {
+    let folder = Folder::new();
+    for wrong in ["loud", "warning", "info,loud", "spread_daemon=loud"] {
+        let said = complaint(folder.command(0).env("RUST_LOG", wrong));
+        let expected = format!("spreadd: RUST_LOG={wrong} is not understood: it is error, warn");
+        assert!(said.starts_with(&expected), "{said}");
+    }
+    for (right, warns) in
+        [("", true), (" ", true), ("WARN", true), ("spread_daemon=info", true), ("off", false)]
+    {
+        let mut command = folder.command(0);
+        command.env("RUST_LOG", right).args(["--bind", "0.0.0.0"]).stderr(Stdio::piped());
+        let mut program = Program::start(&mut command);
+        let mut stderr = program.child.stderr.take().unwrap();
+        assert_eq!(program.signal("-TERM").code(), Some(0));
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).unwrap();
+        assert_eq!(said.contains("there is no authentication"), warns, "RUST_LOG={right}: {said}");
+    }
+}
+
+#[test]
+fn rust_log_overrides_the_priority_of_the_configuration() {
+    let folder = Folder::new();
+    let text = "Spread_Segment 127.0.0.255 { a 127.0.0.1 }\nEventPriority = INFO";
+    let conf = file(&folder, "spread.conf", text);
+    for (rust_log, tells) in [("", true), ("warn", false), ("info", true)] {
+        let mut command = Command::new(PROGRAM);
+        command.args(["--port", "0", "--unix-dir"]).arg(&folder.0).arg("-c").arg(&conf);
+        let mut program = Program::start(command.env("RUST_LOG", rust_log).stderr(Stdio::piped()));
+        let mut stderr = program.child.stderr.take().unwrap();
+        assert_eq!(program.signal("-TERM").code(), Some(0));
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).unwrap();
+        assert_eq!(said.contains(" read "), tells, "RUST_LOG={rust_log}: {said}");
+    }
+}
+
+#[test]
+fn the_result_of_a_check_is_json() {
+    let folder = Folder::new();
+    let (fine, code) = said(folder.command(0).args(["--check", "--log-format", "json"]));
+    let fine: serde_json::Value = serde_json::from_str(&fine).unwrap();
+    let expected = "the configuration of localhost is fine";
+    assert_eq!((fine["fields"]["message"].as_str(), code), (Some(expected), Some(0)));
+}
+
+#[test]
 fn also_why_it_does_not_start_is_json() {
     for options in [
         &["--log-format", "json", "--name", "two words"][..],
@@ -197,6 +245,29 @@ fn a_client_with_no_way_to_authenticate_is_told_of() {
     let wrong = Client::try_authenticate(program.address(), connect(), &["PWORD"], &secret);
     assert!(wrong.is_err());
     logged(&["WARN", "unknown user or wrong password", "address=127.0.0.1:", "user=\"ann\""]);
+}
+
+#[test]
+fn a_user_in_json_is_the_name_and_nothing_else() {
+    let folder = Folder::new();
+    let users = secret_file(&folder, "users", "ann:aZGJuE6EXrjEE\n");
+    let mut command = folder.command(0);
+    command.args(["--log-format", "json", "--passwords"]).arg(&users).stderr(Stdio::piped());
+    let mut program = Program::start(&mut command);
+    let stderr = program.child.stderr.take().unwrap();
+    let ready: serde_json::Value = serde_json::from_str(&program.ready).unwrap();
+    let address = ready["fields"]["address"].as_str().unwrap();
+    let (port, host) = address.split_once('@').unwrap();
+    let mut secret = b"ann".to_vec();
+    secret.resize(32, 0);
+    secret.extend_from_slice(b"wrong\0\0\0");
+    let connect = Connect::new(Some("ann".parse().unwrap()));
+    let address = format!("{host}:{port}").parse().unwrap();
+    assert!(Client::try_authenticate(address, connect, &["PWORD"], &secret).is_err());
+    let mut line = String::new();
+    BufReader::new(stderr).read_line(&mut line).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["fields"]["user"], "ann");
 }
 
 #[test]

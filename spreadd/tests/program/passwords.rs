@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output, Stdio};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
 use spread_wire::handshake::Connect;
@@ -15,14 +16,7 @@ use crate::support::{Folder, PROGRAM, Program, file};
 fn a_password_is_set_and_then_demanded() {
     let folder = Folder::new();
     let users = folder.0.join("users");
-    let set = |user: &str, password: &str| {
-        let mut command = Command::new(PROGRAM);
-        command.arg("passwd").arg(&users).arg(user);
-        command.stdin(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        writeln!(child.stdin.take().unwrap(), "{password}").unwrap();
-        child.wait_with_output().unwrap()
-    };
+    let set = |user: &str, password: &str| set(&users, user, password).wait_with_output().unwrap();
     assert_eq!(set("ann", "secret").status.code(), Some(0));
     assert_eq!(set("bob", "guess").status.code(), Some(0));
     assert_eq!(set("eve", "much too long").status.code(), Some(1));
@@ -46,6 +40,69 @@ fn a_password_is_set_and_then_demanded() {
     assert!(Client::try_connect(program.address(), connect()).is_err());
 }
 
+/// Begins to set a password in a file.
+fn set(users: &Path, user: &str, password: &str) -> Child {
+    let mut command = Command::new(PROGRAM);
+    command.arg("passwd").arg(users).arg(user);
+    command.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    writeln!(child.stdin.take().unwrap(), "{password}").unwrap();
+    child
+}
+
+#[test]
+fn a_file_keeps_its_owner_its_mode_and_the_link_to_it() {
+    let folder = Folder::new();
+    let (users, link) = (file(&folder, "users", ""), folder.0.join("link"));
+    let others = file(&folder, "others", "ann:aZGJuE6EXrjEE\n");
+    fs::set_permissions(&users, fs::Permissions::from_mode(0o640)).unwrap();
+    // Only root may give a file away.
+    let _ = chown(&users, Some(65534), Some(65534));
+    symlink("users", &link).unwrap();
+    let rights = || {
+        let users = fs::metadata(&users).unwrap();
+        (users.uid(), users.gid(), users.mode())
+    };
+    let before = rights();
+    assert_eq!(set(&link, "ann", "secret").wait().unwrap().code(), Some(0));
+    let mut import = Command::new(PROGRAM);
+    import.arg("passwd").arg(&link).arg("--import").arg(others).arg("--force");
+    assert_eq!(import.stdout(Stdio::null()).status().unwrap().code(), Some(0));
+    assert_eq!(rights(), before);
+    assert_eq!(fs::read_link(&link).unwrap(), Path::new("users"));
+    assert_eq!(fs::read_to_string(&users).unwrap(), "ann:aZGJuE6EXrjEE\n");
+
+    let (new, dangling) = (folder.0.join("new"), folder.0.join("dangling"));
+    symlink("new", &dangling).unwrap();
+    assert_eq!(set(&dangling, "ann", "secret").wait().unwrap().code(), Some(0));
+    assert_eq!(fs::symlink_metadata(&new).unwrap().mode() & 0o7777, 0o600);
+}
+
+#[test]
+fn users_that_are_set_at_once_are_all_there() {
+    let folder = Folder::new();
+    let users = folder.0.join("users");
+    let names: Vec<String> = (0..8).map(|number| format!("user{number}")).collect();
+    let set = names.iter().map(|name| set(&users, name, "secret")).collect::<Vec<_>>();
+    for child in set {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let text = fs::read_to_string(&users).unwrap();
+    let found: Vec<&str> = text.lines().map(|line| line.split(':').next().unwrap()).collect();
+    assert_eq!(found, names);
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "nothing is left beside it");
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_told_by_the_name_of_the_file() {
+    let output = set(Path::new("/nonexist/users"), "ann", "secret").wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expected = "spreadd: cannot write the password file /nonexist/users: No such file or \
+                    directory (os error 2)\n";
+    assert_eq!((output.status.code(), &*said), (Some(1), expected));
+}
+
 #[test]
 fn passwords_that_all_users_can_read_are_warned_of() {
     let folder = Folder::new();
@@ -53,7 +110,7 @@ fn passwords_that_all_users_can_read_are_warned_of() {
     let conf =
         "Spread_Segment 127.0.0.255:4803 {\n here 127.0.0.1\n}\nAllowedAuthMethods = \"PWORD\"\n";
     let conf = file(&folder, "spread.conf", conf);
-    let check = |mode: u32, options: [&str; 3], file: &std::path::Path| {
+    let check = |mode: u32, options: [&str; 3], file: &Path| {
         fs::set_permissions(&users, fs::Permissions::from_mode(mode)).unwrap();
         let output = Command::new(PROGRAM).args(options).arg(file).output().unwrap();
         assert_eq!(output.status.code(), Some(0));
@@ -69,7 +126,7 @@ fn passwords_that_all_users_can_read_are_warned_of() {
 }
 
 /// Runs `passwd` at a terminal, and types these lines.
-fn type_passwords(users: &std::path::Path, lines: &str) -> Output {
+fn type_passwords(users: &Path, lines: &str) -> Output {
     let terminal = users.with_extension("tty");
     let (program, name) = (PROGRAM, terminal.display());
     let passwd = format!("tty > '{name}'; exec '{program}' passwd '{}' ann", users.display());
@@ -131,7 +188,7 @@ fn the_users_of_spread_are_imported() {
     let users = folder.0.join("users");
     let others = folder.0.join("spread.access_pword");
     fs::write(&others, "# of Spread\nann:aZGJuE6EXrjEE\n").unwrap();
-    let import = |other: &std::path::Path| {
+    let import = |other: &Path| {
         let mut command = Command::new(PROGRAM);
         command.arg("passwd").arg(&users).arg("--import").arg(other).output().unwrap()
     };
@@ -147,6 +204,14 @@ fn the_users_of_spread_are_imported() {
     let connect = Connect::new(Some("ann".parse().unwrap()));
     let client = Client::try_authenticate(program.address(), connect, &["PWORD"], &secret);
     client.unwrap().join("town");
+}
+
+#[test]
+fn force_demands_an_import_and_nothing_else() {
+    let output = Command::new(PROGRAM).args(["passwd", "users", "--force"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("  --import <FILE>\n") && !said.contains("  <USER>\n"), "{said}");
 }
 
 #[test]

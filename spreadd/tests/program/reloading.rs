@@ -141,6 +141,27 @@ fn after_a_wrong_file_all_is_as_before_and_the_log_says_why() {
 }
 
 #[test]
+fn the_log_file_is_opened_again_by_a_signal_of_its_own() {
+    let daemon = Reloadable::start("EventPriority = INFO", "local");
+    let old = daemon.folder.0.join("log.1");
+    fs::rename(&daemon.log, &old).unwrap();
+    let id = daemon.program.child.id().to_string();
+    let reopen = || assert!(Command::new("kill").args(["-USR1", &id]).status().unwrap().success());
+    reopen();
+    daemon.wait_for_log("opened ");
+    let text = fs::read_to_string(&daemon.log).unwrap();
+    assert_eq!((text.lines().count(), text.contains("reloaded")), (1, false), "{text}");
+    assert!(!fs::read_to_string(&old).unwrap().contains("opened "));
+    // Without a log file there is nothing to do.
+    let folder = Folder::new();
+    let program = Program::start(&mut folder.command(0));
+    let id = program.child.id().to_string();
+    assert!(Command::new("kill").args(["-USR1", &id]).status().unwrap().success());
+    assert_eq!(said(&mut ask(&folder, program.port(), &["health"])).1, Some(0));
+    assert_eq!(program.signal("-TERM").code(), Some(0));
+}
+
+#[test]
 fn what_takes_a_new_start_is_told() {
     let daemon = Reloadable::start("", "");
     let text = "Spread_Segment 127.0.0.255 { other 127.0.0.2 }";

@@ -49,6 +49,29 @@ fn a_term_signal_waits_until_clients_have_read() {
 }
 
 #[test]
+fn its_end_is_logged_with_what_clients_have_not_read() {
+    let folder = Folder::new();
+    let mut command = folder.command(0);
+    let mut program = Program::start(command.env("RUST_LOG", "info").stderr(Stdio::piped()));
+    let mut slow = Client::connect(program.address(), "slow");
+    slow.join("town");
+    // More than the sockets hold.
+    let body = vec![7; 100_000];
+    (0..200).for_each(|_| slow.multicast("town", &body));
+    let stderr = program.child.stderr.take().unwrap();
+    assert_eq!(program.signal("-TERM").code(), Some(0));
+    let log: Vec<String> = BufReader::new(stderr).lines().map(Result::unwrap).collect();
+    let place = |words: &[&str]| {
+        let has_all = |line: &String| words.iter().all(|word| line.contains(word));
+        log.iter().position(has_all).unwrap_or_else(|| panic!("no {words:?} in {log:#?}"))
+    };
+    let begin = place(&["INFO", "takes nothing new", "after 5 s at the latest", "SIGTERM"]);
+    let unread =
+        place(&["WARN", "before a client has read", "client=\"#slow#localhost\"", "messages="]);
+    assert!(begin < unread && unread < place(&["INFO", "the daemon has ended"]), "{log:#?}");
+}
+
+#[test]
 fn it_tells_the_service_manager_that_it_is_ready_and_that_it_stops() {
     use std::os::unix::net::UnixDatagram;
     let folder = Folder::new();

@@ -1,6 +1,7 @@
 //! What it tells when it starts, and what it cannot start with.
 
 use std::fs;
+use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
@@ -18,6 +19,25 @@ fn it_says_where_clients_can_connect() {
     let client = Client::connect(program.address(), "me");
     assert_eq!(client.private_group, "#me#here");
     assert!(UnixStream::connect(file).is_ok());
+}
+
+#[test]
+fn it_says_all_addresses_where_clients_can_connect() {
+    let folder = Folder::new();
+    let start = |format: &str| {
+        let mut command = folder.command(0);
+        command.args(["--bind", "127.0.0.1", "--bind", "127.0.0.2", "--log-format", format]);
+        Program::start(&mut command)
+    };
+    let text = start("text");
+    let port = text.port();
+    let expected = format!("is ready at {port}@127.0.0.1 and {port}@127.0.0.2 and ");
+    assert!(text.ready.contains(&expected), "{}", text.ready);
+    let json: serde_json::Value = serde_json::from_str(&start("json").ready).unwrap();
+    let fields = &json["fields"];
+    let [first, second] = [&fields["addresses"][0], &fields["addresses"][1]];
+    assert_eq!(*first, fields["address"]);
+    assert_eq!(second.as_str().unwrap(), first.as_str().unwrap().replace(".1", ".2"));
 }
 
 #[test]
@@ -88,15 +108,32 @@ fn its_help_explains_every_option() {
 #[test]
 fn more_sessions_than_file_descriptors_are_refused() {
     let folder = Folder::new();
-    let start = |sessions: &str, options: &[&str]| {
+    let start = |sessions: &[&str]| {
         let mut shell = Command::new("sh");
         shell.args(["-c", "ulimit -n 200; exec \"$@\"", "sh", PROGRAM, "--port", "0"]);
-        shell.arg("--unix-dir").arg(&folder.0).args(["--max-sessions", sessions]).args(options);
+        shell.arg("--no-config").arg("--unix-dir").arg(&folder.0).args(sessions);
         shell
     };
-    let said = complaint(&mut start("300", &["--no-config"]));
+    let said = complaint(&mut start(&["--max-sessions", "300"]));
     assert!(said.contains("takes 332 file descriptors, and the limit is 200"), "{said}");
-    let _program = Program::start(start("100", &["--no-config"]).stderr(Stdio::null()));
+    // Without the option it is warned of. As many as there is room for are as good as fewer.
+    let too_few =
+        "WARN spreadd::run: the limit of file descriptors has room for 168 of 1000 sessions";
+    for (sessions, expected) in [
+        (&["--max-sessions", "168"][..], None),
+        (&["--max-sessions", "20"], None),
+        (&[], Some(too_few)),
+    ] {
+        let mut program = Program::start(start(sessions).stderr(Stdio::piped()));
+        let mut stderr = program.child.stderr.take().unwrap();
+        assert_eq!(program.signal("-TERM").code(), Some(0));
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).unwrap();
+        match expected {
+            None => assert_eq!(said, ""),
+            Some(expected) => assert!(said.contains(expected), "{said}"),
+        }
+    }
 }
 
 #[test]
