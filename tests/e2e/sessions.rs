@@ -466,7 +466,7 @@ fn a_multicast_that_a_loss_interrupts_does_not_say_that_the_session_has_ended(
         begin.send(()).unwrap();
         // The system may find room for one more after all.
         loop {
-            if let Err(error) = sender.multicast(Service::Fifo, "g", &[0; 100_000]) {
+            if let Err(error) = sender.multicast(Service::Fifo, "g", [0; 100_000]) {
                 break error;
             }
         }
