@@ -8,8 +8,9 @@ use crate::support::*;
 
 const TOPIC: &str = "news";
 
-fn join(node: &Node, group: &str) -> Group {
-    let group = node.group(group).unwrap().join().unwrap();
+/// Joins a group of this test.
+fn join(node: &Node, daemons: &impl Daemons, group: &str) -> Group {
+    let group = node.group(&format!("{}-{group}", daemons.group())).unwrap().join().unwrap();
     group.ready().wait().unwrap();
     group
 }
@@ -42,11 +43,11 @@ fn bridges_in_a_ring_deliver_each_message_once_to_each_group() {
     const GROUPS: [&str; 3] = ["plant", "office", "store"];
     let cluster = daemons();
     let nodes = ["d1", "d2", "d3"].map(|daemon| node(&cluster, daemon));
-    let groups = [0, 1, 2].map(|at| join(&nodes[at], GROUPS[at]));
+    let groups = [0, 1, 2].map(|at| join(&nodes[at], &cluster, GROUPS[at]));
     // The bridges have nodes of their own, and lie twice between the first two.
     let bridges = [(0, 1), (1, 2), (2, 0), (0, 1)].map(|(one, other)| {
         let node = node(&cluster, "d2");
-        let ends = [one, other].map(|at: usize| join(&node, GROUPS[at]));
+        let ends = [one, other].map(|at: usize| join(&node, &cluster, GROUPS[at]));
         let bridge = Bridge::between(&ends[0], &ends[1]).max_hops(4).start().unwrap();
         (node, bridge)
     });
@@ -87,9 +88,9 @@ fn bridges_in_a_ring_deliver_each_message_once_to_each_group() {
 fn a_bridge_joins_daemons_that_know_nothing_of_each_other() {
     let clusters = [daemons(), daemons()];
     let [here, there] = clusters.each_ref().map(|cluster| node(cluster, "d1"));
-    let [plant, office] = [join(&here, "plant"), join(&there, "plant")];
+    let [plant, office] = [join(&here, &clusters[0], "plant"), join(&there, &clusters[1], "plant")];
     let far = node(&clusters[1], "d3");
-    let mut heard = subscribe(&join(&far, "plant"));
+    let mut heard = subscribe(&join(&far, &clusters[1], "plant"));
     let mut near = subscribe(&plant);
     let bridge = Bridge::between(&plant, &office).start().unwrap();
     publish(&plant, "from here");
@@ -109,11 +110,11 @@ fn a_bridge_joins_daemons_that_know_nothing_of_each_other() {
 fn of_two_bridges_one_may_crash() {
     let cluster = cluster();
     let [here, there] = ["d1", "d1"].map(|daemon| node(&cluster, daemon));
-    let [plant, office] = [join(&here, "plant"), join(&there, "office")];
+    let [plant, office] = [join(&here, &cluster, "plant"), join(&there, &cluster, "office")];
     let mut heard = subscribe(&office);
     let bridges = ["d2", "d3"].map(|daemon| {
         let node = node(&cluster, daemon);
-        let ends = ["plant", "office"].map(|group| join(&node, group));
+        let ends = ["plant", "office"].map(|group| join(&node, &cluster, group));
         let bridge = Bridge::between(&ends[0], &ends[1]).start().unwrap();
         (node, bridge)
     });
@@ -134,7 +135,7 @@ fn of_two_bridges_one_may_crash() {
 fn what_has_crossed_enough_bridges_goes_no_further() {
     let cluster = daemons();
     let node = node(&cluster, "d1");
-    let groups = ["a", "b", "c"].map(|group| join(&node, group));
+    let groups = ["a", "b", "c"].map(|group| join(&node, &cluster, group));
     let mut heard = groups.each_ref().map(subscribe);
     let bridges =
         [0, 1].map(|at| Bridge::between(&groups[at], &groups[at + 1]).max_hops(1).start().unwrap());
