@@ -170,7 +170,9 @@ impl StopHandle {
     /// Ends the daemon gently, within the given time. Returns at once.
     ///
     /// The daemon handles everything that clients had sent before, for at most a second,
-    /// reads nothing more, and ends when its clients have read what is queued for them.
+    /// reads nothing more, and ends when all that is queued has been sent to its clients. Then, or
+    /// when the time is over, it logs for each client how many messages could not be sent to it;
+    /// those in the buffers of its socket do not count.
     pub fn drain(&self, time: Duration) {
         self.0.post(move |this| this.drain(time));
     }

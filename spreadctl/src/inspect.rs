@@ -11,7 +11,7 @@ pub(crate) fn status(options: &Json, connection: &Connection) -> Result {
 }
 
 /// Asks the daemon at its status socket, or where there is none or this user may not ask, connects
-/// to it.
+/// to it. A full daemon is healthy in both cases.
 pub(crate) fn health(connection: &Connection) -> Result {
     let answer = match connection.status_socket() {
         Ok(socket) => admin::health(&socket)?,
@@ -23,10 +23,17 @@ pub(crate) fn health(connection: &Connection) -> Result {
             let text = other.strip_prefix("error: ").unwrap_or(other);
             Err(Failure::new(Code::Failed, text).into())
         }
-        None => {
-            connection.builder()?.connect()?.disconnect()?;
-            print("healthy: a session was opened\n")
-        }
+        None => match connection.builder()?.connect() {
+            Ok(mailbox) => {
+                mailbox.disconnect()?;
+                print("healthy: a session was opened\n")
+            }
+            // It answers, and to end it would end its sessions.
+            Err(spread::Error::TooManySessions) => {
+                print("healthy: full, the daemon rejects new sessions\n")
+            }
+            Err(error) => Err(error.into()),
+        },
     }
 }
 

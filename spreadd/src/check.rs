@@ -1,9 +1,9 @@
 //! `--check`: what would keep the daemon from its start, as far as that shows without one.
 
-use std::fs::{self, File};
+use std::fs::File;
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
-use std::process;
 
 use tracing::Level;
 
@@ -52,7 +52,14 @@ fn addresses(run: &Run, plan: &Plan) -> Vec<IpAddr> {
 /// Checks that socket files can be made in a folder.
 fn check_folder(folder: &Path) -> Outcome<()> {
     let wrong = |error| format!("cannot make the unix socket in {}: {error}", folder.display());
-    let file = folder.join(format!("spreadd-check-{}", process::id()));
-    File::create_new(&file).map_err(wrong)?;
-    Ok(fs::remove_file(&file).map_err(wrong)?)
+    Ok(probe_folder(folder).map_err(wrong)?)
+}
+
+/// Checks that a file can be made in a folder; an empty one is the current folder. The file has a
+/// random name: in a folder for all users, such as `/tmp`, they could take a name that they guess.
+pub(crate) fn probe_folder(folder: &Path) -> io::Result<()> {
+    tempfile::Builder::new()
+        .prefix("spreadd-check-")
+        .make_in(folder, |path| File::create_new(path))?
+        .close()
 }

@@ -27,6 +27,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
+use crate::check::probe_folder;
 use crate::options::LogFormat;
 use crate::plan::Outcome;
 use journal::TextLines;
@@ -114,13 +115,27 @@ pub(crate) fn open(path: &Path) -> Outcome<File> {
 
 /// Checks that a file can be logged to, and leaves it as it is.
 pub(crate) fn check_file(path: &Path) -> Outcome<()> {
-    let is_there = path.exists();
-    drop(open(path)?);
-    if !is_there {
-        // An empty file that stays does no harm.
-        let _ = fs::remove_file(path);
+    let opened = match OpenOptions::new().append(true).open(path) {
+        // A daemon that runs may create it meanwhile, so its name is left alone.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let target = linked(path);
+            probe_folder(target.parent().unwrap_or(Path::new("")))
+        }
+        opened => opened.map(drop),
+    };
+    Ok(opened.map_err(|e| format!("cannot log to {}: {e}", path.display()))?)
+}
+
+/// Returns the file that symbolic links lead to, which may not be there.
+fn linked(path: &Path) -> PathBuf {
+    // As many links as Linux follows.
+    const MAX_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
     }
-    Ok(())
+    path
 }
 
 /// Returns what RUST_LOG asks for, unless it is unset or empty.

@@ -40,14 +40,15 @@ Examples:
 
 It tells on stdout when clients can connect, and to the socket in NOTIFY_SOCKET
 that it is READY; with --corosync when it is in a configuration with the others.
-It logs to stderr; RUST_LOG sets what: error, warn (the default), info or debug. It
-overrides the EventPriority of a configuration.
+It logs to stderr; RUST_LOG sets what: error, warn (the default), info or debug,
+or directives such as spread_daemon=debug. It overrides the EventPriority of a
+configuration.
 
 On SIGHUP it reads the configuration, the passwords, the allowed addresses, the
 token and the certificates again, and opens its log file anew. Sessions stay, and after an
 error in one of the files everything is as before. On SIGUSR1 it only opens its log
 file anew. On SIGTERM it takes nothing new, waits until
-clients have read what is queued for them, for up to 5 seconds, and ends. On
+what is queued for clients has been sent, for up to 5 seconds, and ends. On
 SIGINT, or a second SIGTERM, it ends at once.
 
 Exit codes:

@@ -230,7 +230,7 @@ fn serve(run: Run, started: Started) -> (Outcome<()>, u8) {
                 true => tracing::info!(signal, "ends at once"),
                 false => tracing::info!(
                     signal,
-                    "takes nothing new, and ends when clients have read what is queued for them, \
+                    "takes nothing new, and ends when what is queued for clients has been sent, \
                      after {} s at the latest",
                     DRAIN.as_secs()
                 ),

@@ -3,14 +3,15 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use spread::{Error, Mailbox, Service, TlsConfig, TlsError, UserPassword};
 
 use crate::support::program::Program;
 use crate::support::tls::{Authority, Certificate, TlsDaemon, built, daemon};
-use crate::support::{self, Expect, unique};
+use crate::support::{self, Expect, PATIENCE, unique};
 use crate::{HOSTS, over_tls, tls_error};
 
 fn showing(config: TlsConfig, own: &Certificate) -> TlsConfig {
@@ -88,12 +89,29 @@ fn who_does_not_speak_tls_is_rejected_with_its_address() {
     let mut daemon = TlsDaemon::start(&authority, &authority.of_hosts(&HOSTS), &[]);
     let error = Mailbox::connect(&daemon.address).unwrap_err();
     assert!(matches!(error, Error::NotSpread { .. }), "{error:?}");
-    let words = ["WARN", "rejected a client: received corrupt message", "address=127.0.0.1:"];
+    let words = ["DEBUG", "rejected a client: received corrupt message", "address=127.0.0.1:"];
     daemon.program.line_with(&words);
     // A client that does not trust the daemon is not rejected by it.
     let other = Authority::new("another authority").config();
     tls_error(&over_tls(&daemon, other));
     daemon.program.line_with(&["DEBUG", "a TLS handshake failed", "address=127.0.0.1:"]);
+    daemon.ask(&["status", "--json"]).line_with(&["\"rejected_total\":1"]);
+}
+
+#[test]
+fn a_client_that_is_rejected_and_keeps_its_connection_is_counted_once() {
+    let authority = Authority::new("the authority");
+    let mut daemon = TlsDaemon::start(&authority, &authority.of_hosts(&HOSTS), &[]);
+    let (port, host) = daemon.address.split_once('@').unwrap();
+    let mut client = TcpStream::connect((host, port.parse().unwrap())).unwrap();
+    client.write_all(&[b'x'; 64]).unwrap();
+    daemon.program.line_with(&["DEBUG", "rejected a client: received corrupt message"]);
+    // The daemon closes the connection when its time is over.
+    let deadline = Instant::now() + PATIENCE;
+    while client.write(b"x").is_ok() {
+        assert!(Instant::now() < deadline, "the connection is still open");
+        thread::sleep(Duration::from_millis(20));
+    }
     daemon.ask(&["status", "--json"]).line_with(&["\"rejected_total\":1"]);
 }
 

@@ -8,7 +8,7 @@ use std::fmt;
 pub enum Health {
     /// It takes clients.
     Healthy,
-    /// So many sessions are open, which is as many as may be: who connects is rejected.
+    /// All permitted sessions (the number) are open; new clients are rejected.
     Full(usize),
     /// It [drains](crate::StopHandle::drain): it takes no new clients, and ends when the others have
     /// read what is queued for them.

@@ -136,7 +136,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Logs what clients have not read when the time to drain is over.
+    /// Logs what could not be sent to clients when the time to drain is over. What is in the buffers
+    /// of sockets has been sent, whether or not the client has read it.
     fn tell_given_up(&self) {
         let connections = self.server.sessions.connections.iter();
         let sessions = connections.filter(|(_, c)| self.server.drains && c.has_session());
@@ -144,7 +145,7 @@ impl EventLoop {
             tracing::warn!(
                 client = session.private_group(),
                 messages = session.queued(),
-                "the daemon ends before a client has read its messages"
+                "the daemon ends with messages that could not be sent to a client"
             );
         }
     }

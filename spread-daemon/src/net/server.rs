@@ -184,7 +184,8 @@ impl Server {
                 return;
             }
             self.pending.pop_front();
-            if is_client {
+            // A daemon that drains does not read handshakes: the client is not to blame.
+            if is_client && !self.drains {
                 let address = self.address(id.key);
                 tracing::warn!(%address, "rejected a client: its handshake takes too long");
                 self.count_rejected();

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +12,9 @@ use argon2::Argon2;
 use argon2::password_hash::rand_core::OsRng;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use crypt3_rs::crypt::unix;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 use tempfile::NamedTempFile;
 
 use super::login::{PASSWORD_LEN, USER_LEN};
@@ -95,11 +97,13 @@ impl Passwords {
     /// [`PasswordError::Io`], [`PasswordError::Line`].
     pub fn load(path: impl AsRef<Path>) -> Result<Passwords, PasswordError> {
         let path = path.as_ref();
-        let text = fs::read_to_string(path).map_err(|source| PasswordError::Io {
-            what: "read",
-            path: path.into(),
-            source,
-        })?;
+        let text =
+            fs::read_to_string(path).map_err(|error| PasswordError::io("read", path, error))?;
+        Passwords::parse(&text, path)
+    }
+
+    /// Reads the text of a file.
+    fn parse(text: &str, path: &Path) -> Result<Passwords, PasswordError> {
         let mut hashes = BTreeMap::new();
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
@@ -120,17 +124,20 @@ impl Passwords {
 
     /// Writes the file that [`Passwords::load`] reads. A file that is there is replaced at once or
     /// not at all, and keeps its owner, group and mode; a new one is for its owner's eyes only.
-    /// Where a symbolic link leads to the file, the link stays.
+    /// Where a symbolic link leads to the file, the link stays; it has to belong to root or to the
+    /// effective user of the process.
     ///
     /// # Errors
     ///
-    /// [`PasswordError::Io`], also if the owner or group cannot be kept.
+    /// [`PasswordError::Io`], also if the owner or group cannot be kept, or a symbolic link belongs
+    /// to another user.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), PasswordError> {
         let path = path.as_ref();
-        let target = linked(path);
         let write = || {
-            let former = match fs::metadata(&target) {
+            let target = linked(path)?;
+            let former = match fs::symlink_metadata(&target) {
                 Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Ok(found) if found.is_symlink() => return Err(Errno::LOOP.into()),
                 former => Some(former?),
             };
             let file = self.written(&target, former.as_ref())?;
@@ -154,24 +161,32 @@ impl Passwords {
         mut change: impl FnMut(&mut Passwords) -> Result<T, E>,
     ) -> Result<T, E> {
         let path = path.as_ref();
-        let target = linked(path);
+        let of = |what| move |error| PasswordError::io(what, path, error);
+        let target = linked(path).map_err(of("lock"))?;
         loop {
-            let locked = lock(&target).map_err(|error| PasswordError::io("lock", path, error))?;
-            let mut passwords = match &locked {
-                Some(_) => Passwords::load(path)?,
+            // The target is not looked up again: the path may lead elsewhere meanwhile.
+            let mut locked = lock(&target).map_err(of("lock"))?;
+            let mut passwords = match &mut locked {
+                Some(file) => {
+                    Passwords::parse(&io::read_to_string(file).map_err(of("read"))?, path)?
+                }
                 None => Passwords::default(),
             };
             let result = change(&mut passwords)?;
-            if locked.is_some() {
-                passwords.save(path)?;
-                return Ok(result);
-            }
-            let write = || match passwords.written(&target, None)?.persist_noclobber(&target) {
-                Ok(_) => Ok(true),
-                Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(false),
-                Err(error) => Err(error.error),
+            let write = || {
+                let former = locked.as_ref().map(File::metadata).transpose()?;
+                let file = passwords.written(&target, former.as_ref())?;
+                if former.is_some() {
+                    file.persist(&target)?;
+                    return Ok(true);
+                }
+                match file.persist_noclobber(&target) {
+                    Ok(_) => Ok(true),
+                    Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(false),
+                    Err(error) => Err(error.error),
+                }
             };
-            if write().map_err(|error| PasswordError::io("write", path, error))? {
+            if write().map_err(of("write"))? {
                 return Ok(result);
             }
         }
@@ -200,7 +215,8 @@ impl Passwords {
                 })?;
             }
             // Last, for a change of the owner takes rights away, and whom the rights are for counts.
-            out.set_permissions(former.permissions())?;
+            // Read, write and execute alone: the others are not for data.
+            out.set_permissions(fs::Permissions::from_mode(former.mode() & 0o777))?;
         }
         out.sync_all()?;
         Ok(file)
@@ -288,28 +304,56 @@ impl PasswordError {
 }
 
 /// Returns the file that a path leads to, or would if it were there.
-fn linked(path: &Path) -> PathBuf {
+///
+/// # Errors
+///
+/// A symbolic link belongs neither to root nor to the effective user, who would else be led to
+/// another file by somebody who can write to the folder.
+fn linked(path: &Path) -> io::Result<PathBuf> {
     // As many links as Linux follows; more lead nowhere, which opening the file tells.
     const MAX_LINKS: usize = 40;
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
-        let Ok(target) = fs::read_link(&path) else { break };
+        // Opening or writing the file tells other errors.
+        let Ok(link) = fs::symlink_metadata(&path) else { break };
+        if !link.is_symlink() {
+            break;
+        }
+        if link.uid() != 0 && link.uid() != geteuid().as_raw() {
+            let (link, uid) = (path.display(), link.uid());
+            let reason = format!("the symbolic link {link} belongs to another user ({uid})");
+            return Err(io::Error::new(ErrorKind::PermissionDenied, reason));
+        }
+        let target = fs::read_link(&path)?;
         path = path.parent().unwrap_or(Path::new("")).join(target);
     }
-    path
+    Ok(path)
+}
+
+/// Opens a file that is no symbolic link.
+fn open(path: &Path, to_write: bool) -> io::Result<File> {
+    let no_link = OFlags::NOFOLLOW.bits().cast_signed();
+    OpenOptions::new().read(true).write(to_write).custom_flags(no_link).open(path)
 }
 
 /// Locks a file until the result is dropped; `None` if there is none. The file is the one that is
 /// there under its name, and not one that another program has replaced meanwhile.
 fn lock(path: &Path) -> io::Result<Option<File>> {
     loop {
-        let file = match File::open(path) {
+        let mut file = match open(path, false) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };
-        flock(&file, FlockOperation::LockExclusive)?;
+        match flock(&file, FlockOperation::LockExclusive) {
+            // NFS locks what is open to write.
+            Err(Errno::BADF | Errno::NOLCK) => {
+                file = open(path, true)?;
+                flock(&file, FlockOperation::LockExclusive)?;
+            }
+            locked => locked?,
+        }
         let locked = file.metadata()?;
-        match fs::metadata(path) {
+        match fs::symlink_metadata(path) {
             Ok(found) if (found.dev(), found.ino()) == (locked.dev(), locked.ino()) => {
                 return Ok(Some(file));
             }

@@ -5,11 +5,14 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::thread;
 
 use serde_json::Value;
+use spread::Mailbox;
+use spread_daemon::Daemon;
 
-use crate::support::{Place, command, run};
+use crate::support::{Place, command, command_of, run};
 
 #[test]
 fn the_status_is_a_table_or_json() {
@@ -34,14 +37,31 @@ fn a_daemon_is_healthy_with_and_without_a_status_socket() {
 }
 
 #[test]
+fn a_full_daemon_is_healthy_without_a_status_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::builder().unix_dir(folder.path()).max_sessions(1).start().unwrap();
+    let _only = Mailbox::connect(daemon.address()).unwrap();
+    let mut health = command(&["health", "--daemon", &daemon.address()]);
+    health.arg("--unix-dir").arg(folder.path());
+    assert_eq!(run(health).succeeds(), "healthy: full, the daemon rejects new sessions\n");
+}
+
+#[test]
 fn a_user_who_may_not_ask_opens_a_session() {
     let place = Place::embedded();
     let (_, folder) = place.embedded.as_ref().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let mut health = place.command(&["health"]);
     if fs::metadata(folder.path()).unwrap().uid() == 0 {
-        // Permissions are not for root.
-        health.uid(65534).gid(65534);
+        // Permissions are not for root. The other user may not reach the folder of the build.
+        // It is `cp` that writes the copy: a file that a process has open to write is not run, and
+        // a process that another test starts at this moment would have it.
+        let program = folder.path().join("spreadctl");
+        let copied = Command::new("cp").arg(health.get_program()).arg(&program).status().unwrap();
+        assert!(copied.success());
+        let mut copy = command_of(program);
+        copy.args(health.get_args()).uid(65534).gid(65534);
+        health = copy;
     } else {
         let port = place.address.split('@').next().unwrap();
         let socket = folder.path().join(format!("{port}.status"));

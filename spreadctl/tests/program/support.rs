@@ -3,6 +3,7 @@
 //! Each test starts a daemon of its own in the process. With `SPREAD_DAEMON` set, those that
 //! need only a client use that one.
 
+use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -75,8 +76,15 @@ impl Place {
 
 /// Returns the program, without what the environment of the tests says.
 pub(crate) fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_spreadctl"));
-    command.args(args).stdin(Stdio::null());
+    let mut command = command_of(env!("CARGO_BIN_EXE_spreadctl"));
+    command.args(args);
+    command
+}
+
+/// As [`command`], of a copy of the program.
+pub(crate) fn command_of(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null());
     let set = std::env::vars_os().map(|(name, _)| name);
     let ours = set.filter(|name| name.to_string_lossy().starts_with("SPREAD_"));
     for name in ours.chain(["NO_COLOR".into()]) {

@@ -299,30 +299,31 @@ async fn shake_hands(
     peer: SocketAddr,
     place: OwnedSemaphorePermit,
 ) {
-    let accepting = async {
-        let acceptor = TlsAcceptor::from(state.certificates.get());
-        match acceptor.accept(tcp).into_fallible().await {
-            Ok(tls) => Some(tls),
-            Err((error, tcp)) => {
-                if is_rejected(&error) {
-                    state.daemon.count_rejected();
-                    tracing::warn!(address = %peer, "rejected a client: {}", told(&error));
-                } else {
-                    tracing::debug!(address = %peer, %error, "a TLS handshake failed");
-                }
-                end(tcp).await;
-                None
-            }
-        }
-    };
-    match timeout(HANDSHAKE, accepting).await {
-        Ok(Some(tls)) => {
+    let acceptor = TlsAcceptor::from(state.certificates.get());
+    match timeout(HANDSHAKE, acceptor.accept(tcp).into_fallible()).await {
+        Ok(Ok(tls)) => {
             tokio::spawn(async move {
                 serve_client(&state, tls, peer).await;
                 drop(place);
             });
         }
-        Ok(None) => {}
+        Ok(Err((error, tcp))) => {
+            match blame(&error) {
+                Blame::Client => {
+                    state.daemon.count_rejected();
+                    tracing::warn!(address = %peer, "rejected a client: {}", told(&error));
+                }
+                Blame::Protocol => {
+                    state.daemon.count_rejected();
+                    tracing::debug!(address = %peer, "rejected a client: {}", told(&error));
+                }
+                Blame::None => {
+                    tracing::debug!(address = %peer, %error, "a TLS handshake failed");
+                }
+            }
+            // A client that stays longer has been logged and counted.
+            let _ = timeout(HANDSHAKE, end(tcp)).await;
+        }
         Err(_) => {
             state.daemon.count_rejected();
             tracing::warn!(address = %peer, "rejected a client: its TLS handshake takes too long");
@@ -330,12 +331,24 @@ async fn shake_hands(
     }
 }
 
-/// Returns whether a handshake failed because of what the client has sent: no certificate that the
-/// daemon accepts, or what is no TLS. Not if it is the client that has given up, because its
-/// connection was lost or it does not accept the daemon's certificate.
-fn is_rejected(error: &io::Error) -> bool {
-    let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
-    error.is_some_and(|error| !matches!(error, rustls::Error::AlertReceived(_)))
+/// Why a TLS handshake failed.
+enum Blame {
+    /// The daemon rejects the client, for example because of its certificate.
+    Client,
+    /// The client does not speak TLS.
+    Protocol,
+    /// The client has given up: its connection was lost, or it does not accept the daemon's
+    /// certificate.
+    None,
+}
+
+/// Returns why a handshake failed with this error.
+fn blame(error: &io::Error) -> Blame {
+    match error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
+        None | Some(rustls::Error::AlertReceived(_)) => Blame::None,
+        Some(rustls::Error::InvalidMessage(_)) => Blame::Protocol,
+        Some(_) => Blame::Client,
+    }
 }
 
 /// Returns why a handshake failed, as the log says it.

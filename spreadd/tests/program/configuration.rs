@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -73,6 +74,25 @@ fn a_check_finds_a_log_file_a_folder_and_an_address_that_cannot_be_used() {
     fs::write(log, "precious").unwrap();
     assert_eq!(check(log, &[]).output().unwrap().status.code(), Some(0));
     assert_eq!(fs::read_to_string(log).unwrap(), "precious");
+}
+
+#[test]
+fn a_check_leaves_a_link_to_a_log_file_as_it_is() {
+    let folder = Folder::new();
+    let link = folder.0.join("log");
+    let check = |target: &str| {
+        let _ = fs::remove_file(&link);
+        symlink(target, &link).unwrap();
+        let mut command = Command::new(PROGRAM);
+        command.args(["--no-config", "--check", "--unix-dir"]).arg(&folder.0);
+        command.arg("--log-file").arg(&link);
+        command
+    };
+    assert_eq!(check("target").output().unwrap().status.code(), Some(0));
+    assert_eq!(fs::read_link(&link).unwrap(), Path::new("target"));
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "nothing is left behind");
+    let said = complaint(&mut check("nowhere/target"));
+    assert!(said.contains("/log: No such file"), "{said}");
 }
 
 #[test]

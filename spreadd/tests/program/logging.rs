@@ -174,7 +174,8 @@ fn rust_log_overrides_the_priority_of_the_configuration() {
         assert_eq!(program.signal("-TERM").code(), Some(0));
         let mut said = String::new();
         stderr.read_to_string(&mut said).unwrap();
-        assert_eq!(said.contains(" read "), tells, "RUST_LOG={rust_log}: {said}");
+        let line = format!("read {}", conf.display());
+        assert_eq!(said.contains(&line), tells, "RUST_LOG={rust_log}: {said}");
     }
 }
 

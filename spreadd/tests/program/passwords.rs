@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
@@ -76,6 +76,31 @@ fn a_file_keeps_its_owner_its_mode_and_the_link_to_it() {
     symlink("new", &dangling).unwrap();
     assert_eq!(set(&dangling, "ann", "secret").wait().unwrap().code(), Some(0));
     assert_eq!(fs::symlink_metadata(&new).unwrap().mode() & 0o7777, 0o600);
+}
+
+#[test]
+fn a_link_of_another_user_is_not_followed() {
+    let folder = Folder::new();
+    let (users, link) = (file(&folder, "users", "bob:abcva5N.A6D7I\n"), folder.0.join("link"));
+    symlink("users", &link).unwrap();
+    // Only root may give a link away.
+    if lchown(&link, Some(65534), Some(65534)).is_err() {
+        return;
+    }
+    let refused = set(&link, "ann", "secret").wait_with_output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("/link belongs to another user (65534)"), "{said}");
+    assert_eq!(fs::read_to_string(&users).unwrap(), "bob:abcva5N.A6D7I\n");
+}
+
+#[test]
+fn only_the_rights_to_a_file_are_kept() {
+    let folder = Folder::new();
+    let users = file(&folder, "users", "");
+    fs::set_permissions(&users, fs::Permissions::from_mode(0o4750)).unwrap();
+    assert_eq!(set(&users, "ann", "secret").wait().unwrap().code(), Some(0));
+    assert_eq!(fs::metadata(&users).unwrap().mode() & 0o7777, 0o750);
 }
 
 #[test]
