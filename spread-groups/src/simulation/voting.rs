@@ -205,7 +205,7 @@ impl World {
         voting.lines.iter().find_map(|(line, known)| self.what_is_kept(voting, *line, known))
     }
 
-    /// Checks what holds from a founding, or from what an operator had begin, up to the next one.
+    /// Checks what holds from a founding or a forced Form up to the next one.
     fn what_is_kept(&self, voting: &Voting, line: Line, known: &Known) -> Option<String> {
         if self.clients.iter().chain(&self.dead).any(|client| client.taken_back.contains(&line)) {
             return Some(String::from("commit: an answered operation was taken back"));
