@@ -1,9 +1,11 @@
 //! Places where daemons come and go, and what sessions hear of it.
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use spread::{AsyncSession, Backoff, Error, Message, Session, SessionEvent, SessionOptions, View};
-use spread_daemon::{Builder as DaemonBuilder, Daemon};
+use spread_daemon::{Builder as DaemonBuilder, Daemon, StartError};
 
 use super::{PATIENCE, Transport, builder};
 
@@ -24,6 +26,10 @@ pub(crate) fn is_not_connected<T>(result: Result<T, Error>) -> bool {
     matches!(result, Err(Error::ConnectionClosed { .. }))
 }
 
+/// Ports of which the system gives none to an outgoing connection, so that one is still free when its
+/// daemon starts again.
+const PORTS: Range<u16> = 20_000..32_000;
+
 /// Where a daemon was started and can be started again.
 pub(crate) struct Place {
     transport: Transport,
@@ -33,7 +39,12 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn start(transport: Transport) -> (Place, Daemon) {
-        let daemon = Place::daemon(transport, 0, Daemon::builder());
+        static TRIED: AtomicU32 = AtomicU32::new(0);
+        let next = || std::process::id().wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed));
+        let ports = std::iter::repeat_with(|| PORTS.start + (next() % PORTS.len() as u32) as u16);
+        let mut daemons = ports.map(|port| Place::daemon(transport, port, Daemon::builder()));
+        let taken = |daemon: &Result<_, _>| matches!(daemon, Err(StartError::PortTaken { .. }));
+        let daemon = daemons.find(|daemon| !taken(daemon)).unwrap().unwrap();
         let address = match transport {
             Transport::Tcp => daemon.address(),
             Transport::Unix => daemon.unix_address().unwrap(),
@@ -47,14 +58,18 @@ impl Place {
 
     /// Starts another kind of daemon.
     pub(crate) fn start_other(&self, builder: DaemonBuilder) -> Daemon {
-        Place::daemon(self.transport, self.port, builder)
+        Place::daemon(self.transport, self.port, builder).unwrap()
     }
 
-    fn daemon(transport: Transport, port: u16, builder: DaemonBuilder) -> Daemon {
+    fn daemon(
+        transport: Transport,
+        port: u16,
+        builder: DaemonBuilder,
+    ) -> Result<Daemon, StartError> {
         let builder = builder.port(port);
         match transport {
-            Transport::Tcp => builder.start().unwrap(),
-            Transport::Unix => builder.unix_dir("/tmp").start().unwrap(),
+            Transport::Tcp => builder.start(),
+            Transport::Unix => builder.unix_dir("/tmp").start(),
         }
     }
 
