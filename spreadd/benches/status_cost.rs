@@ -235,7 +235,9 @@ impl Asking {
 
 /// Asks for a path, and returns the length of the answer's body.
 fn get(stream: &mut BufReader<TcpStream>, path: &str) -> usize {
-    write!(stream.get_mut(), "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    // As Prometheus asks for the metrics.
+    let accept = "Accept: application/openmetrics-text;version=1.0.0";
+    write!(stream.get_mut(), "GET {path} HTTP/1.1\r\nHost: localhost\r\n{accept}\r\n\r\n").unwrap();
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         assert!(stream.read_line(&mut head).unwrap() > 0, "{head}");
