@@ -173,8 +173,8 @@ impl VotedGroup {
     /// member has to have the newest log of those here; call it at all of them. When the others
     /// come back with a state, the state that was forced stands. They are told by
     /// [`Event::Rewound`](crate::Event::Rewound) which of their own operations are taken back, and
-    /// these are submitted again; those of a session that has expired meanwhile, by default after a
-    /// minute, are not, which [`Event::Lost`](crate::Event::Lost) tells. The page [`guide::three_hosts`](crate::guide::three_hosts) has
+    /// these are submitted again. After a minute, or whatever the life of a session is, they are not;
+    /// [`Event::Lost`](crate::Event::Lost) tells which. The page [`guide::three_hosts`](crate::guide::three_hosts) has
     /// the steps.
     ///
     /// # Errors

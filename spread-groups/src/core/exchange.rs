@@ -153,11 +153,11 @@ impl Exchange {
         })
     }
 
-    /// Returns when a client is to send the Form, in turns, if it may. Those may that hold the
-    /// base's state; in a group with voters all that hold any, since the one with the greatest label
-    /// may wait for voters that are gone, but nobody that does not have the last forced Form. If
-    /// nobody holds a state, all may that are no observers, and are configured as voters if there are
-    /// some. Each log has its turn, and each that holds it.
+    /// Returns the turn in which a client sends the Form, the first being 0; `None` if it may not.
+    /// Clients that hold the base's state may. In a group with voters all may that hold a state with
+    /// the last forced Form, because the log with the greatest label may wait for voters that are
+    /// gone. If nobody holds a state, all may that are no observers, and with voters those that are
+    /// configured as such. The logs take turns, and so do the clients that hold the same log.
     pub(crate) fn rank(&self, client: Name) -> Option<usize> {
         let authors = self.authors();
         let at = authors.iter().position(|(name, _)| *name == client)?;
@@ -216,10 +216,8 @@ impl Exchange {
 
     /// Returns the number of the next Form: above all that those who said Hello know of.
     pub(crate) fn next_epoch(&self) -> u64 {
-        let numbers = self.hellos.iter().map(|(_, hello)| {
-            let accepted = hello.candidate.as_ref().map_or(0, |candidate| candidate.accepted);
-            hello.history.epoch().max(accepted)
-        });
+        let numbers =
+            self.hellos.iter().map(|(_, hello)| hello.history.epoch().max(hello.accepted()));
         let known = numbers.max();
         known.unwrap_or_default().saturating_add(1)
     }

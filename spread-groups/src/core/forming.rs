@@ -416,6 +416,7 @@ impl Core {
         self.silent.remove(&from);
         let base = formed.base.clone();
         if self.overlooks(hello) {
+            self.learn_number(hello);
             return self.exchange_again(now);
         }
         if Some(from) == self.me

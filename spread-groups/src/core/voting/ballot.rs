@@ -321,20 +321,21 @@ impl Core {
     }
 
     /// Returns whether a late Hello tells what the Form that stands did not know: a higher number,
-    /// or a voter of a group that was founded separately. The next Form is above that number, so
-    /// that who is late again does not hold up the others again.
-    pub(crate) fn overlooks(&mut self, hello: &Hello) -> bool {
+    /// or a voter of a group that was founded separately.
+    pub(crate) fn overlooks(&self, hello: &Hello) -> bool {
         let history = &self.roster.history;
         let divides = hello.votes() && hello.history.founded() != history.founded();
         #[cfg(test)]
         let divides = divides && !self.breaks(crate::core::Broken::MixesGroups);
-        let number = history.epoch();
-        let Some(voting) = &mut self.voting else {
-            return false;
-        };
-        let accepted = hello.candidate.as_ref().map_or(0, |candidate| candidate.accepted);
-        voting.accepted = voting.accepted.max(accepted);
-        divides || accepted > number
+        self.voting.is_some() && (divides || hello.accepted() > history.epoch())
+    }
+
+    /// Raises the number that the next Form is above to that of a late Hello, so that who is late
+    /// again does not hold up the others again.
+    pub(crate) fn learn_number(&mut self, hello: &Hello) {
+        if let Some(voting) = &mut self.voting {
+            voting.accepted = voting.accepted.max(hello.accepted());
+        }
     }
 
     /// Returns whether this member is configured with the voters of the group that it comes to: the
@@ -463,6 +464,11 @@ impl Exchange {
 }
 
 impl Hello {
+    /// Returns the highest number that its sender has accepted, or that stood for it.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.candidate.as_ref().map_or(0, |candidate| candidate.accepted)
+    }
+
     fn is_voter(&self, name: &str) -> bool {
         self.candidate.as_ref().is_some_and(|candidate| candidate.voter == name)
     }

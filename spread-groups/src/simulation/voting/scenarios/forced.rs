@@ -1,0 +1,224 @@
+//! Primaries that an operator forces.
+
+use super::*;
+
+#[test]
+fn two_of_three_empty_form_nothing_until_an_operator_says_so() {
+    let mut world = begin(VOTERS, None);
+    settle(&mut world);
+    world.submit(0, 0);
+    settle(&mut world);
+    [1, 2].into_iter().for_each(|voter| world.replace(voter));
+    [1, 2].into_iter().for_each(|voter| world.connect(voter, voter));
+    settle(&mut world);
+    assert_eq!(world.clients[0].standing(), Some(Standing::Forming(Why::StateLost)));
+    force(&mut world);
+    settle(&mut world);
+    assert!(matches!(standings(&world)[..3], [Standing::Primary(_), ..]));
+    assert_eq!(world.clients[2].tally().applied[&1], 1);
+}
+
+/// A member has an answer which the log that is forced does not have, has given an operation up
+/// behind it, and another one waits. The answered one is submitted again, and the numbers between
+/// have no gap.
+#[test]
+fn a_member_that_is_ahead_of_a_forced_log_goes_on() {
+    const PATIENT: u64 = 8;
+    let mut world = begin(VOTERS | 1 << KEEPS, None);
+    (1..PATIENT - 2).for_each(|_| world.submit(0, 0));
+    settle(&mut world);
+    world.submit(KEEPS, 0);
+    world.run(|client| client != 1, ROUNDS);
+    assert!(matches!(outcome(&world, KEEPS, PATIENT - 2), Some(Ok(Answer::Done(_)))));
+    world.cut(1, 0, false);
+    [0, 2].into_iter().for_each(|voter| world.replace(voter));
+    world.run(|_| true, ROUNDS);
+    world.submit(KEEPS, 0);
+    settle(&mut world);
+    let refused = Err(Failure::NoQuorum { may_have_executed: false });
+    assert_eq!(outcome(&world, KEEPS, PATIENT - 1), Some(&refused));
+    world.submit(KEEPS, 0);
+    world.cut(KEEPS, 0, false);
+    [0, 1, 2].into_iter().for_each(|voter| world.connect(voter, voter));
+    // Its session does not expire meanwhile.
+    go_on(&mut world, |_| true, 4);
+    assert_eq!(world.clients[1].standing(), Some(Standing::Forming(Why::StateLost)));
+    world.force(1);
+    go_on(&mut world, |_| true, 4);
+    assert!(matches!(world.clients[1].standing(), Some(Standing::Primary(_))));
+    assert_eq!(outcome(&world, KEEPS, PATIENT), None, "it waits");
+    world.connect(KEEPS, 0);
+    settle(&mut world);
+    assert!(has_taken_back(&world, KEEPS));
+    assert!(matches!(outcome(&world, KEEPS, PATIENT), Some(Ok(Answer::Done(_)))));
+    let applied = world.clients[0].tally().applied;
+    let expected = (1..=PATIENT).filter(|number| *number != PATIENT - 1);
+    assert_eq!(
+        applied.into_iter().collect::<Vec<_>>(),
+        expected.map(|n| (n, 1)).collect::<Vec<_>>()
+    );
+}
+
+/// The same, as a search found it.
+#[test]
+fn a_member_that_is_ahead_of_a_forced_log_comes_to_rest() {
+    let put = |client| Act::Operate(client, Op::Put(0, 1));
+    let submit = |more| Act::World(Step::Submit(0, more));
+    let acts = vec![
+        submit(0),
+        submit(0),
+        put(3),
+        submit(0),
+        Act::World(Step::Send(3, 1)),
+        put(0),
+        submit(0),
+        Act::World(Step::Run(0b10101, 1)),
+        Act::World(Step::Crash(1)),
+        submit(0),
+        put(0),
+        Act::World(Step::Replace(0)),
+        put(0),
+        Act::World(Step::Replace(2)),
+        submit(0),
+        Act::World(Step::Run(0b01000, 1)),
+        put(0),
+        Act::Operate(3, Op::Lock(3)),
+        put(4),
+        Act::World(Step::Wait(320)),
+        submit(79),
+        Act::Operate(4, Op::Lock(4)),
+        Act::Operate(3, Op::Get(1)),
+    ];
+    assert_eq!(run(&(VOTERS | 1 << KEEPS, acts), None).violations, [""; 0]);
+}
+
+/// A minority is forced while the majority goes on. Where they meet, the members of the majority are
+/// told what is taken back, and their operations are executed again.
+#[test]
+fn members_of_a_living_side_are_told_what_a_forced_log_takes_back() {
+    let mut world = begin(VOTERS, None);
+    settle(&mut world);
+    world.change(|daemons| daemons.partition(&[0, 0, 1]));
+    settle(&mut world);
+    world.submit(0, 0);
+    world.force(2);
+    go_on(&mut world, |_| true, 4);
+    assert!(matches!(outcome(&world, 0, 1), Some(Ok(Answer::Done(_)))));
+    assert!(matches!(standings(&world)[2], Standing::Primary(_)));
+    world.change(|daemons| daemons.partition(&[0; 3]));
+    settle(&mut world);
+    assert!(has_taken_back(&world, 0));
+    assert_eq!(world.clients[2].tally().applied[&1], 1, "it is executed again");
+    world.rest();
+    world.check();
+    assert_eq!(world.violations, [""; 0]);
+}
+
+/// The members of a forced log say Hello only after the others have formed.
+#[test]
+fn a_forced_log_stands_though_its_members_are_late() {
+    let mut world = begin(VOTERS | 1 << KEEPS, None);
+    settle(&mut world);
+    world.replace(2);
+    world.cut(KEEPS, 0, false);
+    world.change(|daemons| daemons.partition(&[0, 0, 1]));
+    [2, KEEPS].into_iter().for_each(|client| world.connect(client, 2));
+    settle(&mut world);
+    world.force(KEEPS);
+    settle(&mut world);
+    world.submit(KEEPS, 0);
+    settle(&mut world);
+    assert!(matches!(outcome(&world, KEEPS, 1), Some(Ok(Answer::Done(_)))));
+    let Some(Standing::Primary(forced)) = world.clients[KEEPS].standing() else { panic!() };
+    world.change(|daemons| daemons.partition(&[0; 3]));
+    go_on(&mut world, |client| client < 2, 3);
+    let formed = world.clients[0].standing();
+    assert!(matches!(formed, Some(Standing::Primary(number)) if number < forced), "{formed:?}");
+    settle(&mut world);
+    let formed = world.clients[0].standing();
+    assert!(matches!(formed, Some(Standing::Primary(number)) if number > forced), "{formed:?}");
+    assert!(!has_taken_back(&world, KEEPS));
+    assert_eq!(world.clients[0].tally().applied[&1], 1);
+}
+
+/// The replica still applies what it was given before, when a forced log stands that does not have
+/// it.
+#[test]
+fn answers_of_a_log_that_was_taken_back_do_not_count() {
+    let mut world = begin(VOTERS, None);
+    settle(&mut world);
+    world.change(|daemons| daemons.partition(&[0, 0, 1]));
+    settle(&mut world);
+    world.force(2);
+    (0..2).for_each(|_| world.submit(0, 0));
+    for _ in 0..10 {
+        world.run(|client| client > 0, ROUNDS);
+        while world.send(0) || world.read(0) {}
+        world.wait(Duration::from_millis(50));
+    }
+    while outcome(&world, 0, 1).is_none() {
+        assert!(world.work(0));
+    }
+    assert_eq!(outcome(&world, 0, 2), None);
+    world.change(|daemons| daemons.partition(&[0; 3]));
+    // It reads up to where the forced log stands, and no state has come.
+    while !has_taken_back(&world, 0) {
+        world.run(|client| client > 0, 1);
+        world.send(0);
+        if !world.read(0) {
+            world.wait(Duration::from_millis(50));
+        }
+    }
+    world.submit(0, 0);
+    settle(&mut world);
+    assert!(matches!(outcome(&world, 0, 2), Some(Ok(Answer::Done(_)))));
+    assert!(matches!(outcome(&world, 0, 3), Some(Ok(Answer::Done(_)))));
+    let applied: Vec<_> = world.clients[2].tally().applied.into_iter().collect();
+    assert_eq!(applied, [(1, 1), (2, 1), (3, 1)]);
+}
+
+/// The forced log is that of a majority which is away. One member of it, without a vote, comes to the
+/// side that lives on.
+#[test]
+fn nobody_goes_on_beside_a_later_forced_log() {
+    let mut world = begin(VOTERS | 1 << KEEPS, None);
+    settle(&mut world);
+    world.cut(KEEPS, 0, false);
+    world.change(|daemons| daemons.partition(&[0, 0, 1]));
+    world.connect(KEEPS, 2);
+    settle(&mut world);
+    world.force(2);
+    settle(&mut world);
+    world.submit(2, 0);
+    settle(&mut world);
+    let Some(Standing::Primary(forced)) = world.clients[2].standing() else { panic!() };
+    world.cut(KEEPS, 0, false);
+    world.connect(KEEPS, 0);
+    // Late or not.
+    go_on(&mut world, |client| client != KEEPS, 3);
+    settle(&mut world);
+    assert_eq!(standings(&world)[..2], [Standing::Minority; 2]);
+    world.change(|daemons| daemons.partition(&[0; 3]));
+    settle(&mut world);
+    let formed = world.clients[0].standing();
+    assert!(matches!(formed, Some(Standing::Primary(number)) if number > forced), "{formed:?}");
+    assert_eq!(world.clients[0].tally().applied[&1], 1);
+    assert!(!has_taken_back(&world, 2));
+}
+
+/// A member with the log that is forced hangs meanwhile, and no other Form follows.
+#[test]
+fn a_late_member_with_the_forced_log_gets_its_answers() {
+    let mut world = begin(VOTERS | 1 << KEEPS, None);
+    settle(&mut world);
+    [1, 2].into_iter().for_each(|voter| world.replace(voter));
+    [1, 2].into_iter().for_each(|voter| world.connect(voter, voter));
+    go_on(&mut world, |client| client != KEEPS, 4);
+    world.force(0);
+    go_on(&mut world, |client| client != KEEPS, 1);
+    assert!(matches!(standings(&world)[0], Standing::Primary(_)));
+    settle(&mut world);
+    world.submit(KEEPS, 0);
+    settle(&mut world);
+    assert!(matches!(outcome(&world, KEEPS, 1), Some(Ok(Answer::Done(_)))));
+}
