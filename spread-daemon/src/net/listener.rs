@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,13 +48,32 @@ pub(crate) struct Listener {
 
 #[derive(Debug)]
 enum Socket {
-    Tcp(TcpListener),
+    Tcp(Port),
     Unix(UnixListener),
     /// Takes no connections for a while, but keeps its port if it can.
     Suspended {
         address: SocketAddr,
         reserved: Option<socket2::Socket>,
     },
+}
+
+/// A TCP socket that listens.
+#[derive(Debug)]
+struct Port {
+    socket: TcpListener,
+    /// Others have it as well, such as the service manager, and go on to listen.
+    is_shared: bool,
+}
+
+impl Drop for Port {
+    /// A child process has a copy of each descriptor from its fork to its exec. Closing alone would
+    /// leave the port taken until then, and a daemon that starts again at once would not get it.
+    fn drop(&mut self) {
+        if !self.is_shared {
+            // It fails only where a listener cannot be shut down.
+            let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
+        }
+    }
 }
 
 impl Listener {
@@ -72,7 +91,8 @@ impl Listener {
             .map_err(|e| StartError::io(format!("learn the port of {address}"), e))?;
         // Connections have it from their beginning then.
         do_not_pace(SockRef::from(&listener), address);
-        Ok((Listener { door, socket: Socket::Tcp(listener), file: None }, actual))
+        let socket = Socket::Tcp(Port { socket: listener, is_shared: false });
+        Ok((Listener { door, socket, file: None }, actual))
     }
 
     /// Listens at a TCP socket that was opened elsewhere.
@@ -83,7 +103,8 @@ impl Listener {
         let prepared = socket.set_nonblocking(true).and_then(|()| socket.local_addr());
         let address = prepared.map_err(|e| StartError::io("use the TCP socket given", e))?;
         do_not_pace(SockRef::from(&socket), address);
-        let socket = Socket::Tcp(TcpListener::from_std(socket));
+        let socket = TcpListener::from_std(socket);
+        let socket = Socket::Tcp(Port { socket, is_shared: true });
         Ok((Listener { door, socket, file: None }, address))
     }
 
@@ -148,8 +169,8 @@ impl Listener {
 
     fn accept_once(&self) -> io::Result<Stream> {
         match &self.socket {
-            Socket::Tcp(listener) => {
-                let (stream, peer) = listener.accept()?;
+            Socket::Tcp(port) => {
+                let (stream, peer) = port.socket.accept()?;
                 do_not_pace(SockRef::from(&stream), peer);
                 // A message must not wait for the acknowledgement of the one
                 // before. It fails only on a connection that is gone already.
@@ -175,12 +196,12 @@ impl Listener {
 
     /// Refuses connections until [`Listener::resume`]; only for TCP.
     pub(crate) fn suspend(&mut self, registry: &Registry) {
-        let Socket::Tcp(listener) = &mut self.socket else {
+        let Socket::Tcp(port) = &mut self.socket else {
             return;
         };
         // It fails only for a listener that is not registered.
-        let _ = registry.deregister(listener);
-        let Ok(address) = listener.local_addr() else {
+        let _ = registry.deregister(&mut port.socket);
+        let Ok(address) = port.socket.local_addr() else {
             return;
         };
         self.socket = Socket::Suspended { address, reserved: None };
@@ -199,7 +220,8 @@ impl Listener {
         };
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
-        self.socket = Socket::Tcp(TcpListener::from_std(socket.into()));
+        let socket = TcpListener::from_std(socket.into());
+        self.socket = Socket::Tcp(Port { socket, is_shared: false });
         Ok(())
     }
 }
@@ -228,7 +250,7 @@ fn do_not_pace(socket: SockRef<'_>, peer: SocketAddr) {
 impl event::Source for Listener {
     fn register(&mut self, on: &Registry, token: Token, what: Interest) -> io::Result<()> {
         match &mut self.socket {
-            Socket::Tcp(listener) => listener.register(on, token, what),
+            Socket::Tcp(port) => port.socket.register(on, token, what),
             Socket::Unix(listener) => listener.register(on, token, what),
             Socket::Suspended { .. } => Ok(()),
         }
@@ -236,7 +258,7 @@ impl event::Source for Listener {
 
     fn reregister(&mut self, on: &Registry, token: Token, what: Interest) -> io::Result<()> {
         match &mut self.socket {
-            Socket::Tcp(listener) => listener.reregister(on, token, what),
+            Socket::Tcp(port) => port.socket.reregister(on, token, what),
             Socket::Unix(listener) => listener.reregister(on, token, what),
             Socket::Suspended { .. } => Ok(()),
         }
@@ -244,7 +266,7 @@ impl event::Source for Listener {
 
     fn deregister(&mut self, on: &Registry) -> io::Result<()> {
         match &mut self.socket {
-            Socket::Tcp(listener) => listener.deregister(on),
+            Socket::Tcp(port) => port.socket.deregister(on),
             Socket::Unix(listener) => listener.deregister(on),
             Socket::Suspended { .. } => Ok(()),
         }
@@ -257,11 +279,43 @@ mod tests {
 
     use super::*;
 
+    const DOOR: Door = Door::Inspection(Inspection::Status);
+
+    /// A copy of the descriptor, as a child process has one until it runs its program.
+    fn copy_of(listener: &Listener) -> socket2::Socket {
+        let Socket::Tcp(port) = &listener.socket else { panic!("{listener:?}") };
+        SockRef::from(&port.socket).try_clone().unwrap()
+    }
+
+    #[test]
+    fn a_port_is_free_at_once_whoever_has_a_copy_of_its_descriptor() {
+        let (listener, address) = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into(), DOOR).unwrap();
+        let _copy = copy_of(&listener);
+        drop(listener);
+        let (mut again, _) = Listener::tcp(address, DOOR).unwrap();
+        let _copy = copy_of(&again);
+        let poll = mio::Poll::new().unwrap();
+        again.suspend(poll.registry());
+        let Socket::Suspended { reserved, .. } = &again.socket else { panic!("{again:?}") };
+        assert!(reserved.is_some(), "the port is kept");
+        TcpStream::connect(address).unwrap_err();
+        again.resume().unwrap();
+        TcpStream::connect(address).unwrap();
+    }
+
+    #[test]
+    fn who_gave_a_socket_goes_on_to_listen() {
+        let given = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let (listener, address) =
+            Listener::inherited_tcp(given.try_clone().unwrap(), DOOR).unwrap();
+        drop(listener);
+        TcpStream::connect(address).unwrap();
+    }
+
     #[test]
     fn connections_from_the_host_itself_are_not_paced() {
         for host in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
-            let (listener, address) =
-                Listener::tcp((host, 0).into(), Door::Inspection(Inspection::Status)).unwrap();
+            let (listener, address) = Listener::tcp((host, 0).into(), DOOR).unwrap();
             let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, address.port())).unwrap();
             let accepted = loop {
                 if let Some(stream) = listener.accept().unwrap() {
