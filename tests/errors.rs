@@ -84,6 +84,7 @@ fn the_client_says_each_thing_once() {
     check(Error::Unreachable { address: text(), source: cause() });
     check(Error::ConnectTimeout { address: text(), timeout: Duration::from_secs(1) });
     check(Error::NotSpread { address: text(), reason: "it ends early".to_owned() });
+    check(Error::SpeaksTls { address: text() });
     check(Error::ClosedInHandshake { address: text(), source: None });
     check(Error::ClosedInHandshake { address: text(), source: Some(cause()) });
     check(Error::IllegalKeepalive { time: Duration::ZERO });

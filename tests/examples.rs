@@ -1,13 +1,11 @@
 //! The examples as their readers run them: as programs, by themselves and at a
 //! daemon, where some of them crash.
 
-#[path = "support/program.rs"]
-mod program;
 mod support;
 
-use program::Program;
 use spread::{Cause, SendOptions, Service};
 use support::place::Place;
+use support::program::Program;
 use support::{Expect, TestDaemon, Transport, unique};
 
 /// Starts an example at the test's daemon.

@@ -1,6 +1,7 @@
 //! Fences: what storage checks, so that a former leader or holder changes nothing.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,22 +26,16 @@ use serde::{Deserialize, Serialize};
 /// cannot compare is not protected.
 ///
 /// Storage compares; it seldom has to make a fence again of what it keeps. For that there are
-/// [`from_bytes`](Fence::from_bytes) and serde (`Serialize`, `Deserialize`). The text is 16
-/// hexadecimal digits of the epoch, a hyphen, and 16 of the index; there is no `FromStr`:
+/// `FromStr`, [`from_bytes`](Fence::from_bytes) and serde (`Serialize`, `Deserialize`). The text is
+/// 16 hexadecimal digits of the epoch, a hyphen, and 16 of the index:
 ///
 /// ```
 /// use spread_groups::Fence;
 ///
-/// fn read(text: &str) -> Option<Fence> {
-///     let number = u128::from_str_radix(&text.replacen('-', "", 1), 16).ok()?;
-///     let fence = Fence::from_bytes(number.to_be_bytes());
-///     (fence.to_string() == text).then_some(fence)
-/// }
-///
 /// let fence = Fence::from_bytes([7; 16]);
 /// assert_eq!(fence.to_string(), "0707070707070707-0707070707070707");
-/// assert_eq!(read(&fence.to_string()), Some(fence));
-/// assert_eq!(read(""), None);
+/// assert_eq!("0707070707070707-0707070707070707".parse(), Ok(fence));
+/// "".parse::<Fence>().unwrap_err();
 /// ```
 ///
 /// For a [read-write lock](crate::RwLock), storage keeps two fences: that of the last write, and
@@ -102,6 +97,24 @@ impl fmt::Display for Fence {
     }
 }
 
+/// A text is not that of a [`Fence`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a fence is 16 lower-case hexadecimal digits, a hyphen, and 16 more")]
+pub struct ParseFenceError(());
+
+impl FromStr for Fence {
+    type Err = ParseFenceError;
+
+    /// Reads what `to_string` returns, and nothing else: texts that differ are different fences.
+    fn from_str(text: &str) -> Result<Fence, ParseFenceError> {
+        let number = |digits| u64::from_str_radix(digits, 16).ok();
+        let both = text.split_once('-');
+        both.and_then(|(epoch, index)| Some(Fence { epoch: number(epoch)?, index: number(index)? }))
+            .filter(|fence| fence.to_string() == text)
+            .ok_or(ParseFenceError(()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -116,8 +129,19 @@ mod tests {
             prop_assert_eq!(one.to_string().cmp(&other.to_string()), order);
             prop_assert_eq!(one.to_bytes().cmp(&other.to_bytes()), order);
             prop_assert_eq!(Fence::from_bytes(one.to_bytes()), one);
+            prop_assert_eq!(one.to_string().parse(), Ok(one));
             let encoded = postcard::to_allocvec(&one).unwrap();
             prop_assert_eq!(postcard::from_bytes::<Fence>(&encoded).unwrap(), one);
+        }
+    }
+
+    #[test]
+    fn only_the_text_of_a_fence_is_one() {
+        let text = Fence::from_bytes([0xa7; 16]).to_string();
+        let near = ["", "-", "a7-a7", &text.to_uppercase(), &text[1..], &format!("{text} ")];
+        let signed = ["+7a7a7a7a7a7a7a7-a7a7a7a7a7a7a7a7", "a7a7a7a7a7a7a7a7a-7a7a7a7a7a7a7a7"];
+        for wrong in near.into_iter().chain(signed) {
+            assert_eq!(wrong.parse::<Fence>(), Err(ParseFenceError(())), "{wrong:?}");
         }
     }
 }

@@ -200,7 +200,7 @@ pub use core::roster::{Change, Departure, Incarnation, Member, Refusal};
 pub use core::status::{Counters, Standing, Status};
 pub use core::{Event, JoinFailed};
 pub use error::Error;
-pub use fence::Fence;
+pub use fence::{Fence, ParseFenceError};
 pub use group::Group;
 pub use leader::{FencedLeadership, FencedTerm, LeaderServing, LeaderTopic, Leadership, Term};
 pub use lock::{

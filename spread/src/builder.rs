@@ -210,6 +210,7 @@ impl Builder {
     /// - [`ConnectTimeout`](Error::ConnectTimeout): the session was not there in time. So end
     ///   connects to a server of another kind that waits for more, such as HTTP.
     /// - [`NotSpread`](Error::NotSpread): what answers is no Spread daemon.
+    /// - [`SpeaksTls`](Error::SpeaksTls): what answers speaks TLS, and this connection does not.
     /// - [`ClosedInHandshake`](Error::ClosedInHandshake): the daemon closed the connection, or
     ///   the network failed, during the handshake.
     /// - [`NameInUse`](Error::NameInUse): the daemon has a client of that private name.
@@ -436,7 +437,7 @@ impl Builder {
             ConnectError::Handshake(ClientError::OtherProtocol { begin })
                 if begin.starts_with(&TLS_ALERT) =>
             {
-                not_spread("it speaks TLS, and this connection does not".to_owned())
+                Error::SpeaksTls { address: address() }
             }
             ConnectError::Handshake(ClientError::OtherProtocol { begin }) => not_spread(format!(
                 "it speaks another protocol, its answer begins with \"{}\"",

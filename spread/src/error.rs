@@ -81,6 +81,13 @@ pub enum Error {
         /// What is wrong with the answer; of another protocol its first bytes, at most 40.
         reason: String,
     },
+    /// What listens at the address speaks TLS, and this connection does not. It may be the port
+    /// of a daemon for TLS, which `Builder::tls` connects to.
+    #[error("what answers at {} speaks TLS, and this connection does not", Place(address))]
+    SpeaksTls {
+        /// The address given.
+        address: String,
+    },
     /// What listens at the address closed the connection before there was a session, or the
     /// network failed: a daemon that stops, or a server of another kind.
     #[error(
@@ -325,7 +332,9 @@ impl Error {
             Error::ConnectionClosed { .. } | Error::ClosedInHandshake { .. } => {
                 ErrorCode::ConnectionClosed
             }
-            Error::NotSpread { .. } | Error::Protocol(_) => ErrorCode::IllegalMessage,
+            Error::NotSpread { .. } | Error::SpeaksTls { .. } | Error::Protocol(_) => {
+                ErrorCode::IllegalMessage
+            }
             #[cfg(feature = "tls")]
             Error::Tls { .. } => ErrorCode::CouldNotConnect,
             Error::Io(_) | Error::Resource(_) | Error::PartlySent => ErrorCode::NetErrorOnSession,
@@ -365,7 +374,8 @@ impl Error {
     ///
     /// True for [`UnknownHost`](Error::UnknownHost), [`Refused`](Error::Refused),
     /// [`Unreachable`](Error::Unreachable), [`ConnectTimeout`](Error::ConnectTimeout),
-    /// [`NotSpread`](Error::NotSpread), [`ClosedInHandshake`](Error::ClosedInHandshake),
+    /// [`NotSpread`](Error::NotSpread), [`SpeaksTls`](Error::SpeaksTls),
+    /// [`ClosedInHandshake`](Error::ClosedInHandshake),
     /// [`TooManySessions`](Error::TooManySessions), [`NoDaemon`](Error::NoDaemon),
     /// [`ConnectionClosed`](Error::ConnectionClosed), [`PartlySent`](Error::PartlySent),
     /// [`TimedOut`](Error::TimedOut), [`Resource`](Error::Resource) and
@@ -385,6 +395,7 @@ impl Error {
                 | Error::Unreachable { .. }
                 | Error::ConnectTimeout { .. }
                 | Error::NotSpread { .. }
+                | Error::SpeaksTls { .. }
                 | Error::ClosedInHandshake { .. }
                 | Error::TooManySessions
                 | Error::NoDaemon(_)
@@ -409,6 +420,7 @@ impl Error {
                 | Error::Unreachable { .. }
                 | Error::ConnectTimeout { .. }
                 | Error::NotSpread { .. }
+                | Error::SpeaksTls { .. }
                 | Error::ClosedInHandshake { .. }
         )
     }

@@ -133,6 +133,7 @@ fn code(error: &spread::Error) -> Code {
         | Unreachable { .. }
         | ConnectTimeout { .. }
         | NotSpread { .. }
+        | SpeaksTls { .. }
         | NoDaemon(_)
         | ClosedInHandshake { .. }
         | NameInUse { .. }
@@ -161,7 +162,7 @@ fn advice(error: &spread::Error) -> Option<String> {
              container has to listen at more than its loopback",
         ),
         ConnectTimeout { .. } => fixed("--timeout allows more time; spreadctl doctor looks closer"),
-        NotSpread { reason, .. } if reason.starts_with("it speaks TLS") => fixed(TLS),
+        SpeaksTls { .. } => fixed(TLS),
         NotSpread { .. } => {
             fixed("check the port: Spread's is 4803 unless its file says otherwise")
         }

@@ -9,7 +9,6 @@
 
 pub(crate) mod peer;
 pub(crate) mod place;
-#[cfg(feature = "tls")]
 pub(crate) mod program;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

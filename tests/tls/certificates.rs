@@ -88,7 +88,7 @@ fn who_does_not_speak_tls_is_rejected_with_its_address() {
     let authority = Authority::new("the authority");
     let mut daemon = TlsDaemon::start(&authority, &authority.of_hosts(&HOSTS), &[]);
     let error = Mailbox::connect(&daemon.address).unwrap_err();
-    assert!(matches!(error, Error::NotSpread { .. }), "{error:?}");
+    assert!(matches!(error, Error::SpeaksTls { .. }), "{error:?}");
     let words = ["DEBUG", "rejected a client: received corrupt message", "address=127.0.0.1:"];
     daemon.program.line_with(&words);
     // A client that does not trust the daemon is not rejected by it.

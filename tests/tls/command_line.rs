@@ -61,7 +61,7 @@ fn the_command_line_takes_tls_where_there_is_some() {
     spreadctl(&["status"]).line_with(&["the one without TLS"]);
     spreadctl(&["doctor"]).line_with(&["the one without TLS"]);
     let mut plain = Program::start(&built("spreadctl"), &["-d", &daemon.address, "pub", "g"], &[]);
-    plain.line_with(&["it speaks TLS"]);
+    plain.line_with(&["speaks TLS, and this connection does not"]);
     plain.line_with(&["hint: --tls-ca FILE connects over TLS"]);
     let mut plain = Program::start(&built("spreadctl"), &["-d", &daemon.address, "doctor"], &[]);
     plain.line_with(&["protocol", "speaks TLS"]);
