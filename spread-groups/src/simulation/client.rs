@@ -63,6 +63,8 @@ pub(super) struct Client {
     moments: Arc<AtomicU64>,
     /// When requests ended, and in which line.
     pub(super) ends: BTreeMap<OperationId, (u64, Line)>,
+    /// The first entries of lines that it applied, and the objects before them.
+    pub(super) begins: BTreeMap<Line, (u64, Objects)>,
     generation: u64,
     tasks: VecDeque<Task>,
     pub(super) connection: Option<Connection>,
@@ -169,6 +171,7 @@ impl Client {
             objects,
             moments,
             ends: BTreeMap::new(),
+            begins: BTreeMap::new(),
             generation: 0,
             tasks: VecDeque::new(),
             connection: None,
@@ -331,6 +334,8 @@ impl Client {
     pub(super) fn work(&mut self, now: Duration) -> Option<Option<(Line, Entry, u64)>> {
         match self.tasks.pop_front()? {
             Task::Entry(line, entry) => {
+                let objects = || self.objects.lock().unwrap().clone();
+                self.begins.entry(line).or_insert_with(|| (entry.place.index, objects()));
                 if let Some(answered) = self.replica.apply(&entry) {
                     self.answers = Some(line);
                     self.input(now, Input::Answered(self.generation, answered));

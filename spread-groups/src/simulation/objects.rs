@@ -95,6 +95,14 @@ pub(crate) struct Lock {
     fence: u64,
 }
 
+impl Lock {
+    /// Returns the lock of objects of which no more is known.
+    pub(crate) fn of(objects: &Objects) -> Lock {
+        let (holder, fence) = objects.holder.unzip();
+        Lock { holder, fence: fence.unwrap_or_default() }
+    }
+}
+
 impl Model for Lock {
     type Op = Op;
     type Answer = Said;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::client::{Client, Line};
 use super::linearizable::{MAX_CALLS, is_linearizable};
-use super::objects::{self, Lock, Made, Op, Said};
+use super::objects::{self, Lock, Made, Objects, Op, Said};
 use super::objects_machine::{self, CHANNEL};
 use super::world::{CLIENTS, World};
 use crate::core::history::mix;
@@ -41,6 +41,8 @@ pub(super) struct Voting {
 /// What is known of a line.
 #[derive(Debug, Default)]
 struct Known {
+    /// When its first Form stood.
+    began: u64,
     /// The branches that began, by the numbers of their Forms.
     numbers: HashMap<u64, u64>,
     /// The committed entries, by their indices.
@@ -119,7 +121,11 @@ impl World {
         let Some(voting) = &mut self.voting else {
             return;
         };
+        let moment = voting.moments.fetch_add(1, Ordering::Relaxed);
         let known = voting.lines.entry(line).or_default();
+        if known.numbers.is_empty() {
+            known.began = moment;
+        }
         if *known.numbers.entry(number).or_insert(branch) != branch {
             self.violations.push(format!("primary: two Forms of number {number} stand"));
         }
@@ -219,17 +225,24 @@ impl World {
         if !members().any(Client::is_without_quorum) && members().any(lost) {
             return Some(format!("commit: there is no entry {highest} any more"));
         }
-        if line.1 != 0 {
-            // It begins with whatever the log had that was chosen.
-            return None;
-        }
         let calls = voting.asked.iter().filter_map(|asked| self.made(asked, line));
-        let calls: Vec<Made> = calls.chain(voting.local.iter().cloned()).collect();
+        let mut calls: Vec<Made> = calls.chain(voting.local.iter().cloned()).collect();
         if calls.len() > MAX_CALLS {
             return None;
         }
-        let keys = (0..KEYS).all(|key| is_linearizable(0u64, &objects::history(&calls, Some(key))));
-        let lock = is_linearizable(Lock::default(), &objects::history(&calls, None));
+        let mut first = Objects::default();
+        if line.1 != 0 {
+            // It begins with whatever the log had that was chosen, and the calls from before may
+            // have taken effect there.
+            let clients = self.clients.iter().chain(&self.dead);
+            let begins = clients.filter_map(|client| client.begins.get(&line));
+            first = begins.min_by_key(|(index, _)| *index)?.1.clone();
+            let before = calls.iter_mut().filter(|call| call.began < known.began);
+            before.for_each(|call| call.ended = None);
+        }
+        let of = |key: u8| objects::history(&calls, Some(key));
+        let keys = (0..KEYS).all(|key| is_linearizable(first.get(key), &of(key)));
+        let lock = is_linearizable(Lock::of(&first), &objects::history(&calls, None));
         match (keys, lock) {
             (true, true) => None,
             (false, _) => Some(format!("linear: a key, by {calls:#?}")),
