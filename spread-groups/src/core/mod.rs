@@ -444,6 +444,12 @@ impl Core {
         (roster.history.place(), roster.digest())
     }
 
+    /// Returns whether a client is in the view of this member.
+    #[cfg(test)]
+    pub(crate) fn sees(&self, client: Name) -> bool {
+        self.view.members.contains(&client)
+    }
+
     /// Returns the number and the branch of the Form that stands.
     #[cfg(test)]
     pub(crate) fn stands(&self) -> Option<(u64, u64)> {

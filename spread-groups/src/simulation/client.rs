@@ -25,7 +25,13 @@ use crate::core::{Broken, Config, Core, Event, Failure, Input, JoinFailed, Outpu
 
 const FOUNDING: standing::Standing = standing::Standing::Forming(Why::Founding);
 pub(super) const GROUP: &str = "group";
-pub(super) const VOTERS: [&str; 3] = ["ann", "bob", "cid"];
+/// The voters that found a group, with their weights. The first ones are those of most tests.
+pub(super) const FOUNDERS: [&[(&str, u32)]; 4] = [
+    &[("ann", 1), ("bob", 1), ("cid", 1)],
+    &[("ann", 1), ("bob", 1), ("cid", 1), ("dan", 1), ("eve", 1)],
+    &[("ann", 2), ("bob", 1), ("cid", 1), ("dan", 2), ("eve", 1)],
+    &[("ann", 2), ("bob", 1), ("cid", 1), ("dan", 1)],
+];
 
 /// Returns whether an operation of this number waits for a majority of the voters.
 fn is_patient(number: u64) -> bool {
@@ -98,17 +104,19 @@ impl Client {
         Client::with(protocol, number, life, broken, None, Arc::default())
     }
 
-    /// Returns a client of a group with three voters; `own` is which of them it is configured
-    /// to be.
+    /// Returns a client of a group with voters; `own` is which of them it is configured to be.
     pub(super) fn voting(
+        founders: &[(&str, u32)],
         number: u8,
         life: u8,
         broken: Option<Broken>,
         own: Option<usize>,
         moments: Arc<AtomicU64>,
     ) -> Client {
-        let own = own.and_then(|own| VOTERS.get(own)).map(|name| String::from(*name));
-        Client::of_voters(&VOTERS, number, life, broken, own, moments)
+        let own = own.and_then(|own| founders.get(own)).map(|(name, _)| String::from(*name));
+        let voters = founders.iter().map(|(name, weight)| (String::from(*name), *weight)).collect();
+        let voters = Configured { voters, own };
+        Client::with(PROTOCOL, number, life, broken, Some(voters), moments)
     }
 
     /// Returns a client that is configured with these voters.

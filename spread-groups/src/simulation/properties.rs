@@ -64,7 +64,18 @@ impl World {
                     [Ok(Answer::Done(_))] if !executed && !lost => {
                         return Some(format!("answers: operation {number} is missing"));
                     }
-                    [Err(Failure::TooLarge(_))] if executed => {
+                    [
+                        Err(
+                            Failure::TooLarge(_)
+                            | Failure::Full
+                            | Failure::Observer
+                            | Failure::NoQuorum { may_have_executed: false }
+                            | Failure::Closed { may_have_executed: false },
+                        ),
+                    ]
+                    | [Ok(Answer::Full | Answer::Unreadable)]
+                        if executed =>
+                    {
                         return Some(format!("answers: operation {number} was executed"));
                     }
                     _ => {}

@@ -26,10 +26,15 @@ const KEYS: u8 = 2;
 const NAMESAKE: usize = 3;
 const FOUNDING: Standing = Standing::Forming(Why::Founding);
 
+/// Voters by their names, with their weights.
+pub(super) type Founders = &'static [(&'static str, u32)];
+
 /// What is known of the groups with voters of one name. There is one, unless it was founded again.
 #[derive(Debug, Default)]
 pub(super) struct Voting {
     pub(super) moments: Arc<AtomicU64>,
+    /// The voters that clients are configured with.
+    pub(super) founders: Founders,
     lines: BTreeMap<Line, Known>,
     asked: Vec<(OperationId, Op, u64)>,
     /// Calls that were answered without the log.
@@ -47,6 +52,14 @@ struct Known {
     numbers: HashMap<u64, u64>,
     /// The committed entries, by their indices.
     log: HashMap<u64, u64>,
+    /// Their epochs.
+    epochs: BTreeMap<u64, u64>,
+}
+
+impl Voting {
+    pub(super) fn new(founders: Founders) -> Voting {
+        Voting { founders, ..Voting::default() }
+    }
 }
 
 impl World {
@@ -90,6 +103,15 @@ impl World {
         let digest = mix(mix(entry.place.branch, entry.epoch), entry.body.digest());
         if *known.log.entry(entry.place.index).or_insert(digest) != digest {
             self.violations.push(format!("commit: another entry was committed for {entry:?}"));
+        }
+        let index = entry.place.index;
+        known.epochs.insert(index, entry.epoch);
+        let before = known.epochs.range(..index).next_back();
+        let after = known.epochs.range(index + 1..).next();
+        if before.is_some_and(|of| *of.1 > entry.epoch)
+            || after.is_some_and(|of| *of.1 < entry.epoch)
+        {
+            self.violations.push(format!("fence: it goes back at {entry:?}"));
         }
     }
 
@@ -148,7 +170,26 @@ impl World {
     /// Returns whether a majority is here that could form the group, now that nothing moves: by the
     /// log of one member, and none of them has more.
     fn stops_needlessly(&self) -> bool {
-        let here = || self.clients.iter().filter(|client| client.failed.is_none());
+        self.stop_needlessly(|client| client.failed.is_none())
+    }
+
+    /// The same in the view of each client, where daemons are still parted and ghosts stay.
+    fn stops_needlessly_in_a_view(&self) -> bool {
+        let is_idle = |client: &Client| {
+            client.connection.as_ref().is_some_and(|connection| connection.inbox.is_empty())
+        };
+        self.clients.iter().any(|client| {
+            let there = |other: &Client| {
+                let connection = other.connection.as_ref();
+                other.failed.is_none()
+                    && connection.is_some_and(|connection| client.core.sees(connection.name))
+            };
+            is_idle(client) && client.is_without_quorum() && self.stop_needlessly(there)
+        })
+    }
+
+    fn stop_needlessly(&self, is_here: impl Fn(&Client) -> bool) -> bool {
+        let here = || self.clients.iter().filter(|client| is_here(client));
         let divided = Some(Standing::Forming(Why::OtherGroup));
         if here().any(|client| client.standing() == divided) {
             return false;
@@ -174,10 +215,10 @@ impl World {
         let moments = voting.moments.clone();
         let mut own = client;
         // Once the group is founded, a node goes by the name of a voter that lives.
-        if client == NAMESAKE && !voting.lines.is_empty() {
+        if client == NAMESAKE && voting.founders.len() <= NAMESAKE && !voting.lines.is_empty() {
             own = 1;
         }
-        Some(Client::voting(client as u8, life, self.broken, Some(own), moments))
+        Some(Client::voting(voting.founders, client as u8, life, self.broken, Some(own), moments))
     }
 
     /// Where the voters of groups meet that were founded separately, ends the members of all but
@@ -208,7 +249,19 @@ impl World {
         if self.clients.iter().chain(&self.dead).any(|client| client.mixes) {
             return Some(String::from("groups: a voter of one has come into another one"));
         }
-        voting.lines.iter().find_map(|(line, known)| self.what_is_kept(voting, *line, known))
+        let kept = voting.lines.iter();
+        let kept = kept.map(|(line, known)| self.what_is_kept(voting, *line, known));
+        kept.chain([Self::what_is_fenced(voting)]).flatten().next()
+    }
+
+    /// Checks that the fences of a forced Form are above all others of the group.
+    fn what_is_fenced(voting: &Voting) -> Option<String> {
+        let last = |known: &Known| known.epochs.values().max().copied();
+        voting.lines.iter().find_map(|((founded, forced), known)| {
+            let later = voting.lines.keys().filter(|of| of.0 == *founded && of.1 > *forced);
+            let next = later.map(|of| of.1).min()?;
+            (last(known)? >= next).then(|| format!("fence: one of {forced} is above {next}"))
+        })
     }
 
     /// Checks what holds from a founding or a forced Form up to the next one.

@@ -8,7 +8,7 @@ use spread_daemon::simulation::{Delivered, Simulation};
 
 use super::client::{Client, Connection};
 use super::tally;
-use super::voting::Voting;
+use super::voting::{Founders, Voting};
 use crate::core::history::Place;
 use crate::core::status::Standing;
 use crate::core::{Broken, Input};
@@ -68,10 +68,12 @@ impl World {
     }
 
     /// Returns a world of a group with voters.
-    pub(super) fn voting(broken: Option<Broken>) -> World {
-        let voting = Voting::default();
-        let client =
-            |number| Client::voting(number as u8, 0, broken, Some(number), voting.moments.clone());
+    pub(super) fn voting(founders: Founders, broken: Option<Broken>) -> World {
+        let voting = Voting::new(founders);
+        let moments = &voting.moments;
+        let client = |number: usize| {
+            Client::voting(founders, number as u8, 0, broken, Some(number), moments.clone())
+        };
         let clients = (0..CLIENTS).map(client).collect();
         World { clients, voting: Some(voting), ..World::new(broken) }
     }
@@ -126,6 +128,13 @@ impl World {
         let new = self.successor(client, self.lives);
         let new = new.unwrap_or_else(|| Client::new(client as u8, self.lives, self.broken));
         self.dead.push(std::mem::replace(&mut self.clients[client], new));
+    }
+
+    /// A client leaves the group before its process ends.
+    pub(super) fn leave(&mut self, client: usize) {
+        self.input(client, Input::Close);
+        while self.send(client) {}
+        self.replace(client);
     }
 
     /// The daemon notices that ghosts are gone.

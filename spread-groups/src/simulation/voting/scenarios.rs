@@ -2,6 +2,7 @@
 
 mod forced;
 mod foundings;
+mod limits;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
