@@ -171,8 +171,8 @@ impl Core {
             return;
         }
         let base = exchange.base().map(|_| self.held_roster().clone());
-        let order = exchange.order(base.as_ref().unwrap_or(&Roster::default()));
         let (voters, forced) = self.electorate(exchange).unwrap_or_default();
+        let order = exchange.order(base.as_ref().unwrap_or(&Roster::default()), &voters);
         let epoch = match self.voting {
             Some(_) => self.ballot(exchange, forced),
             None => exchange.next_epoch(),
