@@ -10,6 +10,7 @@ use super::exchange::Exchange;
 use super::history::History;
 use super::replica::Body;
 use super::roster::{self, Applicant, Change, Departure, Roster, Standing};
+use super::voting::voters::Chain;
 use super::{Core, Event, Failure, Formed, Holdings, JoinFailed, Output, Phase, View};
 
 impl Core {
@@ -381,7 +382,9 @@ impl Core {
 
     /// Admits a client to the roster.
     fn admit(&mut self, applicant: &Applicant, changes: &mut Vec<Change>) {
-        let standing = self.roster.admit(applicant, changes);
+        let nobody = Chain::default();
+        let voters = self.voting.as_ref().map_or(&nobody, |voting| &voting.chain);
+        let standing = self.roster.admit(applicant, voters, changes);
         if Some(applicant.name) != self.me {
             return;
         }

@@ -12,6 +12,7 @@ use spread::Name;
 
 use super::history::{History, Place, mix, mix_bytes};
 use super::proto;
+use super::voting::voters::Chain;
 
 /// Members that a roster has at most, so that a Form is one message.
 pub(crate) const MAX_MEMBERS: usize = 256;
@@ -125,6 +126,22 @@ pub(crate) struct Applicant {
     pub(crate) voter: Option<String>,
 }
 
+impl Applicant {
+    fn member(&self, session: u32) -> Member {
+        Member {
+            session,
+            incarnation: self.incarnation,
+            name: self.name,
+            metadata: self.metadata.clone(),
+            observer: self.observer,
+            protocol: self.protocol,
+            voter: self.voter.clone(),
+            holds: self.holds && !self.observer,
+            attempts: 0,
+        }
+    }
+}
+
 /// Why someone is not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
@@ -132,8 +149,12 @@ pub enum Refusal {
     /// The group speaks a newer protocol than the node.
     #[error("the group speaks a newer protocol than this node")]
     Outdated,
-    /// The group has as many members as it can.
-    #[error("the group has {MAX_MEMBERS} members, which is the limit")]
+    /// The group has as many members as it can, which is 256. In a group with
+    /// [voters](crate::voters) each voter that is away counts as a member, so that it, or its program
+    /// once that has started again, always comes back.
+    #[error(
+        "the group has {MAX_MEMBERS} members with the voters that are away, which is the limit"
+    )]
     Full,
 }
 
@@ -213,7 +234,8 @@ impl Roster {
         }
     }
 
-    /// Admits an applicant as the least senior member; `changes` gets what changes.
+    /// Admits an applicant as the least senior member of a group with these voters, if it has any;
+    /// `changes` gets what changes. All members know the same voters at a place.
     ///
     /// # Errors
     ///
@@ -221,6 +243,7 @@ impl Roster {
     pub(crate) fn admit(
         &mut self,
         applicant: &Applicant,
+        voters: &Chain,
         changes: &mut Vec<Change>,
     ) -> Result<Standing, Refusal> {
         let Applicant { name, incarnation, .. } = *applicant;
@@ -231,7 +254,7 @@ impl Roster {
         // one with the name of a client that is gone.
         let former = self.members.iter().filter(|m| m.incarnation == incarnation || m.name == name);
         let former: Vec<u32> = former.map(|member| member.session).collect();
-        if self.members.len() - former.len() >= MAX_MEMBERS {
+        if !self.has_room(&former, applicant, voters) {
             return Err(Refusal::Full);
         }
         for session in former {
@@ -248,21 +271,28 @@ impl Roster {
             self.next_session += 1;
             self.next_session
         });
-        self.members.push(Member {
-            session,
-            incarnation,
-            name,
-            metadata: applicant.metadata.clone(),
-            observer: applicant.observer,
-            protocol: applicant.protocol,
-            voter: applicant.voter.clone(),
-            holds: applicant.holds && !applicant.observer,
-            attempts: 0,
-        });
+        self.members.push(applicant.member(session));
         let (resumed, observer) = (resumed.is_some(), applicant.observer);
         changes.push(Change::Joined { session, incarnation, resumed, observer });
         self.raise_protocol();
         Ok(standing)
+    }
+
+    /// Returns whether there is room for an applicant once its former sessions are gone. A place is
+    /// kept for each voter that is away, unless somebody that goes by its name has taken it.
+    fn has_room(&self, former: &[u32], applicant: &Applicant, voters: &Chain) -> bool {
+        let stay = || self.members.iter().filter(|member| !former.contains(&member.session));
+        let takes = |member: &Member, (name, incarnation): (&str, Incarnation)| {
+            let goes_by = member.voter.as_deref() == Some(name);
+            !member.observer && (member.incarnation == incarnation || goes_by)
+        };
+        let mut away = voters.all();
+        away.retain(|voter| !stay().any(|member| takes(member, *voter)));
+        let kept = away.len();
+        let applicant = applicant.member(0);
+        away.retain(|voter| !takes(&applicant, *voter));
+        let most = if away.len() < kept { MAX_MEMBERS } else { MAX_MEMBERS.saturating_sub(kept) };
+        stay().count() < most
     }
 
     /// Takes a member out of the roster; its session becomes absent.
@@ -410,6 +440,7 @@ pub(crate) fn name_bytes(name: Name) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::voting::voters::{MAX_NAME, MAX_VOTERS, Voter, VoterChange, Voters};
 
     fn applicant(number: u16, protocol: u32) -> Applicant {
         let mut incarnation = [0; 16];
@@ -427,7 +458,7 @@ mod tests {
     }
 
     fn admit(roster: &mut Roster, applicant: &Applicant) -> Result<Standing, Refusal> {
-        roster.admit(applicant, &mut Vec::new())
+        roster.admit(applicant, &Chain::default(), &mut Vec::new())
     }
 
     fn sessions(roster: &Roster) -> Vec<u32> {
@@ -442,7 +473,7 @@ mod tests {
         }
         let mut changes = Vec::new();
         roster.depart(1, Departure::Crashed, &mut changes);
-        roster.admit(&applicant(9, 0), &mut changes).unwrap();
+        roster.admit(&applicant(9, 0), &Chain::default(), &mut changes).unwrap();
         assert_eq!(sessions(&roster), [2, 3, 1]);
         let incarnation = applicant(9, 0).incarnation;
         let back = Change::Joined { session: 1, incarnation, resumed: true, observer: false };
@@ -509,13 +540,48 @@ mod tests {
         assert_eq!(roster.protocol(), 4, "raised at the place of the departure");
     }
 
+    #[test]
+    fn a_place_is_kept_for_a_voter_that_is_away() {
+        let ann = Applicant { voter: Some("ann".into()), ..applicant(1, 0) };
+        let bob = Applicant { voter: Some("bob".into()), ..applicant(2, 0) };
+        let of = |applicant: &Applicant| {
+            let incarnation = applicant.incarnation;
+            (applicant.voter.clone().unwrap(), Voter { incarnation, weight: 1 })
+        };
+        let voters = Chain::new(Voters::new([of(&ann), of(&bob)].into(), 1));
+        let mut roster = Roster::default();
+        let admit = |roster: &mut Roster, applicant: &Applicant| {
+            roster.admit(applicant, &voters, &mut Vec::new())
+        };
+        admit(&mut roster, &ann).unwrap();
+        for number in 0..MAX_MEMBERS as u16 - 2 {
+            admit(&mut roster, &applicant(100 + number, 0)).unwrap();
+        }
+        assert_eq!(roster.members().len(), MAX_MEMBERS - 1);
+        let other = applicant(3, 0);
+        assert_eq!(admit(&mut roster, &other), Err(Refusal::Full));
+        let namesake = Applicant { voter: bob.voter.clone(), ..applicant(4, 0) };
+        let observer = Applicant { observer: true, ..namesake.clone() };
+        assert_eq!(admit(&mut roster, &observer), Err(Refusal::Full));
+        for returns in [&bob, &namesake] {
+            admit(&mut roster, returns).unwrap();
+            assert_eq!(admit(&mut roster, &other), Err(Refusal::Full));
+            roster.depart(roster.next_session, Departure::Crashed, &mut Vec::new());
+            assert_eq!(admit(&mut roster, &other), Err(Refusal::Full));
+        }
+        // A voter's name with the daemon is another client's before the voter is missed.
+        let client = Applicant { name: ann.name, ..other.clone() };
+        assert_eq!(admit(&mut roster, &client), Err(Refusal::Full));
+        let again = Applicant { name: ann.name, voter: ann.voter.clone(), ..other };
+        admit(&mut roster, &again).unwrap();
+        admit(&mut roster, &bob).unwrap();
+        assert_eq!(roster.members().len(), MAX_MEMBERS);
+    }
+
     /// Each number is the largest, and so is each text, also where they exclude each other.
     #[test]
     fn the_largest_form_fits_into_a_message() {
         use crate::core::envelope::{ExchangeId, Form, Frame};
-        use crate::core::voting::voters::{
-            Chain, MAX_NAME, MAX_VOTERS, Voter, VoterChange, Voters,
-        };
 
         let place = proto::Place { branch: u64::MAX, index: u64::MAX };
         let history = proto::History {

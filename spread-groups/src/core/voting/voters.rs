@@ -157,6 +157,12 @@ impl Chain {
         self.0.front().map(|(_, voters)| voters)
     }
 
+    /// Returns the voters by whatever change may be committed.
+    pub(crate) fn all(&self) -> BTreeSet<(&str, Incarnation)> {
+        let voters = self.0.iter().flat_map(|(_, voters)| voters.iter());
+        voters.map(|(name, voter)| (name, voter.incarnation)).collect()
+    }
+
     pub(crate) fn has(&self, incarnation: Incarnation) -> bool {
         self.0.iter().any(|(_, voters)| voters.has(incarnation))
     }
