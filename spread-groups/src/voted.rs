@@ -117,7 +117,7 @@ impl VotedGroup {
     }
 
     /// Sets a voter: adds it, replaces its incarnation, or changes its weight. `true` if that was
-    /// done, and `false` if another change came first, if the incarnation is a voter by another
+    /// done, and `false` if another change came first or is not committed yet, if the incarnation is a voter by another
     /// name, if a new voter is not in the roster or is an observer, if there would be more than 64
     /// voters, or if no majority of the voters after the change is in the roster. The incarnation is
     /// that of [`Group::incarnation`] at its node, or in the roster.
@@ -138,8 +138,8 @@ impl VotedGroup {
         self.change_voter(name, Voter { incarnation, weight })
     }
 
-    /// Removes a voter. `true` if that was done, and `false` if another change came first, if
-    /// there is no voter of this name, or if no majority of the voters after the change is in the
+    /// Removes a voter. `true` if that was done, and `false` if another change came first or is not
+    /// committed yet, if there is no voter of this name, or if no majority of the voters after the change is in the
     /// roster, or none would be left.
     ///
     /// A voter that was removed must not be started again with the list that founded the group:

@@ -34,6 +34,9 @@
 //! [`OtherVoters`](crate::JoinFailed::OtherVoters), and so does one without voters where the group has
 //! some. The weights of the list count where it founds the group.
 //!
+//! A group has at most 64 voters and 256 members. A place is kept for each voter that is away, and
+//! who would take it is refused ([`Refusal::Full`](crate::Refusal::Full)).
+//!
 //! Two groups that were founded separately never mix. Where voters of both meet, none of them forms
 //! ([`Why::OtherGroup`]) and nothing is lost, until an operator has ended the members of the wrong
 //! one.

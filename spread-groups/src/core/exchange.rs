@@ -21,8 +21,9 @@ use spread::Name;
 
 use super::envelope::{ExchangeId, Hello, Holding};
 use super::history::History;
-use super::roster::{Incarnation, Roster};
+use super::roster::{Incarnation, MAX_MEMBERS, Roster};
 use super::voting::ballot::Proposal;
+use super::voting::voters::Chain;
 
 /// An exchange without a Form.
 #[derive(Clone, Debug)]
@@ -199,8 +200,10 @@ impl Exchange {
 
     /// Returns the clients that have said Hello in the order in which they are admitted to
     /// the base's roster: first its members, by seniority; then those of other sides, each
-    /// side by the seniority that it had there; then the others as they came.
-    pub(crate) fn order(&self, base: &Roster) -> Vec<Name> {
+    /// side by the seniority that it had there; then the others as they came. They are no more than
+    /// a roster has; voters are always among them, since others cannot accept. Who is left out is
+    /// late.
+    pub(crate) fn order(&self, base: &Roster, voters: &Chain) -> Vec<Name> {
         let known = |name: Name, hello: &Hello| {
             let members = base.members().iter();
             members.clone().position(|m| m.name == name && m.incarnation == hello.incarnation)
@@ -214,6 +217,10 @@ impl Exchange {
         };
         let mut hellos: Vec<&(Name, Hello)> = self.hellos.iter().collect();
         hellos.sort_by_key(|hello| rank(hello));
+        let votes = |hello: &Hello| voters.has(hello.incarnation);
+        let voting = hellos.iter().filter(|(_, hello)| votes(hello)).count();
+        let mut others = 0..MAX_MEMBERS.saturating_sub(voting);
+        hellos.retain(|(_, hello)| votes(hello) || others.next().is_some());
         hellos.into_iter().map(|(name, _)| *name).collect()
     }
 
@@ -228,34 +235,62 @@ impl Exchange {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use bytes::Bytes;
     use spread::GroupId;
 
     use super::*;
+    use crate::core::voting::voters::{Voter, Voters};
 
     fn exchange(hellos: &[(u8, &History, bool)]) -> Exchange {
         let id = ExchangeId { view: GroupId::default(), attempt: 0 };
         let mut exchange = Exchange::new(id, Duration::ZERO, false);
         for (number, history, holds) in hellos {
-            let hello = Hello {
-                exchange: id,
-                incarnation: Incarnation([*number; 16]),
-                history: (*history).clone(),
-                holding: if *holds { Holding::Current } else { Holding::Nothing },
-                seniority: 0,
-                returning: false,
-                observer: false,
-                protocol: 0,
-                metadata: Bytes::new(),
-                candidate: None,
-            };
+            let hello = hello(id, *number, history, *holds);
             exchange.hear(name(*number), hello);
         }
         exchange
     }
 
+    fn hello(exchange: ExchangeId, number: u8, history: &History, holds: bool) -> Hello {
+        Hello {
+            exchange,
+            incarnation: Incarnation([number; 16]),
+            history: history.clone(),
+            holding: if holds { Holding::Current } else { Holding::Nothing },
+            seniority: 0,
+            returning: false,
+            observer: false,
+            protocol: 0,
+            metadata: Bytes::new(),
+            candidate: None,
+        }
+    }
+
     fn authors(exchange: &Exchange) -> Vec<Name> {
         exchange.authors().into_iter().map(|(name, _)| *name).collect()
+    }
+
+    #[test]
+    fn a_form_counts_no_more_than_a_roster_has_and_all_voters() {
+        let mut exchange = exchange(&[]);
+        let mut voters = BTreeMap::new();
+        for number in 0..2 * MAX_MEMBERS {
+            let mut incarnation = Incarnation([0; 16]);
+            incarnation.0[..8].copy_from_slice(&number.to_be_bytes());
+            let hello = Hello { incarnation, ..hello(exchange.id, 0, &History::default(), false) };
+            exchange.hear(Name::new(format!("#c{number}#d")).unwrap(), hello);
+            if number % 100 == 99 {
+                voters.insert(number.to_string(), Voter { incarnation, weight: 1 });
+            }
+        }
+        let voters = Chain::new(Voters::new(voters, 1));
+        let order = exchange.order(&Roster::default(), &voters);
+        let last: Vec<Name> = exchange.hellos.iter().map(|(name, _)| *name).collect();
+        assert_eq!(order.len(), MAX_MEMBERS);
+        assert_eq!(order[..253], last[..253]);
+        assert_eq!(order[253..], [last[299], last[399], last[499]]);
     }
 
     fn name(number: u8) -> Name {

@@ -10,6 +10,7 @@ use super::exchange::Exchange;
 use super::history::History;
 use super::replica::Body;
 use super::roster::{self, Applicant, Change, Departure, Roster, Standing};
+use super::voting::voters::Chain;
 use super::{Core, Event, Failure, Formed, Holdings, JoinFailed, Output, Phase, View};
 
 impl Core {
@@ -171,8 +172,8 @@ impl Core {
             return;
         }
         let base = exchange.base().map(|_| self.held_roster().clone());
-        let order = exchange.order(base.as_ref().unwrap_or(&Roster::default()));
         let (voters, forced) = self.electorate(exchange).unwrap_or_default();
+        let order = exchange.order(base.as_ref().unwrap_or(&Roster::default()), &voters);
         let epoch = match self.voting {
             Some(_) => self.ballot(exchange, forced),
             None => exchange.next_epoch(),
@@ -385,7 +386,9 @@ impl Core {
 
     /// Admits a client to the roster.
     fn admit(&mut self, applicant: &Applicant, changes: &mut Vec<Change>) {
-        let standing = self.roster.admit(applicant, changes);
+        let nobody = Chain::default();
+        let voters = self.voting.as_ref().map_or(&nobody, |voting| &voting.chain);
+        let standing = self.roster.admit(applicant, voters, changes);
         if Some(applicant.name) != self.me {
             return;
         }

@@ -379,6 +379,7 @@ impl Core {
         if self.view.members.is_empty() {
             return;
         }
+        self.skip_logged();
         while self.window.is_open() {
             if let Some(topic) = self.topics.pop_front() {
                 self.topic_bytes -= topic.len();

@@ -140,21 +140,21 @@ pub struct Form {
     /// The roster of the side whose log stands; absent if the group begins.
     #[prost(message, optional, tag = "3")]
     pub base: ::core::option::Option<Roster>,
-    /// Whose Hellos count, by private group, in the order in which they are admitted.
+    /// Whose Hellos count, by private group, in the order in which they are admitted: 256 at most.
     #[prost(bytes = "bytes", repeated, tag = "4")]
     pub said: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     /// Why members of the base are not among them, if it is known.
     #[prost(message, repeated, tag = "5")]
     pub departed: ::prost::alloc::vec::Vec<Departure>,
-    /// Whose majorities are needed: the voters of the last committed change, and of each later
-    /// change of the base's log. Absent in a group without voters.
+    /// Whose majorities are needed: the voters of the last committed change, and those of the change
+    /// of the base's log that is not committed, if there is one. Absent in a group without voters.
     #[prost(message, repeated, tag = "6")]
     pub voters: ::prost::alloc::vec::Vec<Voters>,
     /// Whether an operator has chosen these voters, whatever became of the former ones.
     #[prost(bool, tag = "7")]
     pub forced: bool,
 }
-/// The voters from an index of the log on.
+/// The voters from an index of the log on, by what they differ in from those before them.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Voters {
     #[prost(uint64, tag = "1")]
@@ -162,6 +162,7 @@ pub struct Voters {
     /// How often they have been changed.
     #[prost(uint64, tag = "2")]
     pub version: u64,
+    /// With a weight of 0 it is none any more.
     #[prost(message, repeated, tag = "3")]
     pub voters: ::prost::alloc::vec::Vec<Voter>,
 }

@@ -3,8 +3,10 @@
 //! Under one Form they are sent in their order, each once. At every Form those without an
 //! answer are sent again under the same sequence numbers, since an operation counts only
 //! under the Form that it was sent under; the [sessions](super::sessions) see to it that
-//! none is executed twice. Answered operations are kept for a while, because a merge may
-//! take them back.
+//! none is executed twice. In a group with voters those are not sent again that the member's own
+//! log has and has not committed: they are answered where the log that has them is committed, and
+//! the log does not grow with each Form. Answered operations are kept for a while, because a merge
+//! may take them back.
 
 use std::collections::VecDeque;
 
@@ -41,6 +43,8 @@ struct Request {
     sequence: u64,
     channel: u32,
     payload: Bytes,
+    /// The bytes of the payload that it was submitted with, which the log may have.
+    len: usize,
     /// Whether somebody waits; nobody does if it was answered before and a merge took it back.
     awaited: bool,
     /// Whether it was ever sent.
@@ -97,8 +101,10 @@ pub(crate) struct Requests {
     count: u64,
     /// Without an answer, in their order.
     open: VecDeque<Request>,
-    /// How many of `open` are sent under the present Form.
+    /// How many of `open` are sent under the present Form, or in the log that stands.
     cursor: usize,
+    /// Whether it is yet to be found out how many of `open` are in the log that stands.
+    unsorted: bool,
     /// The next fragment of the one at the cursor.
     fragment: u32,
     /// A fragmented operation that has been sent and has not come back. Nothing is sent
@@ -146,9 +152,16 @@ impl Requests {
     ) -> u64 {
         self.count += 1;
         let (sequence, awaited, sent) = (self.count, id.is_some(), false);
-        let id = id.unwrap_or(UNASKED);
-        self.open.push_back(Request { id, sequence, channel, payload, awaited, sent, patient });
+        let (id, len) = (id.unwrap_or(UNASKED), payload.len());
+        let request = Request { id, sequence, channel, payload, len, awaited, sent, patient };
+        self.open.push_back(request);
         sequence
+    }
+
+    /// Returns whether an operation is open that nobody waits for.
+    pub(crate) fn has_unasked(&self, channel: u32, payload: &Bytes) -> bool {
+        let is_it = |request: &Request| (request.channel, &request.payload) == (channel, payload);
+        self.open.iter().any(|request| request.id == UNASKED && is_it(request))
     }
 
     /// Returns whether something is to be sent under the present Form.
@@ -156,11 +169,11 @@ impl Requests {
         self.whole.is_none() && self.cursor < self.open.len()
     }
 
-    /// Returns how many operations without an answer were sent under the present Form, and the
-    /// bytes of their payloads.
+    /// Returns how many operations without an answer were sent under the present Form or are in the
+    /// log that stands, and the bytes of their payloads.
     pub(crate) fn under_way(&self) -> (usize, usize) {
         let sent = self.open.iter().take(self.cursor);
-        (self.cursor, sent.map(|request| request.payload.len()).sum())
+        (self.cursor, sent.map(|request| request.len).sum())
     }
 
     /// Returns the next message to send, in fragments of `size` bytes.
@@ -198,7 +211,21 @@ impl Requests {
 
     /// Begins anew: everything open is to be sent under the present Form.
     pub(crate) fn send_again(&mut self) {
-        (self.cursor, self.fragment, self.whole) = (0, 0, None);
+        (self.cursor, self.fragment, self.whole, self.unsorted) = (0, 0, None, true);
+    }
+
+    /// Takes the numbers of the operations that this member's log has from its session and has not
+    /// committed; once after [`Requests::send_again`]. The first open ones that are among them, in
+    /// their order, are not sent again: each follows the one before it there, so none is skipped.
+    pub(crate) fn skip_logged(&mut self, logged: impl Iterator<Item = u64>) {
+        if !std::mem::take(&mut self.unsorted) {
+            return;
+        }
+        for sequence in logged {
+            if self.open.get(self.cursor).is_some_and(|next| next.sequence == sequence) {
+                self.cursor += 1;
+            }
+        }
     }
 
     /// Begins the fragmented operation anew that a view has discarded, if there is one.
@@ -265,7 +292,8 @@ impl Requests {
             self.answered_bytes -= payload.len();
             operations.extend((channel != VOID).then_some(id));
             let (awaited, sent, patient) = (false, true, true);
-            let request = Request { id, sequence, channel, payload, awaited, sent, patient };
+            let len = payload.len();
+            let request = Request { id, sequence, channel, payload, len, awaited, sent, patient };
             self.open.push_front(request);
         }
         if !complete {
@@ -356,6 +384,27 @@ mod tests {
         requests.send_again();
         let again = requests.next(SENT, 0, 2).unwrap();
         assert_eq!((again.sequence, again.acknowledged), (2, 2));
+    }
+
+    #[test]
+    fn what_the_log_has_in_its_order_is_not_sent_again() {
+        let mut requests = submitted(&[b"a", b"b", b"c", b"d"]);
+        sent(&mut requests);
+        requests.send_again();
+        requests.skip_logged([1, 2, 1, 2].into_iter());
+        assert_eq!(requests.under_way(), (2, 2));
+        assert_eq!(sent(&mut requests), [(3, 0), (4, 0)]);
+        requests.skip_logged([1, 2, 3, 4].into_iter());
+        requests.send_again();
+        requests.skip_logged([2, 3, 1].into_iter());
+        assert_eq!(sent(&mut requests), [(2, 0), (3, 0), (4, 0)], "they are behind the first");
+        requests.send_again();
+        requests.skip_logged([1, 2, 3, 4].into_iter());
+        requests.answer(1, 10, true);
+        requests.lose_patience();
+        requests.skip_logged([2, 3].into_iter());
+        assert_eq!(requests.under_way(), (2, 2), "the log has what was given up");
+        assert_eq!(sent(&mut requests), [(4, 0)]);
     }
 
     #[test]

@@ -58,9 +58,9 @@ fn frames_read_as_they_were_written() {
         }),
     };
     let mut base = Roster::default();
-    base.admit(&hello.applicant(name), &mut Vec::new()).unwrap();
+    base.admit(&hello.applicant(name), &Chain::default(), &mut Vec::new()).unwrap();
     base.depart(1, Departure::Left, &mut Vec::new());
-    base.admit(&hello.applicant(name), &mut Vec::new()).unwrap();
+    base.admit(&hello.applicant(name), &Chain::default(), &mut Vec::new()).unwrap();
     let departed = vec![(1, Departure::Crashed), (2, Departure::Left)];
     let by_name =
         [(String::from("ann"), voters::Voter { incarnation: Incarnation([7; 16]), weight: 2 })];

@@ -116,6 +116,15 @@ impl Core {
         }
     }
 
+    /// Takes note, once under each Form, which operations of this member are in its log: they are
+    /// committed with the log, or the log that stands next is without them.
+    pub(crate) fn skip_logged(&mut self) {
+        let sent = self.sent().filter(|_| self.is_ready());
+        if let (Some(Sent { session, .. }), Some(voting)) = (sent, &self.voting) {
+            self.requests.skip_logged(voting.tail.sequences(session));
+        }
+    }
+
     /// Returns whether this member has to wait before it sends more: what is not committed is
     /// kept by all.
     pub(crate) fn has_too_much_uncommitted(&self) -> bool {
@@ -195,8 +204,13 @@ impl Core {
         let Some(change) = change.filter(|change| voting.proposed.as_ref() != Some(change)) else {
             return;
         };
-        if let (Some(voting), false) = (&mut self.voting, self.requests.is_full()) {
-            self.requests.submit_unasked(CHANNEL, change.encode());
+        // Under an earlier Form it may have been submitted, too.
+        let payload = change.encode();
+        if self.requests.is_full() || self.requests.has_unasked(CHANNEL, &payload) {
+            return;
+        }
+        if let Some(voting) = &mut self.voting {
+            self.requests.submit_unasked(CHANNEL, payload);
             voting.proposed = Some(change);
         }
     }

@@ -32,6 +32,14 @@ impl Tail {
         self.0.pop_front()
     }
 
+    /// Returns the numbers of the operations of a session, in the order of the log.
+    pub(crate) fn sequences(&self, of: u32) -> impl Iterator<Item = u64> {
+        self.0.iter().filter_map(move |entry| match entry.body {
+            Body::Operation { session, sequence, .. } => (session == of).then_some(sequence),
+            Body::Roster(_) => None,
+        })
+    }
+
     pub(crate) fn to_proto(&self) -> Vec<proto::Entry> {
         self.0.iter().map(write).collect()
     }

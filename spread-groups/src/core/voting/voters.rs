@@ -49,6 +49,13 @@ pub(crate) struct Voter {
     pub(crate) weight: u32,
 }
 
+impl Voter {
+    fn to_proto(self, name: &str) -> proto::Voter {
+        let Voter { incarnation, weight } = self;
+        proto::Voter { name: name.to_owned(), incarnation: incarnation_bytes(incarnation), weight }
+    }
+}
+
 /// The voters at a place of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Voters {
@@ -81,6 +88,15 @@ impl Voters {
 
     pub(crate) fn has(&self, incarnation: Incarnation) -> bool {
         self.by_name.values().any(|voter| voter.incarnation == incarnation)
+    }
+
+    /// Returns the voters that others set or remove, the latter with a weight of 0.
+    fn differing(&self, others: &Voters) -> Vec<proto::Voter> {
+        let set = others.by_name.iter().filter(|(name, voter)| self.get(name) != Some(**voter));
+        let removed = self.iter().filter(|(name, _)| others.get(name).is_none());
+        let removed = removed.map(|(name, voter)| (name, Voter { weight: 0, ..voter }));
+        let set = set.map(|(name, voter)| (name.as_str(), *voter));
+        set.chain(removed).map(|(name, voter)| voter.to_proto(name)).collect()
     }
 
     /// Returns whether these are more than half of the voters, by weight.
@@ -141,6 +157,12 @@ impl Chain {
         self.0.front().map(|(_, voters)| voters)
     }
 
+    /// Returns the voters by whatever change may be committed.
+    pub(crate) fn all(&self) -> BTreeSet<(&str, Incarnation)> {
+        let voters = self.0.iter().flat_map(|(_, voters)| voters.iter());
+        voters.map(|(name, voter)| (name, voter.incarnation)).collect()
+    }
+
     pub(crate) fn has(&self, incarnation: Incarnation) -> bool {
         self.0.iter().any(|(_, voters)| voters.has(incarnation))
     }
@@ -151,7 +173,8 @@ impl Chain {
     }
 
     /// Takes the payload of an operation at its index of the log; returns whether the voters
-    /// change. They do not if the new one is not there, or no majority of them would be.
+    /// change. They do not while another change is not committed, so that a Form has no more than
+    /// one; nor if the new voter is not there, or no majority of them would be.
     pub(crate) fn log(
         &mut self,
         index: u64,
@@ -160,7 +183,8 @@ impl Chain {
     ) -> bool {
         let change = VoterChange::decode(payload);
         let voters = change.and_then(|change| {
-            let (before, VoterChange { voter, .. }) = (self.last()?, &change);
+            let before = self.last().filter(|_| self.0.len() == 1)?;
+            let VoterChange { voter, .. } = &change;
             let is_known = voter.weight == 0 || before.has(voter.incarnation);
             before.changed(&change).filter(|_| is_known || is_there(voter.incarnation))
         });
@@ -197,29 +221,32 @@ impl Chain {
     }
 
     pub(crate) fn to_proto(&self) -> Vec<proto::Voters> {
-        let one = |(name, voter): (&str, Voter)| proto::Voter {
-            name: name.to_owned(),
-            incarnation: incarnation_bytes(voter.incarnation),
-            weight: voter.weight,
-        };
-        let all = |(since, voters): &(u64, Voters)| proto::Voters {
+        let none = Voters::default();
+        let before = std::iter::once(&none).chain(self.0.iter().map(|(_, voters)| voters));
+        let all = |(before, (since, voters)): (&Voters, &(u64, Voters))| proto::Voters {
             since: *since,
             version: voters.version,
-            voters: voters.iter().map(one).collect(),
+            voters: before.differing(voters),
         };
-        self.0.iter().map(all).collect()
+        before.zip(&self.0).map(all).collect()
     }
 
     /// Reads a chain; `None` if it is not one.
     pub(crate) fn from_proto(chain: Vec<proto::Voters>) -> Option<Chain> {
-        let one = |voter: proto::Voter| {
-            let incarnation = incarnation(&voter.incarnation)?;
-            let legal = is_legal(&voter.name) && voter.weight > 0;
-            legal.then_some((voter.name, Voter { incarnation, weight: voter.weight }))
-        };
-        let all = |voters: proto::Voters| {
-            let by_name: Option<_> = voters.voters.into_iter().map(one).collect();
-            Some((voters.since, Voters { version: voters.version, by_name: by_name? }))
+        let mut by_name = BTreeMap::new();
+        let all = |proto::Voters { since, version, voters }| {
+            for voter in voters {
+                let proto::Voter { name, incarnation: bytes, weight } = voter;
+                let voter = Voter { incarnation: incarnation(&bytes)?, weight };
+                if weight == 0 {
+                    by_name.remove(&name)?;
+                } else if is_legal(&name) {
+                    by_name.insert(name, voter);
+                } else {
+                    return None;
+                }
+            }
+            Some((since, Voters { version, by_name: by_name.clone() }))
         };
         let chain: VecDeque<(u64, Voters)> = chain.into_iter().map(all).collect::<Option<_>>()?;
         // Changes are operations of the log, each at an index of its own.
@@ -230,12 +257,8 @@ impl Chain {
 
 impl VoterChange {
     pub(crate) fn encode(&self) -> Bytes {
-        let voter = proto::Voter {
-            name: self.name.clone(),
-            incarnation: incarnation_bytes(self.voter.incarnation),
-            weight: self.voter.weight,
-        };
-        let change = proto::VoterChange { version: self.version, voter: Some(voter) };
+        let voter = Some(self.voter.to_proto(&self.name));
+        let change = proto::VoterChange { version: self.version, voter };
         change.encode_to_vec().into()
     }
 
@@ -327,6 +350,9 @@ mod tests {
         assert!(!chain.log(1, &Bytes::new(), |_| true));
         assert!(log(&mut chain, 1, &change(1, 2, 2, 1)));
         assert!(!log(&mut chain, 2, &change(1, 3, 3, 1)), "another one was first");
+        assert!(!log(&mut chain, 2, &change(2, 3, 3, 1)), "the other one is not committed");
+        chain.commit(1);
+        assert!(log(&mut chain, 2, &change(2, 3, 3, 1)));
     }
 
     #[test]
@@ -365,15 +391,23 @@ mod tests {
 
     #[test]
     fn a_chain_reads_as_it_was_written_and_nothing_else_is_one() {
-        let mut chain = Chain::new(voters(&[(1, 1), (2, 2)]));
+        let first = Chain::new(voters(&[(1, 1), (2, 2)]));
+        for (name, number, weight) in [(3, 3, 1), (2, 2, 0), (2, 9, 2), (1, 1, 7), (1, 1, 1)] {
+            let mut chain = first.clone();
+            assert!(log(&mut chain, 3, &change(1, name, number, weight)));
+            assert_eq!(Chain::from_proto(chain.to_proto()), Some(chain.clone()));
+        }
+        let mut chain = first;
         log(&mut chain, 3, &change(1, 3, 3, 1));
-        assert_eq!(Chain::from_proto(chain.to_proto()), Some(chain.clone()));
         let mut again = chain.to_proto();
         again.extend(chain.to_proto());
         assert_eq!(Chain::from_proto(again), None);
         let mut nameless = chain.to_proto();
         nameless[0].voters[0].name.clear();
         assert_eq!(Chain::from_proto(nameless), None);
+        let mut unknown = chain.to_proto();
+        unknown[1].voters[0].weight = 0;
+        assert_eq!(Chain::from_proto(unknown), None, "a voter is removed that is not one");
     }
 
     proptest! {
