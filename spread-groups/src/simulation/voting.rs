@@ -62,6 +62,12 @@ impl Voting {
     }
 }
 
+/// Returns the lock of objects of which no more is known.
+fn lock_of(objects: &Objects) -> Lock {
+    let (holder, fence) = objects.holder.unzip();
+    Lock { holder, fence: fence.unwrap_or_default() }
+}
+
 impl World {
     pub(super) fn operate(&mut self, client: usize, op: Op) {
         let Some(voting) = &mut self.voting else {
@@ -295,7 +301,7 @@ impl World {
         }
         let of = |key: u8| objects::history(&calls, Some(key));
         let keys = (0..KEYS).all(|key| is_linearizable(first.get(key), &of(key)));
-        let lock = is_linearizable(Lock::of(&first), &objects::history(&calls, None));
+        let lock = is_linearizable(lock_of(&first), &objects::history(&calls, None));
         match (keys, lock) {
             (true, true) => None,
             (false, _) => Some(format!("linear: a key, by {calls:#?}")),
