@@ -309,6 +309,12 @@ impl World {
         }
     }
 
+    /// Returns how many operations were answered after the group was forced.
+    fn answers_behind_forced_forms(&self) -> usize {
+        let ends = self.clients.iter().chain(&self.dead).flat_map(|client| client.ends.values());
+        ends.filter(|(_, (_, forced))| *forced != 0).count()
+    }
+
     /// Returns a call and the outcome that it had in a line; `None` if it has had no effect. What was
     /// answered in another one may have been executed in this one, too.
     fn made(&self, &(id, op, began): &(OperationId, Op, u64), line: Line) -> Option<Made> {
