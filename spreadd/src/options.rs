@@ -15,6 +15,14 @@ use crate::tls;
 
 const MAX_BUSY_POLL: u64 = Builder::MAX_BUSY_POLL.as_micros() as u64;
 
+/// The version and the features that it is built with.
+const VERSION: &str = match (cfg!(feature = "http"), cfg!(feature = "tls")) {
+    (true, true) => concat!(env!("CARGO_PKG_VERSION"), " (http, tls)"),
+    (true, false) => concat!(env!("CARGO_PKG_VERSION"), " (http)"),
+    (false, true) => concat!(env!("CARGO_PKG_VERSION"), " (tls)"),
+    (false, false) => concat!(env!("CARGO_PKG_VERSION"), " (without http and tls)"),
+};
+
 /// A Spread daemon for a single host, or over Corosync for several.
 ///
 /// Any client of Spread connects to it, with `PORT@HOST` over TCP or, on this
@@ -24,7 +32,7 @@ const MAX_BUSY_POLL: u64 = Builder::MAX_BUSY_POLL.as_micros() as u64;
 #[derive(Debug, Parser)]
 #[command(
     name = "spreadd",
-    version,
+    version = VERSION,
     args_conflicts_with_subcommands = true,
     after_help = "\
 Examples:
