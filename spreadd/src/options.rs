@@ -198,7 +198,8 @@ pub(crate) struct Run {
 
     /// Messages that may wait for a client that does not read; with one more it
     /// is disconnected [default: 1000]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) max_session_messages: Option<usize>,
 
     /// Slow-consumer policy: disconnect a client that does not read, or slow down its
@@ -207,7 +208,8 @@ pub(crate) struct Run {
     pub(crate) slow_receivers: Slow,
 
     /// MiB of messages that may wait for all clients together
-    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    #[arg(long, value_name = "MIB", default_value_t = 512,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) max_queued: usize,
 
     /// Microseconds to look for further messages before sleeping; 10000 at most.

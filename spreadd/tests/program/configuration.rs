@@ -101,6 +101,7 @@ fn a_wrong_configuration_is_explained() {
     // Addresses for documentation, which no host has.
     let segment = "Spread_Segment 203.0.113.255 { a 203.0.113.1 b 203.0.113.2 }";
     let several = "it has several daemons (a, b), and a would know nothing of the groups";
+    let twice = "Spread_Segment 203.0.113.255 { a 203.0.113.1 a 203.0.113.2 }";
     let no_clients = "Spread_Segment 203.0.113.255 { a 203.0.113.1 { D 203.0.113.1 } }";
     for (text, options, expected) in [
         ("Spread_Segment oops { }", &[][..], "line 1: \"oops\" is no address of a segment"),
@@ -108,6 +109,7 @@ fn a_wrong_configuration_is_explained() {
         (segment, &[], "choose its daemon with -n: a, b"),
         (segment, &["-n", "c"], "it has no daemon c, but a, b"),
         (segment, &["-n", "a"], several),
+        (twice, &["--alone"], "line 1: there are two daemons a in the file"),
         (no_clients, &[], "no interface of a is for clients (C)"),
         ("Spread_Segment 1.1.1.1 { a 1.1.1.2 }\nRequiredAuthMethods = PWORD", &[], "cannot read"),
     ] {

@@ -88,6 +88,17 @@ fn it_does_not_busy_poll_for_longer_than_a_moment() {
 }
 
 #[test]
+fn a_limit_of_nothing_is_refused() {
+    for option in ["--max-sessions", "--max-session-messages", "--max-queued"] {
+        let mut command = Command::new(PROGRAM);
+        let output = command.args(["--no-config", "--check", option, "0"]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("0 is not in 1.."), "{said}");
+    }
+}
+
+#[test]
 fn its_help_explains_every_option() {
     let output = Command::new(PROGRAM).arg("--help").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
