@@ -96,6 +96,28 @@ fn a_check_leaves_a_link_to_a_log_file_as_it_is() {
 }
 
 #[test]
+fn a_list_without_an_address_is_warned_of() {
+    let folder = Folder::new();
+    let check = |list: &str, command: &mut Command| {
+        file(&folder, "spread.access_ip", list);
+        let output = command.arg("--check").output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let conf = "Spread_Segment 127.0.0.255 { a 127.0.0.1 }\nRequiredAuthMethods = IP\n";
+    let (conf, list) = (file(&folder, "spread.conf", conf), folder.0.join("spread.access_ip"));
+    let warning = format!(
+        "spreadd: warning: nobody can connect: there is no address in {}\n",
+        list.display()
+    );
+    for (text, expected) in [("# nobody\n\n", &*warning), ("unix\n", "")] {
+        let mut by_option = Command::new(PROGRAM);
+        assert_eq!(check(text, by_option.arg("--no-config").arg("--allow").arg(&list)), expected);
+        assert_eq!(check(text, Command::new(PROGRAM).arg("-c").arg(&conf)), expected);
+    }
+}
+
+#[test]
 fn a_wrong_configuration_is_explained() {
     let folder = Folder::new();
     // Addresses for documentation, which no host has.
