@@ -138,34 +138,52 @@ fn linked(path: &Path) -> PathBuf {
     path
 }
 
-/// Returns what RUST_LOG asks for, unless it is unset or empty.
+/// The parts of the program that log, as the targets of RUST_LOG name them.
+const PARTS: [&str; 2] = ["spread_daemon", "spreadd"];
+
+/// Returns what RUST_LOG asks for, unless it is unset or empty; `level` is for what its directives
+/// do not name.
 ///
 /// # Errors
 ///
 /// It is no level, and no directive of [`EnvFilter`] such as `spread_daemon=debug`. A single word
 /// that is no level would be a target, and silence everything else, so it has to be one of ours.
-pub(crate) fn rust_log() -> Outcome<Option<EnvFilter>> {
-    let Some(value) = env::var_os(EnvFilter::DEFAULT_ENV) else { return Ok(None) };
-    let value = value.to_string_lossy();
-    if value.trim().is_empty() {
-        return Ok(None);
-    }
-    let is_known = |word: &str| {
-        word.parse::<LevelFilter>().is_ok()
-            || word.contains(['=', '['])
-            || word.starts_with("spread")
-    };
-    let filter = value.split(',').all(|word| is_known(word.trim()));
-    let filter = filter.then(|| EnvFilter::try_new(&value).ok()).flatten();
+pub(crate) fn rust_log(level: &str) -> Outcome<Option<EnvFilter>> {
+    let Some(value) = rust_log_value() else { return Ok(None) };
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let is_known =
+        |word: &str| is_level(word) || word.contains(['=', '[']) || word.starts_with("spread");
+    let mut words = value.split(',').map(str::trim);
+    let filter = words.clone().all(is_known).then(|| match words.any(is_level) {
+        true => EnvFilter::try_new(&value),
+        false => EnvFilter::try_new(format!("{level},{value}")),
+    });
+    let filter = filter.and_then(Result::ok);
     let wrong = || {
         format!("RUST_LOG={value} is not understood: it is error, warn, info, debug, trace or off")
     };
     Ok(Some(filter.ok_or_else(wrong)?))
 }
 
+/// Returns a remark on directives of RUST_LOG that name no part of the program.
+pub(crate) fn rust_log_warning() -> Option<String> {
+    let value = rust_log_value()?;
+    let names = value.split(',').filter_map(|word| word.split(['=', '[']).next());
+    let mut names = names.map(str::trim).filter(|name| name.parse::<LevelFilter>().is_err());
+    let is_part = |name: &str| PARTS.iter().any(|p| p.starts_with(name) || name.starts_with(p));
+    let other = names.find(|name| !is_part(name))?;
+    let parts = PARTS.join(" and ");
+    Some(format!("RUST_LOG={value}: no part of the program is called {other}, but {parts}"))
+}
+
+fn rust_log_value() -> Option<String> {
+    let value = env::var_os(EnvFilter::DEFAULT_ENV)?.to_string_lossy().into_owned();
+    (!value.trim().is_empty()).then_some(value)
+}
+
 fn filter(level: &str, is_to_file: bool) -> EnvFilter {
     // What is wrong with it has been told before the log was started.
-    let filter = rust_log().ok().flatten().unwrap_or_else(|| EnvFilter::new(level));
+    let filter = rust_log(level).ok().flatten().unwrap_or_else(|| EnvFilter::new(level));
     match is_to_file {
         true => filter,
         // The program itself says on stderr why the daemon has ended.

@@ -40,9 +40,9 @@ Examples:
 
 It tells on stdout when clients can connect, and to the socket in NOTIFY_SOCKET
 that it is READY; with --corosync when it is in a configuration with the others.
-It logs to stderr; RUST_LOG sets what: error, warn (the default), info or debug,
-or directives such as spread_daemon=debug. It overrides the EventPriority of a
-configuration.
+It logs to stderr; RUST_LOG sets what: error, warn (the default), info or debug.
+It overrides the EventPriority of a configuration. Directives such as
+spread_daemon=debug are for a part of the program alone.
 
 On SIGHUP it reads the configuration, the passwords, the allowed addresses, the
 token and the certificates again, and opens its log file anew. Sessions stay, and after an

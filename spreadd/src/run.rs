@@ -56,8 +56,9 @@ struct Started {
 
 /// Starts the daemon, or only checks its configuration.
 fn start(run: &Run) -> Outcome<Option<Started>> {
-    log::rust_log()?;
-    let plan = plan(run)?;
+    let mut plan = plan(run)?;
+    log::rust_log(plan.log_level)?;
+    plan.warnings.extend(log::rust_log_warning());
     if run.check {
         check::check(run, &plan)?;
         return Ok(None);
