@@ -77,7 +77,7 @@ pub(crate) struct Logging {
 /// otherwise.
 pub(crate) fn start(format: LogFormat, file: Option<&Path>, level: &str) -> Outcome<Logging> {
     let out = match file {
-        Some(path) => Out::to_file(open(path)?),
+        Some(path) => Out::to_file(path, open(path)?),
         None => Out::new(io::stderr(), io::sink()),
     };
     let is_to_file = Arc::new(AtomicBool::new(file.is_some()));
@@ -199,7 +199,7 @@ impl Logging {
         (self.set_filter)(filter(level, is_to_file || file.is_some()))?;
         if let Some((path, file)) = file {
             // Without a thread nothing is logged any more.
-            let _ = self.log.entries.send(Entry::Out(Out::to_file(file)));
+            let _ = self.log.entries.send(Entry::Out(Out::to_file(&path, file)));
             *present = Some(path);
         }
         Ok(())
@@ -211,7 +211,7 @@ impl Logging {
         let Some(path) = &*path else { return };
         match open(path) {
             Ok(file) => {
-                let _ = self.log.entries.send(Entry::Out(Out::to_file(file)));
+                let _ = self.log.entries.send(Entry::Out(Out::to_file(path, file)));
                 tracing::info!("opened {} again", path.display());
             }
             Err(error) => tracing::error!("the log is as before: {error}"),
@@ -284,7 +284,7 @@ fn write_entries(entries: &Receiver<Entry>, mut out: Out, counts: &Counts, repor
                 }
                 waiting.fetch_sub(1, Ordering::Relaxed);
             }
-            Entry::Out(other) => out = other,
+            Entry::Out(other) => out.change(other),
             Entry::End(done) => {
                 // The program may have stopped waiting.
                 let _ = done.try_send(());

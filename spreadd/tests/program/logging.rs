@@ -105,7 +105,7 @@ fn a_log_file_that_is_full_is_told_on_stderr() {
     assert_eq!(program.signal("-TERM").code(), Some(0));
     let mut said = String::new();
     stderr.read_to_string(&mut said).unwrap();
-    assert!(said.starts_with("spreadd: cannot write to the log file, lines are lost: "), "{said}");
+    assert!(said.starts_with("spreadd: cannot write to the log file /dev/full, "), "{said}");
     assert!(said.contains("No space left") && said.lines().count() == 1, "{said}");
 }
 
