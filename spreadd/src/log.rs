@@ -11,8 +11,10 @@
 mod journal;
 mod out;
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -119,7 +121,14 @@ pub(crate) fn check_file(path: &Path) -> Outcome<()> {
         // A daemon that runs may create it meanwhile, so its name is left alone.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let target = linked(path);
-            probe_folder(target.parent().unwrap_or(Path::new("")))
+            let is_file = |name: &OsStr| {
+                // It is not where a slash follows.
+                target.as_os_str().as_bytes().ends_with(name.as_bytes())
+            };
+            match target.file_name().is_some_and(is_file) {
+                true => probe_folder(target.parent().unwrap_or(Path::new(""))),
+                false => Err(error),
+            }
         }
         opened => opened.map(drop),
     };

@@ -153,7 +153,8 @@ pub(crate) struct Run {
     pub(crate) alone: bool,
 
     /// Only check the options, the configuration and the files that they name, whether the log
-    /// can be written and socket files be made; an address that is not of this host is warned of
+    /// can be written and socket files be made, whether addresses to listen at overlap, and the
+    /// limit of file descriptors; an address that is not of this host is warned of
     #[arg(long)]
     pub(crate) check: bool,
 

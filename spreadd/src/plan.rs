@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(crate) struct Plan {
     pub(crate) name: String,
     pub(crate) builder: Builder,
     /// Where clients connect without TLS.
-    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) addresses: Vec<SocketAddr>,
     /// What is offered over TLS.
     pub(crate) tls: tls::Plan,
     /// The file to log to instead of stderr.
@@ -117,7 +117,7 @@ pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
     Ok(Plan {
         name,
         builder,
-        addresses,
+        addresses: addresses.into_iter().map(|ip| (ip, port).into()).collect(),
         http: HttpPlan::of(run)?,
         tls,
         log_file: run.log_file.clone().or(conf.event_log_file.as_deref().map(log_file)),
