@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use std::{env, fs, panic, thread};
+use std::{env, panic, thread};
 
 use serde_json::{Map, Value, json};
 use tracing_subscriber::EnvFilter;
@@ -30,6 +30,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use crate::check::probe_folder;
+use crate::files::{linked, refuse_fifo};
 use crate::options::LogFormat;
 use crate::plan::Outcome;
 use journal::TextLines;
@@ -111,12 +112,14 @@ pub(crate) fn start(format: LogFormat, file: Option<&Path>, level: &str) -> Outc
 
 /// Opens a file to log to its end.
 pub(crate) fn open(path: &Path) -> Outcome<File> {
+    refuse_fifo(path)?;
     let file = OpenOptions::new().create(true).append(true).open(path);
     Ok(file.map_err(|e| format!("cannot log to {}: {e}", path.display()))?)
 }
 
 /// Checks that a file can be logged to, and leaves it as it is.
 pub(crate) fn check_file(path: &Path) -> Outcome<()> {
+    refuse_fifo(path)?;
     let opened = match OpenOptions::new().append(true).open(path) {
         // A daemon that runs may create it meanwhile, so its name is left alone.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -133,18 +136,6 @@ pub(crate) fn check_file(path: &Path) -> Outcome<()> {
         opened => opened.map(drop),
     };
     Ok(opened.map_err(|e| format!("cannot log to {}: {e}", path.display()))?)
-}
-
-/// Returns the file that symbolic links lead to, which may not be there.
-fn linked(path: &Path) -> PathBuf {
-    // As many links as Linux follows.
-    const MAX_LINKS: usize = 40;
-    let mut path = path.to_owned();
-    for _ in 0..MAX_LINKS {
-        let Ok(target) = fs::read_link(&path) else { break };
-        path = path.parent().unwrap_or(Path::new("")).join(target);
-    }
-    path
 }
 
 /// The parts of the program that log, as the targets of RUST_LOG name them.

@@ -11,6 +11,7 @@ use spread_daemon::{
 };
 
 use crate::conf::{Conf, ConfDaemon};
+use crate::files;
 use crate::http::HttpPlan;
 use crate::options::{Run, Slow};
 use crate::secrets::readable_by_all;
@@ -54,8 +55,7 @@ pub(crate) fn with_config(mut run: Run) -> Run {
 
 /// Reads a configuration.
 pub(crate) fn read(path: &Path) -> Outcome<Conf> {
-    let bytes = fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    let conf = Conf::parse_bytes(&bytes);
+    let conf = Conf::parse_bytes(&files::read(path)?);
     Ok(conf.map_err(|remark| format!("{}: {remark}", path.display()))?)
 }
 
@@ -191,10 +191,12 @@ pub(crate) fn address(daemon: &ConfDaemon) -> Outcome<IpAddr> {
 fn authentication(run: &Run, conf: &Conf) -> Outcome<Authentication> {
     let passwords = || -> Outcome<Method> {
         let file = passwords_path(run);
+        files::refuse_fifo(&file)?;
         Ok(Method::Password(Passwords::load(file)?))
     };
     let addresses = |file: Option<&PathBuf>| -> Outcome<Method> {
         let file = file.cloned().unwrap_or_else(|| beside(run, "spread.access_ip"));
+        files::refuse_fifo(&file)?;
         let text = fs::read_to_string(&file)
             .map_err(|e| format!("cannot read {}: {e}", file.display()))?;
         let list: AddressList = text.parse().map_err(|e| format!("{}: {e}", file.display()))?;

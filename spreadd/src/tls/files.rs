@@ -1,6 +1,5 @@
 //! The files of certificates and keys.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,6 +14,7 @@ use x509_cert::der::Decode;
 
 use super::TlsOptions;
 use super::verifier::OneName;
+use crate::files::read;
 use crate::plan::Outcome;
 
 /// What the files are for.
@@ -111,10 +111,6 @@ fn private_key(file: &Path) -> Outcome<PrivateKeyDer<'static>> {
         }
         error => not_pem(file, &error),
     })?)
-}
-
-fn read(file: &Path) -> Outcome<Vec<u8>> {
-    Ok(fs::read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?)
 }
 
 fn not_pem(file: &Path, error: &pem::Error) -> String {

@@ -83,6 +83,34 @@ fn addresses_of_its_own_that_overlap_are_told_by_a_check_and_at_the_start() {
 }
 
 #[test]
+fn a_fifo_is_refused_in_place_of_a_file_and_other_files_that_can_be_opened_are_not() {
+    let folder = Folder::new();
+    let fifo = folder.0.join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for option in ["-c", "--passwords", "--allow", "--log-file"] {
+        for check in [&[][..], &["--check"]] {
+            let mut command = Command::new(PROGRAM);
+            command.args(["--port", "0", "--unix-dir"]).arg(&folder.0).args(check);
+            if option != "-c" {
+                command.arg("--no-config");
+            }
+            let said = complaint(command.arg(option).arg(&fifo));
+            assert!(said.ends_with("/fifo is no regular file\n"), "{option}: {said}");
+        }
+    }
+    // Here stderr is a pipe.
+    for file in ["/dev/stderr", "/dev/null"] {
+        let log = ["--log-file", file];
+        let checked = folder.command(0).args(log).arg("--check").output().unwrap();
+        assert_eq!(checked.status.code(), Some(0), "{file}");
+        let mut program = Program::start(folder.command(0).args(log).stderr(Stdio::piped()));
+        assert!(program.ready.contains("is ready"), "{file}");
+        drop(program.child.stderr.take());
+        assert_eq!(program.signal("-TERM").code(), Some(0));
+    }
+}
+
+#[test]
 fn it_explains_a_name_that_no_daemon_can_have() {
     let folder = Folder::new();
     for name in ["", "two words", "a-name-of-twenty-byte", "#hash"] {
