@@ -81,7 +81,7 @@ pub(crate) struct Logging {
 pub(crate) fn start(format: LogFormat, file: Option<&Path>, level: &str) -> Outcome<Logging> {
     let out = match file {
         Some(path) => Out::to_file(path, open(path)?),
-        None => Out::new(io::stderr(), io::sink()),
+        None => Out::to_stderr(),
     };
     let is_to_file = Arc::new(AtomicBool::new(file.is_some()));
     let log = Log::start(format, Arc::clone(&is_to_file), out)?;
@@ -192,16 +192,23 @@ fn filter(level: &str, is_to_file: bool) -> EnvFilter {
 }
 
 impl Logging {
-    /// Logs to another file from now on, if one is given, and at another level.
+    /// Logs to another file from now on, or to stderr if none is given, and at another level.
     pub(crate) fn change(&self, file: Option<(PathBuf, File)>, level: &str) -> Outcome<()> {
         let mut present = self.path.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_to_file = self.is_to_file.fetch_or(file.is_some(), Ordering::Relaxed);
-        (self.set_filter)(filter(level, is_to_file || file.is_some()))?;
-        if let Some((path, file)) = file {
-            // Without a thread nothing is logged any more.
-            let _ = self.log.entries.send(Entry::Out(Out::to_file(&path, file)));
-            *present = Some(path);
+        (self.set_filter)(filter(level, file.is_some()))?;
+        let (path, out) = match file {
+            Some((path, file)) => (Some(path.clone()), Out::to_file(&path, file)),
+            None if present.is_none() => return Ok(()),
+            None => (None, Out::to_stderr()),
+        };
+        if *present != path {
+            let name = path.as_ref().map_or("stderr".into(), |path| path.display().to_string());
+            tracing::info!("logs to {name} from now on");
         }
+        self.is_to_file.store(path.is_some(), Ordering::Relaxed);
+        // Without a thread nothing is logged any more.
+        let _ = self.log.entries.send(Entry::Out(out));
+        *present = path;
         Ok(())
     }
 

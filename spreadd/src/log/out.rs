@@ -41,6 +41,10 @@ impl Out {
         Out { out, errors, file: None, is_cut: false, has_failed: false }
     }
 
+    pub(super) fn to_stderr() -> Out {
+        Out::new(io::stderr(), io::sink())
+    }
+
     pub(super) fn to_file(path: &Path, file: File) -> Out {
         let identity = file.metadata().ok().map(|file| (file.dev(), file.ino()));
         let name = path.display().to_string();

@@ -1,6 +1,7 @@
 //! SIGHUP: what is read again, and what stays.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -105,6 +106,36 @@ fn a_log_file_that_was_moved_away_is_opened_again() {
     let _client = Client::connect(daemon.program.address(), "late");
     daemon.wait_for_log("#late#here");
     assert_eq!(fs::read_to_string(&moved).unwrap(), before);
+}
+
+#[test]
+fn without_a_log_file_in_the_configuration_it_logs_to_stderr_again() {
+    let folder = Folder::new();
+    let log = folder.0.join("log");
+    write_conf(&folder, "EventPriority = INFO");
+    let mut command = Command::new(PROGRAM);
+    command.args(["--port", "0", "-c"]).arg(folder.0.join("spread.conf"));
+    command.arg("--unix-dir").arg(&folder.0);
+    let mut program = Program::start(command.stderr(Stdio::piped()));
+    let mut stderr = BufReader::new(program.child.stderr.take().unwrap());
+    let reload = || {
+        let id = program.child.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+    };
+    let text = "Spread_Segment 127.0.0.255 { here 127.0.0.1 }\nEventPriority = INFO";
+    file(&folder, "spread.conf", text);
+    reload();
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.ends_with(" reloaded\n"), "{line}");
+    let before = fs::read_to_string(&log).unwrap();
+    assert!(before.ends_with(" logs to stderr from now on\n"), "{before}");
+    write_conf(&folder, "EventPriority = INFO");
+    reload();
+    line.clear();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.ends_with(&format!(" logs to {} from now on\n", log.display())), "{line}");
+    wait(|| fs::read_to_string(&log).unwrap().ends_with(" reloaded\n"));
 }
 
 #[test]
