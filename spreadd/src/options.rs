@@ -119,6 +119,10 @@ pub(crate) enum Command {
 fn client(text: &str) -> Result<String, &'static str> {
     match text.trim() {
         "" => Err("the name of the client is empty"),
+        // It is a line of the question to the daemon.
+        name if name.contains(char::is_control) => {
+            Err("the name of a client has no control characters")
+        }
         name => Ok(name.to_owned()),
     }
 }

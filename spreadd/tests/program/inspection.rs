@@ -95,11 +95,17 @@ fn a_client_is_kicked_by_its_name() {
     for text in ["a client is kicked client=#me#localhost", "by=\"status socket\""] {
         assert!(line.contains(text), "{line}");
     }
-    for empty in ["", " "] {
-        let ended = kick(empty).output().unwrap();
+    let _other = Client::connect(program.address(), "a");
+    for (wrong, reason) in [
+        ("", "the name of the client is empty"),
+        (" ", "the name of the client is empty"),
+        ("a\nb", "the name of a client has no control characters"),
+        ("a\rb", "the name of a client has no control characters"),
+    ] {
+        let ended = kick(wrong).output().unwrap();
         let complaint = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(ended.status.code(), Some(2));
-        assert!(complaint.contains("the name of the client is empty"), "{complaint}");
+        assert!(complaint.contains(reason), "{complaint}");
     }
     let again = kick("#me#localhost").output().unwrap();
     let error = String::from_utf8(again.stderr).unwrap();
