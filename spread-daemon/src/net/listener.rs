@@ -137,6 +137,9 @@ impl Listener {
                     .map_err(|e| StartError::io(format!("remove {}", path.display()), e))?;
                 UnixListener::bind(path)
             }
+            Err(e) if e.kind() == ErrorKind::AddrInUse => {
+                Err(io::Error::new(ErrorKind::AlreadyExists, "it is no socket; remove it"))
+            }
             bound => bound,
         };
         let listener = listener
