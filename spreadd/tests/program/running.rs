@@ -12,7 +12,7 @@ use spread_wire::ErrorCode;
 use spread_wire::handshake::Connect;
 
 use crate::client::{self, Client};
-use crate::support::{Folder, PROGRAM, Program, file, socket_file};
+use crate::support::{Folder, PROGRAM, Program, complaint, file, socket_file};
 
 #[test]
 fn a_signal_ends_it_and_removes_its_socket_file() {
@@ -144,6 +144,30 @@ os.execv(sys.argv[3], sys.argv[3:])
     assert_ne!(program.port(), 1);
     program.signal("-TERM");
     assert!(paths.iter().all(|path| path.exists()), "they are the manager's");
+}
+
+#[test]
+fn more_sockets_of_the_service_manager_than_there_are_descriptors_are_an_error() {
+    let folder = Folder::new();
+    // The shell has the number of the program that replaces it.
+    let script = "export LISTEN_PID=$$ LISTEN_FDS=3; exec \"$@\" 3</dev/null";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh", PROGRAM, "--no-config", "--port", "0", "--unix-dir"]);
+    let said = complaint(command.arg(&folder.0));
+    assert!(said.contains("socket 0 of LISTEN_FDS: fd 3 is not a socket"), "{said}");
+    let manager = "
+import os, socket, sys
+listener = socket.create_server(('127.0.0.1', 0))
+os.dup2(listener.fileno(), 10)
+os.dup2(10, 3)
+os.closerange(4, 12)
+os.environ.update(LISTEN_FDS='9', LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[1], sys.argv[1:])
+";
+    let mut command = Command::new("python3");
+    command.args(["-c", manager, PROGRAM, "--no-config", "--port", "0", "--unix-dir"]);
+    let said = complaint(command.arg(&folder.0));
+    assert!(said.contains("socket 1 of LISTEN_FDS: fd 4 is not a socket"), "{said}");
 }
 
 /// Returns a file that /proc has for each thread of a process.
