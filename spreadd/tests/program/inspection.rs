@@ -67,17 +67,21 @@ fn its_metrics_are_there_for_prometheus() {
     let metrics = format!("127.0.0.1:{port}");
     let program = Program::start(folder.command(0).args(["--metrics", &metrics]));
     let _client = Client::connect(program.address(), "me");
-    let fetch = |path: &str| {
+    let ask = |method: &str, path: &str| {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
     };
-    let answer = fetch("/metrics");
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    assert!(answer.contains("\nspread_sessions 1\n"), "{answer}");
-    assert!(fetch("/").starts_with("HTTP/1.1 404 "));
+    for path in ["/metrics", "/metrics?x=1"] {
+        let answer = ask("GET", path);
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("\nspread_sessions 1\n"), "{answer}");
+    }
+    let head = ask("HEAD", "/metrics");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    assert!(ask("GET", "/").starts_with("HTTP/1.1 404 "));
 }
 
 #[test]
