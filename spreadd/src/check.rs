@@ -1,8 +1,9 @@
 //! `--check`: what would keep the daemon from its start, as far as that shows without one.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net;
 use std::path::Path;
 
@@ -93,7 +94,13 @@ fn check_folder(folder: &Path, port: u16) -> Outcome<()> {
     // The longest one, whose path must not be too long for an address.
     let longest = folder.join(format!("{}.status", if port == 0 { u16::MAX } else { port }));
     let checked = net::SocketAddr::from_pathname(longest).and_then(|_| probe_folder(folder));
-    Ok(checked.map_err(wrong)?)
+    checked.map_err(wrong)?;
+    for path in [format!("{port}"), format!("{port}.status")].map(|name| folder.join(name)) {
+        if fs::symlink_metadata(&path).is_ok_and(|file| !file.file_type().is_socket()) {
+            return Err(format!("{} is no socket; remove it", path.display()).into());
+        }
+    }
+    Ok(())
 }
 
 /// Checks that a file can be made in a folder; an empty one is the current folder. The file has a
