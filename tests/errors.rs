@@ -176,6 +176,7 @@ fn the_daemon_says_each_thing_once() {
     check(StartError::BusyPoll { time: Duration::from_secs(9) });
     check(StartError::PortTaken { address: SocketAddr::from(([127, 0, 0, 1], 4803)) });
     check(StartError::SocketInUse { path: path() });
+    check(StartError::Locked { path: path() });
     check(StartError::Io { what: "listen".into(), source: cause() });
     check(ClusterError::NoSuchDaemon { name: name() });
     check(ClusterError::NoSuchClient { name: name() });

@@ -50,7 +50,7 @@ pub struct Builder {
 #[derive(Debug, Default)]
 pub struct Sockets {
     tcp: Vec<TcpListener>,
-    unix: Option<UnixListener>,
+    unix: Vec<UnixListener>,
 }
 
 impl Sockets {
@@ -60,9 +60,10 @@ impl Sockets {
         self
     }
 
-    /// Sets the unix socket for clients, whose file the daemon does not remove.
+    /// Adds a unix socket for clients, whose file the daemon does not remove. With one, the daemon
+    /// makes none in [`Builder::unix_dir`].
     pub fn unix(mut self, socket: UnixListener) -> Sockets {
-        self.unix = Some(socket);
+        self.unix.push(socket);
         self
     }
 }
@@ -326,7 +327,7 @@ impl Builder {
         let mut unix_path = self.unix_dir.map(|dir| dir.join(address.port().to_string()));
         if let Some(path) = &unix_path {
             let lock = Lock::take(path)?;
-            if sockets.unix.is_none() {
+            if sockets.unix.is_empty() {
                 listeners.push(Listener::unix(path, door, &lock)?);
             }
             if self.status_socket {
@@ -335,11 +336,13 @@ impl Builder {
                 listeners.push(Listener::unix(&path, door, &lock)?);
             }
         }
-        if let Some(socket) = sockets.unix {
+        let mut given = Vec::new();
+        for socket in sockets.unix {
             let (listener, path) = Listener::inherited_unix(socket, door)?;
             listeners.push(listener);
-            unix_path = Some(path);
+            given.push(path);
         }
+        unix_path = given.into_iter().next().or(unix_path);
         let metrics = self
             .metrics
             .map(|at| Listener::tcp(at, Door::Inspection(Inspection::Metrics)))

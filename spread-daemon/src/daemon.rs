@@ -75,7 +75,8 @@ impl Daemon {
         self.socket_addrs[0]
     }
 
-    /// Returns the file of the daemon's unix socket, if it has one.
+    /// Returns the file of the daemon's unix socket, if it has one. Of several that were given to
+    /// [`Builder::start_with`], it is the first.
     pub fn unix_path(&self) -> Option<&Path> {
         self.unix_path.as_deref()
     }

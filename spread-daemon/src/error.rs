@@ -75,6 +75,13 @@ pub enum StartError {
         /// The file.
         path: PathBuf,
     },
+    /// Another program holds the lock of the socket file, and no daemon listens at that; it can be
+    /// a daemon that starts at the same time.
+    #[error("another program holds the lock {}, and no daemon answers at its socket", path.display())]
+    Locked {
+        /// The file that is locked.
+        path: PathBuf,
+    },
     /// The daemon of a [`ReloadHandle`](crate::ReloadHandle) has ended, or the call comes from
     /// its own [`AccessPolicy`](crate::AccessPolicy), where it cannot answer.
     #[error("the daemon takes no settings: it has ended, or its own thread asks")]

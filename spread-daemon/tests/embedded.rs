@@ -159,7 +159,7 @@ fn a_socket_file_is_taken_over_from_a_dead_daemon_and_never_from_a_live_one() {
     // Not even if nobody listens yet.
     std::fs::remove_file(&path).unwrap();
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    assert!(matches!(beside(), Err(StartError::SocketInUse { .. })));
+    assert!(matches!(beside(), Err(StartError::Locked { .. })));
     drop(first);
     assert!(path.exists() && !lock.exists(), "it has removed what was its own");
     let second = beside().unwrap();

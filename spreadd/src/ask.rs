@@ -28,16 +28,25 @@ pub(crate) fn ask(at: &At, what: &str) -> Outcome<String> {
         }
         Ok(answer)
     };
-    let answer = answer().map_err(|e: io::Error| match e.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-            let (path, seconds) = (path.display(), PATIENCE.as_secs());
-            format!("no answer within {seconds} s at {path}: the daemon is stopped or overloaded")
-        }
-        _ => format!("no daemon answers at {}: {e}", path.display()),
-    })?;
+    let answer = answer().map_err(|error| unanswered(&path, &error))?;
     match answer.strip_prefix("error: ") {
         Some(error) => Err(error.trim_end().into()),
         None => Ok(answer),
+    }
+}
+
+/// Returns why there is no answer of a daemon.
+fn unanswered(path: &Path, error: &io::Error) -> String {
+    let path = path.display();
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            let seconds = PATIENCE.as_secs();
+            format!("no answer within {seconds} s at {path}: the daemon is stopped or overloaded")
+        }
+        ErrorKind::PermissionDenied => {
+            format!("cannot ask the daemon at {path}, which only its user and root may do: {error}")
+        }
+        _ => format!("no daemon answers at {path}: {error}"),
     }
 }
 
@@ -102,4 +111,18 @@ pub(crate) fn import_passwords(file: &Path, other: &Path, force: bool) -> Outcom
         true => replaced,
         false => format!("replaced the passwords of these users: {replaced}\n"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_of_another_user_is_told_from_none() {
+        let denied = ErrorKind::PermissionDenied.into();
+        let told = unanswered(Path::new("/tmp/4803.status"), &denied);
+        let expected =
+            "cannot ask the daemon at /tmp/4803.status, which only its user and root may do: ";
+        assert!(told.starts_with(expected), "{told}");
+    }
 }

@@ -151,6 +151,9 @@ impl Conf {
             let wrong = || remark(line, format!("{text:?} is no number of messages"));
             self.max_session_messages = Some(number.ok_or_else(wrong)?);
         } else if is("EventLogFile") {
+            if text.is_empty() {
+                return Err(remark(line, "EventLogFile names no file"));
+            }
             self.event_log_file = Some(text);
         } else if is("EventPriority") {
             self.event_priority = PRIORITIES.into_iter().find(|known| *known == text);

@@ -11,14 +11,16 @@
 mod journal;
 mod out;
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use std::{env, fs, panic, thread};
+use std::{env, panic, thread};
 
 use serde_json::{Map, Value, json};
 use tracing_subscriber::EnvFilter;
@@ -28,6 +30,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use crate::check::probe_folder;
+use crate::files::{linked, refuse_fifo};
 use crate::options::LogFormat;
 use crate::plan::Outcome;
 use journal::TextLines;
@@ -77,8 +80,8 @@ pub(crate) struct Logging {
 /// otherwise.
 pub(crate) fn start(format: LogFormat, file: Option<&Path>, level: &str) -> Outcome<Logging> {
     let out = match file {
-        Some(path) => Out::to_file(open(path)?),
-        None => Out::new(io::stderr(), io::sink()),
+        Some(path) => Out::to_file(path, open(path)?),
+        None => Out::to_stderr(),
     };
     let is_to_file = Arc::new(AtomicBool::new(file.is_some()));
     let log = Log::start(format, Arc::clone(&is_to_file), out)?;
@@ -109,63 +112,78 @@ pub(crate) fn start(format: LogFormat, file: Option<&Path>, level: &str) -> Outc
 
 /// Opens a file to log to its end.
 pub(crate) fn open(path: &Path) -> Outcome<File> {
+    refuse_fifo(path)?;
     let file = OpenOptions::new().create(true).append(true).open(path);
     Ok(file.map_err(|e| format!("cannot log to {}: {e}", path.display()))?)
 }
 
 /// Checks that a file can be logged to, and leaves it as it is.
 pub(crate) fn check_file(path: &Path) -> Outcome<()> {
+    refuse_fifo(path)?;
     let opened = match OpenOptions::new().append(true).open(path) {
         // A daemon that runs may create it meanwhile, so its name is left alone.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let target = linked(path);
-            probe_folder(target.parent().unwrap_or(Path::new("")))
+            let is_file = |name: &OsStr| {
+                // It is not where a slash follows.
+                target.as_os_str().as_bytes().ends_with(name.as_bytes())
+            };
+            match target.file_name().is_some_and(is_file) {
+                true => probe_folder(target.parent().unwrap_or(Path::new(""))),
+                false => Err(error),
+            }
         }
         opened => opened.map(drop),
     };
     Ok(opened.map_err(|e| format!("cannot log to {}: {e}", path.display()))?)
 }
 
-/// Returns the file that symbolic links lead to, which may not be there.
-fn linked(path: &Path) -> PathBuf {
-    // As many links as Linux follows.
-    const MAX_LINKS: usize = 40;
-    let mut path = path.to_owned();
-    for _ in 0..MAX_LINKS {
-        let Ok(target) = fs::read_link(&path) else { break };
-        path = path.parent().unwrap_or(Path::new("")).join(target);
-    }
-    path
-}
+/// The parts of the program that log, as the targets of RUST_LOG name them.
+const PARTS: [&str; 2] = ["spread_daemon", "spreadd"];
 
-/// Returns what RUST_LOG asks for, unless it is unset or empty.
+/// Returns what RUST_LOG asks for, unless it is unset or empty; `level` is for what its directives
+/// do not name.
 ///
 /// # Errors
 ///
 /// It is no level, and no directive of [`EnvFilter`] such as `spread_daemon=debug`. A single word
 /// that is no level would be a target, and silence everything else, so it has to be one of ours.
-pub(crate) fn rust_log() -> Outcome<Option<EnvFilter>> {
-    let Some(value) = env::var_os(EnvFilter::DEFAULT_ENV) else { return Ok(None) };
-    let value = value.to_string_lossy();
-    if value.trim().is_empty() {
-        return Ok(None);
-    }
-    let is_known = |word: &str| {
-        word.parse::<LevelFilter>().is_ok()
-            || word.contains(['=', '['])
-            || word.starts_with("spread")
-    };
-    let filter = value.split(',').all(|word| is_known(word.trim()));
-    let filter = filter.then(|| EnvFilter::try_new(&value).ok()).flatten();
+pub(crate) fn rust_log(level: &str) -> Outcome<Option<EnvFilter>> {
+    let Some(value) = rust_log_value() else { return Ok(None) };
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let is_known =
+        |word: &str| is_level(word) || word.contains(['=', '[']) || word.starts_with("spread");
+    let mut words = value.split(',').map(str::trim);
+    let filter = words.clone().all(is_known).then(|| match words.any(is_level) {
+        true => EnvFilter::try_new(&value),
+        false => EnvFilter::try_new(format!("{level},{value}")),
+    });
+    let filter = filter.and_then(Result::ok);
     let wrong = || {
         format!("RUST_LOG={value} is not understood: it is error, warn, info, debug, trace or off")
     };
     Ok(Some(filter.ok_or_else(wrong)?))
 }
 
+/// Returns a remark on directives of RUST_LOG that name no part of the program.
+pub(crate) fn rust_log_warning() -> Option<String> {
+    let value = rust_log_value()?;
+    let names = value.split(',').filter_map(|word| word.split(['=', '[']).next());
+    let mut names = names.map(str::trim).filter(|name| name.parse::<LevelFilter>().is_err());
+    let is_part = |name: &str| PARTS.iter().any(|p| p.starts_with(name) || name.starts_with(p));
+    let other = names.find(|name| !is_part(name))?;
+    let parts = PARTS.join(" and ");
+    Some(format!("RUST_LOG={value}: no part of the program is called {other}, but {parts}"))
+}
+
+fn rust_log_value() -> Option<String> {
+    let value = env::var_os(EnvFilter::DEFAULT_ENV)?.to_string_lossy().into_owned();
+    (!value.trim().is_empty()).then_some(value)
+}
+
 fn filter(level: &str, is_to_file: bool) -> EnvFilter {
     // What is wrong with it has been told before the log was started.
-    let filter = rust_log().ok().flatten().unwrap_or_else(|| EnvFilter::new(level));
+    let filter = rust_log(level).ok().flatten().unwrap_or_else(|| EnvFilter::new(level));
     match is_to_file {
         true => filter,
         // The program itself says on stderr why the daemon has ended.
@@ -174,16 +192,23 @@ fn filter(level: &str, is_to_file: bool) -> EnvFilter {
 }
 
 impl Logging {
-    /// Logs to another file from now on, if one is given, and at another level.
+    /// Logs to another file from now on, or to stderr if none is given, and at another level.
     pub(crate) fn change(&self, file: Option<(PathBuf, File)>, level: &str) -> Outcome<()> {
         let mut present = self.path.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_to_file = self.is_to_file.fetch_or(file.is_some(), Ordering::Relaxed);
-        (self.set_filter)(filter(level, is_to_file || file.is_some()))?;
-        if let Some((path, file)) = file {
-            // Without a thread nothing is logged any more.
-            let _ = self.log.entries.send(Entry::Out(Out::to_file(file)));
-            *present = Some(path);
+        (self.set_filter)(filter(level, file.is_some()))?;
+        let (path, out) = match file {
+            Some((path, file)) => (Some(path.clone()), Out::to_file(&path, file)),
+            None if present.is_none() => return Ok(()),
+            None => (None, Out::to_stderr()),
+        };
+        if *present != path {
+            let name = path.as_ref().map_or("stderr".into(), |path| path.display().to_string());
+            tracing::info!("logs to {name} from now on");
         }
+        self.is_to_file.store(path.is_some(), Ordering::Relaxed);
+        // Without a thread nothing is logged any more.
+        let _ = self.log.entries.send(Entry::Out(out));
+        *present = path;
         Ok(())
     }
 
@@ -193,7 +218,7 @@ impl Logging {
         let Some(path) = &*path else { return };
         match open(path) {
             Ok(file) => {
-                let _ = self.log.entries.send(Entry::Out(Out::to_file(file)));
+                let _ = self.log.entries.send(Entry::Out(Out::to_file(path, file)));
                 tracing::info!("opened {} again", path.display());
             }
             Err(error) => tracing::error!("the log is as before: {error}"),
@@ -266,7 +291,7 @@ fn write_entries(entries: &Receiver<Entry>, mut out: Out, counts: &Counts, repor
                 }
                 waiting.fetch_sub(1, Ordering::Relaxed);
             }
-            Entry::Out(other) => out = other,
+            Entry::Out(other) => out.change(other),
             Entry::End(done) => {
                 // The program may have stopped waiting.
                 let _ = done.try_send(());

@@ -6,6 +6,7 @@ mod ask;
 mod check;
 mod conf;
 mod corosync_conf;
+mod files;
 #[cfg_attr(not(feature = "http"), path = "no_http.rs")]
 mod http;
 mod log;

@@ -14,6 +14,10 @@ impl HttpPlan {
         Ok(None)
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        match *self {}
+    }
+
     pub(crate) fn listen(self) -> Result<Http, StartError> {
         match self {}
     }

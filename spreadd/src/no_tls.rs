@@ -21,6 +21,10 @@ impl Plan {
         Vec::new()
     }
 
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        Vec::new()
+    }
+
     pub(crate) fn descriptors(&self) -> (u64, u64) {
         (0, 0)
     }

@@ -48,9 +48,9 @@ Examples:
 
 It tells on stdout when clients can connect, and to the socket in NOTIFY_SOCKET
 that it is READY; with --corosync when it is in a configuration with the others.
-It logs to stderr; RUST_LOG sets what: error, warn (the default), info or debug,
-or directives such as spread_daemon=debug. It overrides the EventPriority of a
-configuration.
+It logs to stderr; RUST_LOG sets what: error, warn (the default), info or debug.
+It overrides the EventPriority of a configuration. Directives such as
+spread_daemon=debug are for a part of the program alone.
 
 On SIGHUP it reads the configuration, the passwords, the allowed addresses, the
 token and the certificates again, and opens its log file anew. Sessions stay, and after an
@@ -127,6 +127,10 @@ pub(crate) enum Command {
 fn client(text: &str) -> Result<String, &'static str> {
     match text.trim() {
         "" => Err("the name of the client is empty"),
+        // It is a line of the question to the daemon.
+        name if name.contains(char::is_control) => {
+            Err("the name of a client has no control characters")
+        }
         name => Ok(name.to_owned()),
     }
 }
@@ -161,7 +165,8 @@ pub(crate) struct Run {
     pub(crate) alone: bool,
 
     /// Only check the options, the configuration and the files that they name, whether the log
-    /// can be written and socket files be made; an address that is not of this host is warned of
+    /// can be written and socket files be made, whether addresses to listen at overlap, and the
+    /// limit of file descriptors; an address that is not of this host is warned of
     #[arg(long)]
     pub(crate) check: bool,
 

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use spread_daemon::{
 };
 
 use crate::conf::{Conf, ConfDaemon};
+use crate::files;
 use crate::http::HttpPlan;
 use crate::options::{Run, Slow};
 use crate::secrets::readable_by_all;
@@ -27,7 +28,7 @@ pub(crate) struct Plan {
     pub(crate) name: String,
     pub(crate) builder: Builder,
     /// Where clients connect without TLS.
-    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) addresses: Vec<SocketAddr>,
     /// What is offered over TLS.
     pub(crate) tls: tls::Plan,
     /// The file to log to instead of stderr.
@@ -54,8 +55,7 @@ pub(crate) fn with_config(mut run: Run) -> Run {
 
 /// Reads a configuration.
 pub(crate) fn read(path: &Path) -> Outcome<Conf> {
-    let bytes = fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    let conf = Conf::parse_bytes(&bytes);
+    let conf = Conf::parse_bytes(&files::read(path)?);
     Ok(conf.map_err(|remark| format!("{}: {remark}", path.display()))?)
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
     Ok(Plan {
         name,
         builder,
-        addresses,
+        addresses: addresses.into_iter().map(|ip| (ip, port).into()).collect(),
         http: HttpPlan::of(run)?,
         tls,
         log_file: run.log_file.clone().or(conf.event_log_file.as_deref().map(log_file)),
@@ -192,6 +192,7 @@ pub(crate) fn address(daemon: &ConfDaemon) -> Outcome<IpAddr> {
 fn authentication(run: &Run, conf: &Conf) -> Outcome<Authentication> {
     let passwords = || -> Outcome<Method> {
         let file = passwords_path(run);
+        files::refuse_fifo(&file)?;
         Ok(Method::Password(Passwords::load(file)?))
     };
     let addresses = || -> Outcome<Method> { Ok(Method::Address(address_list(run)?)) };
@@ -223,6 +224,7 @@ fn authentication(run: &Run, conf: &Conf) -> Outcome<Authentication> {
 /// Reads the addresses that clients may come from.
 fn address_list(run: &Run) -> Outcome<AddressList> {
     let file = addresses_path(run);
+    files::refuse_fifo(&file)?;
     let text =
         fs::read_to_string(&file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
     Ok(text.parse().map_err(|e| format!("{}: {e}", file.display()))?)

@@ -56,12 +56,17 @@ struct Started {
 
 /// Starts the daemon, or only checks its configuration.
 fn start(run: &Run) -> Outcome<Option<Started>> {
-    log::rust_log()?;
-    let plan = plan(run)?;
+    // Before anything else takes one of their numbers.
+    let (sockets, has_tcp) = inherited_sockets()?;
+    let mut plan = plan(run)?;
+    log::rust_log(plan.log_level)?;
+    plan.warnings.extend(log::rust_log_warning());
+    plan.warnings.extend(raise_descriptor_limit(run.max_sessions, &plan.tls)?);
     if run.check {
         check::check(run, &plan)?;
         return Ok(None);
     }
+    check::check_addresses(run, &plan, !has_tcp)?;
     let Plan { name, builder, tls, log_file, log_level, http, warnings, .. } = plan;
     let logging = log::start(run.log_format, log_file.as_deref(), log_level)?;
     let started = || {
@@ -71,10 +76,9 @@ fn start(run: &Run) -> Outcome<Option<Started>> {
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         // Before anything that a signal would leave behind.
         let signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
-        raise_descriptor_limit(run.max_sessions, &tls)?;
         let http = http.map(HttpPlan::listen).transpose()?;
         let tls = tls.bind()?;
-        let daemon = builder.start_with(inherited_sockets()?)?;
+        let daemon = builder.start_with(sockets)?;
         let http = http.map(|http| http.serve(daemon.admin_handle())).transpose()?;
         let sessions = run.max_sessions.unwrap_or(DEFAULT_SESSIONS);
         let tls = tls.start(sessions, daemon.admit_handle())?;
@@ -91,14 +95,16 @@ fn start(run: &Run) -> Outcome<Option<Started>> {
     }
 }
 
-/// Returns the listening sockets that the service manager has opened; see sd_listen_fds(3).
-fn inherited_sockets() -> Outcome<Sockets> {
+/// Returns the listening sockets that the service manager has opened, and whether there is one for
+/// TCP; see sd_listen_fds(3).
+fn inherited_sockets() -> Outcome<(Sockets, bool)> {
     let mut descriptors = ListenFd::from_env();
-    let mut sockets = Sockets::default();
+    let (mut sockets, mut has_tcp) = (Sockets::default(), false);
     for number in 0..descriptors.len() {
         // Which kind it is shows when it is taken; one of another kind stays.
         if let Ok(Some(socket)) = descriptors.take_tcp_listener(number) {
             sockets = sockets.tcp(socket);
+            has_tcp = true;
         } else {
             let socket = descriptors.take_unix_listener(number);
             if let Some(socket) =
@@ -108,7 +114,7 @@ fn inherited_sockets() -> Outcome<Sockets> {
             }
         }
     }
-    Ok(sockets)
+    Ok((sockets, has_tcp))
 }
 
 /// Tells that the daemon is ready.
@@ -318,12 +324,12 @@ impl Reloader {
 }
 
 /// Raises the limit of file descriptors to what the sessions need, as far as the
-/// system allows it.
+/// system allows it. Returns a remark if it has no room for the default of them.
 ///
 /// # Errors
 ///
 /// The number of sessions that was asked for is beyond the limit.
-fn raise_descriptor_limit(asked: Option<usize>, tls: &tls::Plan) -> Outcome<()> {
+fn raise_descriptor_limit(asked: Option<usize>, tls: &tls::Plan) -> Outcome<Option<String>> {
     let sessions = asked.unwrap_or(DEFAULT_SESSIONS);
     let sessions = u64::try_from(sessions).unwrap_or(u64::MAX);
     let (for_each, others) = tls.descriptors();
@@ -336,20 +342,14 @@ fn raise_descriptor_limit(asked: Option<usize>, tls: &tls::Plan) -> Outcome<()> 
              raise it with ulimit -n or LimitNOFILE="
         )
         .into()),
-        Ok(limit) => {
-            if limit < least {
-                let room = limit.saturating_sub(LEAST_DESCRIPTORS) / (1 + for_each);
-                tracing::warn!(
-                    limit,
-                    "the limit of file descriptors has room for {room} of {sessions} sessions: \
-                     raise it with ulimit -n or LimitNOFILE="
-                );
-            }
-            Ok(())
+        Ok(limit) if limit < least => {
+            let room = limit.saturating_sub(LEAST_DESCRIPTORS) / (1 + for_each);
+            Ok(Some(format!(
+                "the limit of {limit} file descriptors has room for {room} of {sessions} sessions: \
+                 raise it with ulimit -n or LimitNOFILE="
+            )))
         }
-        Err(error) => {
-            tracing::warn!(%error, "cannot raise the limit of file descriptors");
-            Ok(())
-        }
+        Ok(_) => Ok(None),
+        Err(error) => Ok(Some(format!("cannot raise the limit of file descriptors: {error}"))),
     }
 }

@@ -86,6 +86,13 @@ impl Plan {
         open.into_iter().chain(key).chain(invalid).collect()
     }
 
+    /// Returns the addresses to listen at.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let addresses =
+            |offer: &Offer| offer.addresses.iter().map(|ip| (*ip, offer.port).into()).collect();
+        self.0.as_ref().map(addresses).unwrap_or_default()
+    }
+
     /// Returns how many file descriptors it takes: so many for each session beside the daemon's
     /// own, and so many in any case.
     pub(crate) fn descriptors(&self) -> (u64, u64) {

@@ -23,10 +23,8 @@ pub(crate) enum Question {
     Health,
     /// To end the session of this name.
     Kick(String),
-    /// The status for Prometheus, by HTTP.
-    Metrics,
-    /// Anything else by HTTP.
-    OtherPath,
+    /// A request of HTTP: for the status for Prometheus, or anything else.
+    Http { is_metrics: bool, is_head: bool },
     /// Anything else at the status socket.
     Other,
 }
@@ -43,8 +41,14 @@ pub(crate) fn question(inspection: Inspection, came: &[u8]) -> Option<Question> 
     }
     let line = came.split(|&b| b == b'\n').next().unwrap_or_default().trim_ascii();
     Some(match (inspection, line) {
-        (Inspection::Metrics, line) if line.starts_with(b"GET /metrics ") => Question::Metrics,
-        (Inspection::Metrics, _) => Question::OtherPath,
+        (Inspection::Metrics, line) => {
+            let mut words = line.split(|&b| b == b' ');
+            let (method, target) = (words.next(), words.next().unwrap_or_default());
+            let is_head = method == Some(b"HEAD");
+            let path = target.split(|&b| b == b'?').next();
+            let is_metrics = (is_head || method == Some(b"GET")) && path == Some(b"/metrics");
+            Question::Http { is_metrics, is_head }
+        }
         (Inspection::Status, b"table") => Question::Table,
         (Inspection::Status, b"json") => Question::Json,
         (Inspection::Status, b"health") => Question::Health,
@@ -55,12 +59,13 @@ pub(crate) fn question(inspection: Inspection, came: &[u8]) -> Option<Question> 
     })
 }
 
-/// Returns an answer of HTTP.
-pub(crate) fn http(status: &str, body: &str) -> String {
+/// Returns an answer of HTTP; one to HEAD has no body, and the length of that of GET.
+pub(crate) fn http(status: &str, body: &str, is_head: bool) -> String {
     format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
+         Content-Length: {}\r\nConnection: close\r\n\r\n{}",
+        body.len(),
+        if is_head { "" } else { body }
     )
 }
 
@@ -75,21 +80,36 @@ mod tests {
         let kick = Question::Kick("#a#b".to_owned());
         assert_eq!(question(Inspection::Status, b"kick #a#b\r\n"), Some(kick));
         assert_eq!(question(Inspection::Metrics, b"GET /metrics HTTP/1.1\r\n"), None);
-        let whole = b"GET /metrics HTTP/1.1\r\n\r\n";
-        assert_eq!(question(Inspection::Metrics, whole), Some(Question::Metrics));
+    }
+
+    #[test]
+    fn metrics_are_asked_for_by_get_and_head_with_any_query() {
+        for (line, is_metrics, is_head) in [
+            ("GET /metrics HTTP/1.1", true, false),
+            ("GET /metrics?x=1 HTTP/1.1", true, false),
+            ("HEAD /metrics HTTP/1.1", true, true),
+            ("HEAD / HTTP/1.1", false, true),
+            ("GET /metrics2 HTTP/1.1", false, false),
+            ("POST /metrics HTTP/1.1", false, false),
+        ] {
+            let asked = question(Inspection::Metrics, format!("{line}\r\n\r\n").as_bytes());
+            assert_eq!(asked, Some(Question::Http { is_metrics, is_head }), "{line}");
+        }
     }
 
     #[test]
     fn nobody_is_kicked_at_the_address_of_the_metrics() {
         let kick = b"kick #a#b\r\n\r\n";
-        assert_eq!(question(Inspection::Metrics, kick), Some(Question::OtherPath));
+        let other = Question::Http { is_metrics: false, is_head: false };
+        assert_eq!(question(Inspection::Metrics, kick), Some(other));
     }
 
     #[test]
     fn a_question_without_end_is_no_reason_to_wait() {
         let endless = vec![b'x'; MAX_QUESTION];
         assert_eq!(question(Inspection::Status, &endless), Some(Question::Other));
-        assert_eq!(question(Inspection::Metrics, &endless), Some(Question::OtherPath));
+        let other = Question::Http { is_metrics: false, is_head: false };
+        assert_eq!(question(Inspection::Metrics, &endless), Some(other));
         assert_eq!(question(Inspection::Status, b"kick \xff\n"), Some(Question::Other));
     }
 }

@@ -102,6 +102,8 @@ impl Listener {
     ) -> Result<(Listener, SocketAddr), StartError> {
         let prepared = socket.set_nonblocking(true).and_then(|()| socket.local_addr());
         let address = prepared.map_err(|e| StartError::io("use the TCP socket given", e))?;
+        check_listens(SockRef::from(&socket))
+            .map_err(|e| StartError::io(format!("use the TCP socket given, at {address}"), e))?;
         do_not_pace(SockRef::from(&socket), address);
         let socket = TcpListener::from_std(socket);
         let socket = Socket::Tcp(Port { socket, is_shared: true });
@@ -116,6 +118,9 @@ impl Listener {
         let prepared = socket.set_nonblocking(true).and_then(|()| socket.local_addr());
         let address = prepared.map_err(|e| StartError::io("use the unix socket given", e))?;
         let path = address.as_pathname().unwrap_or(Path::new("")).to_owned();
+        check_listens(SockRef::from(&socket)).map_err(|e| {
+            StartError::io(format!("use the unix socket given, at {}", path.display()), e)
+        })?;
         let socket = Socket::Unix(UnixListener::from_std(socket));
         Ok((Listener { door, socket, file: None }, path))
     }
@@ -136,6 +141,9 @@ impl Listener {
                 fs::remove_file(path)
                     .map_err(|e| StartError::io(format!("remove {}", path.display()), e))?;
                 UnixListener::bind(path)
+            }
+            Err(e) if e.kind() == ErrorKind::AddrInUse => {
+                Err(io::Error::new(ErrorKind::AlreadyExists, "it is no socket; remove it"))
             }
             bound => bound,
         };
@@ -226,6 +234,17 @@ impl Listener {
     }
 }
 
+/// Checks that a socket listens: each wait for its connections would end at once.
+fn check_listens(socket: SockRef<'_>) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    if !socket.is_listener()? {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it does not listen"));
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
+    Ok(())
+}
+
 /// Returns a socket that has a port and takes no connections.
 fn reserve(address: SocketAddr) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
@@ -310,6 +329,16 @@ mod tests {
             Listener::inherited_tcp(given.try_clone().unwrap(), DOOR).unwrap();
         drop(listener);
         TcpStream::connect(address).unwrap();
+    }
+
+    #[test]
+    fn a_socket_that_is_given_and_does_not_listen_is_refused() {
+        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        let error = Listener::inherited_tcp(socket.into(), DOOR).unwrap_err();
+        assert!(error.to_string().starts_with("cannot use the TCP socket given, at 127.0.0.1:"));
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        Listener::inherited_unix(socket.into(), DOOR).unwrap_err();
     }
 
     #[test]

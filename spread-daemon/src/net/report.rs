@@ -37,9 +37,11 @@ impl Server {
                 Some(client) => format!("kicked {client}\n"),
                 None => format!("error: no session {name:?}\n"),
             },
-            Question::Metrics => inspection::http("200 OK", &self.numbers().to_prometheus()),
-            Question::OtherPath => {
-                inspection::http("404 Not Found", "Only GET /metrics is here.\n")
+            Question::Http { is_metrics: true, is_head } => {
+                inspection::http("200 OK", &self.numbers().to_prometheus(), is_head)
+            }
+            Question::Http { is_metrics: false, is_head } => {
+                inspection::http("404 Not Found", "Only GET /metrics is here.\n", is_head)
             }
             Question::Other => "error: ask for table, json, health or kick NAME\n".to_owned(),
         };

@@ -150,9 +150,15 @@ impl World {
             return;
         };
         let moment = voting.moments.fetch_add(1, Ordering::Relaxed);
+        let before = voting.lines.iter().filter(|(of, _)| of.0 == line.0 && of.1 < line.1);
+        let fences = before.flat_map(|(_, known)| known.epochs.values());
+        let highest = fences.max().copied().unwrap_or_default();
         let known = voting.lines.entry(line).or_default();
         if known.numbers.is_empty() {
             known.began = moment;
+            if highest >= number {
+                self.violations.push(format!("fence: one is above {line:?}, which was forced"));
+            }
         }
         if *known.numbers.entry(number).or_insert(branch) != branch {
             self.violations.push(format!("primary: two Forms of number {number} stand"));
@@ -255,19 +261,7 @@ impl World {
         if self.clients.iter().chain(&self.dead).any(|client| client.mixes) {
             return Some(String::from("groups: a voter of one has come into another one"));
         }
-        let kept = voting.lines.iter();
-        let kept = kept.map(|(line, known)| self.what_is_kept(voting, *line, known));
-        kept.chain([Self::what_is_fenced(voting)]).flatten().next()
-    }
-
-    /// Checks that the fences of a forced Form are above all others of the group.
-    fn what_is_fenced(voting: &Voting) -> Option<String> {
-        let last = |known: &Known| known.epochs.values().max().copied();
-        voting.lines.iter().find_map(|((founded, forced), known)| {
-            let later = voting.lines.keys().filter(|of| of.0 == *founded && of.1 > *forced);
-            let next = later.map(|of| of.1).min()?;
-            (last(known)? >= next).then(|| format!("fence: one of {forced} is above {next}"))
-        })
+        voting.lines.iter().find_map(|(line, known)| self.what_is_kept(voting, *line, known))
     }
 
     /// Checks what holds from a founding or a forced Form up to the next one.

@@ -41,6 +41,11 @@ impl HttpPlan {
         Ok(run.http.map(|address| HttpPlan { address, names: run.http_host.clone(), token }))
     }
 
+    /// Returns the address to listen at.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Listens at the address. Connections wait until [`Http::serve`].
     ///
     /// # Errors

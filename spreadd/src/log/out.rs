@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,10 +18,18 @@ pub(super) struct Out {
     out: Box<dyn Write + Send>,
     /// Where it is told that they cannot be.
     errors: Box<dyn Write + Send>,
+    /// The file, if it is one.
+    file: Option<LogFile>,
     /// Whether a line has come to its middle only.
     is_cut: bool,
     /// Whether the last line could not be written.
     has_failed: bool,
+}
+
+struct LogFile {
+    name: String,
+    /// Its device and number, if they can be read.
+    identity: Option<(u64, u64)>,
 }
 
 impl Out {
@@ -27,11 +37,26 @@ impl Out {
         out: impl Write + Send + 'static,
         errors: impl Write + Send + 'static,
     ) -> Out {
-        Out { out: Box::new(out), errors: Box::new(errors), is_cut: false, has_failed: false }
+        let (out, errors) = (Box::new(out), Box::new(errors));
+        Out { out, errors, file: None, is_cut: false, has_failed: false }
     }
 
-    pub(super) fn to_file(file: File) -> Out {
-        Out::new(file, io::stderr())
+    pub(super) fn to_stderr() -> Out {
+        Out::new(io::stderr(), io::sink())
+    }
+
+    pub(super) fn to_file(path: &Path, file: File) -> Out {
+        let identity = file.metadata().ok().map(|file| (file.dev(), file.ino()));
+        let name = path.display().to_string();
+        Out { file: Some(LogFile { name, identity }), ..Out::new(file, io::stderr()) }
+    }
+
+    /// Writes to another file from now on, or to the same one that was opened again.
+    pub(super) fn change(&mut self, to: Out) {
+        let identity = |out: &Out| out.file.as_ref().and_then(|file| file.identity);
+        let is_same = identity(self).is_some_and(|former| identity(&to) == Some(former));
+        let (is_cut, has_failed) = (is_same && self.is_cut, is_same && self.has_failed);
+        *self = Out { is_cut, has_failed, ..to };
     }
 
     /// Writes a line; returns whether it could.
@@ -39,7 +64,8 @@ impl Out {
         let written = self.try_line(line);
         if let (Err(error), false) = (&written, self.has_failed) {
             // There is nowhere else to tell it.
-            let _ = self.errors.write_all(report.failed(error).as_bytes());
+            let name = self.file.as_ref().map_or("", |file| &file.name);
+            let _ = self.errors.write_all(report.failed(name, error).as_bytes());
         }
         self.has_failed = written.is_err();
         written.is_ok()
@@ -89,9 +115,9 @@ impl Report {
         }
     }
 
-    /// Returns the line for stderr when the file cannot be written.
-    fn failed(&self, error: &io::Error) -> String {
-        let text = format!("cannot write to the log file, lines are lost: {error}");
+    /// Returns the line for stderr when a file cannot be written.
+    fn failed(&self, file: &str, error: &io::Error) -> String {
+        let text = format!("cannot write to the log file {file}, lines are lost: {error}");
         match self.format {
             LogFormat::Text => with_priority(Level::ERROR, &format!("spreadd: {text}\n")),
             LogFormat::Json => json_line("ERROR", "spreadd::log", &text, &[]),
@@ -127,21 +153,29 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_cuts_one_line_and_is_told_once() {
+    fn a_full_disk_cuts_one_line_and_is_told_once_also_if_the_file_is_opened_again() {
         let (disk, stderr) = (Disk::default(), Disk::default());
         stderr.0.lock().unwrap().0 = 1000;
-        let mut out = Out::new(disk.clone(), stderr.clone());
+        let open = |number| {
+            let file = LogFile { name: "log".to_owned(), identity: Some((1, number)) };
+            Out { file: Some(file), ..Out::new(disk.clone(), stderr.clone()) }
+        };
+        let mut out = open(1);
         let report = Report { format: LogFormat::Text, is_to_file: Arc::default() };
         for (room, line) in [(6, "one\n"), (0, "two\n"), (0, "three\n"), (1000, "four\n")] {
             disk.0.lock().unwrap().0 += room;
             let is_written = out.line(line.as_bytes(), &report);
             assert_eq!(is_written, ["one\n", "four\n"].contains(&line), "{line}");
+            out.change(open(1));
         }
+        out.is_cut = true;
+        out.change(open(2));
+        assert!(out.line(b"five\n", &report));
         let written = String::from_utf8(disk.0.lock().unwrap().1.clone()).unwrap();
         let lines: Vec<&str> = written.lines().collect();
-        assert_eq!(lines, ["one", "tw", "four"]);
+        assert_eq!(lines, ["one", "tw", "four", "five"]);
         let told = String::from_utf8(stderr.0.lock().unwrap().1.clone()).unwrap();
-        assert!(told.starts_with("spreadd: cannot write to the log file"), "{told}");
+        assert!(told.starts_with("spreadd: cannot write to the log file log, lines"), "{told}");
         assert_eq!(told.lines().count(), 1, "{told}");
     }
 }

@@ -1,6 +1,5 @@
 //! The files of certificates and keys.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,6 +16,7 @@ use x509_cert::{Certificate, Version};
 
 use super::TlsOptions;
 use super::verifier::OneName;
+use crate::files::read;
 use crate::plan::Outcome;
 
 /// What the files are for.
@@ -149,10 +149,6 @@ fn is_encrypted(text: &[u8]) -> bool {
     let text = String::from_utf8_lossy(text);
     text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
         || text.contains("Proc-Type: 4,ENCRYPTED")
-}
-
-fn read(file: &Path) -> Outcome<Vec<u8>> {
-    Ok(fs::read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?)
 }
 
 fn not_pem(file: &Path, error: &pem::Error) -> String {

@@ -67,17 +67,21 @@ fn its_metrics_are_there_for_prometheus() {
     let metrics = format!("127.0.0.1:{port}");
     let program = Program::start(folder.command(0).args(["--metrics", &metrics]));
     let _client = Client::connect(program.address(), "me");
-    let fetch = |path: &str| {
+    let ask = |method: &str, path: &str| {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
     };
-    let answer = fetch("/metrics");
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    assert!(answer.contains("\nspread_sessions 1\n"), "{answer}");
-    assert!(fetch("/").starts_with("HTTP/1.1 404 "));
+    for path in ["/metrics", "/metrics?x=1"] {
+        let answer = ask("GET", path);
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("\nspread_sessions 1\n"), "{answer}");
+    }
+    let head = ask("HEAD", "/metrics");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    assert!(ask("GET", "/").starts_with("HTTP/1.1 404 "));
 }
 
 #[test]
@@ -95,11 +99,17 @@ fn a_client_is_kicked_by_its_name() {
     for text in ["a client is kicked client=#me#localhost", "by=\"status socket\""] {
         assert!(line.contains(text), "{line}");
     }
-    for empty in ["", " "] {
-        let ended = kick(empty).output().unwrap();
+    let _other = Client::connect(program.address(), "a");
+    for (wrong, reason) in [
+        ("", "the name of the client is empty"),
+        (" ", "the name of the client is empty"),
+        ("a\nb", "the name of a client has no control characters"),
+        ("a\rb", "the name of a client has no control characters"),
+    ] {
+        let ended = kick(wrong).output().unwrap();
         let complaint = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(ended.status.code(), Some(2));
-        assert!(complaint.contains("the name of the client is empty"), "{complaint}");
+        assert!(complaint.contains(reason), "{complaint}");
     }
     let again = kick("#me#localhost").output().unwrap();
     let error = String::from_utf8(again.stderr).unwrap();

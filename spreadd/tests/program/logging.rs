@@ -105,7 +105,7 @@ fn a_log_file_that_is_full_is_told_on_stderr() {
     assert_eq!(program.signal("-TERM").code(), Some(0));
     let mut said = String::new();
     stderr.read_to_string(&mut said).unwrap();
-    assert!(said.starts_with("spreadd: cannot write to the log file, lines are lost: "), "{said}");
+    assert!(said.starts_with("spreadd: cannot write to the log file /dev/full, "), "{said}");
     assert!(said.contains("No space left") && said.lines().count() == 1, "{said}");
 }
 
@@ -158,6 +158,34 @@ fn a_level_that_there_is_not_is_refused_and_an_empty_one_is_none() {
         let mut said = String::new();
         stderr.read_to_string(&mut said).unwrap();
         assert_eq!(said.contains("there is no authentication"), warns, "RUST_LOG={right}: {said}");
+    }
+}
+
+#[test]
+fn a_directive_leaves_the_other_parts_as_they_are_and_one_for_no_part_is_told() {
+    let folder = Folder::new();
+    let text = "Spread_Segment 127.0.0.255 { a 127.0.0.1 }\nNovelty = 1";
+    let conf = file(&folder, "spread.conf", text);
+    for (rust_log, warns, tells) in [
+        ("spread_daemon=debug", true, false),
+        ("error,spread_daemon=debug", false, false),
+        ("spread_deamon=debug", true, true),
+    ] {
+        let options = ["--port", "0", "--unix-dir", folder.0.to_str().unwrap()];
+        let mut command = Command::new(PROGRAM);
+        command.env("RUST_LOG", rust_log).args(options).arg("-c").arg(&conf);
+        let mut program = Program::start(command.stderr(Stdio::piped()));
+        let mut stderr = program.child.stderr.take().unwrap();
+        assert_eq!(program.signal("-TERM").code(), Some(0));
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).unwrap();
+        assert_eq!(said.contains("unknown directive Novelty"), warns, "{rust_log}: {said}");
+        let checked = command.arg("--check").output().unwrap();
+        let checked = String::from_utf8(checked.stderr).unwrap();
+        for said in [said, checked] {
+            let told = said.contains("no part of the program is called spread_deamon");
+            assert_eq!(told, tells, "{rust_log}: {said}");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! SIGHUP: what is read again, and what stays.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -108,6 +109,36 @@ fn a_log_file_that_was_moved_away_is_opened_again() {
 }
 
 #[test]
+fn without_a_log_file_in_the_configuration_it_logs_to_stderr_again() {
+    let folder = Folder::new();
+    let log = folder.0.join("log");
+    write_conf(&folder, "EventPriority = INFO");
+    let mut command = Command::new(PROGRAM);
+    command.args(["--port", "0", "-c"]).arg(folder.0.join("spread.conf"));
+    command.arg("--unix-dir").arg(&folder.0);
+    let mut program = Program::start(command.stderr(Stdio::piped()));
+    let mut stderr = BufReader::new(program.child.stderr.take().unwrap());
+    let reload = || {
+        let id = program.child.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+    };
+    let text = "Spread_Segment 127.0.0.255 { here 127.0.0.1 }\nEventPriority = INFO";
+    file(&folder, "spread.conf", text);
+    reload();
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.ends_with(" reloaded\n"), "{line}");
+    let before = fs::read_to_string(&log).unwrap();
+    assert!(before.ends_with(" logs to stderr from now on\n"), "{before}");
+    write_conf(&folder, "EventPriority = INFO");
+    reload();
+    line.clear();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.ends_with(&format!(" logs to {} from now on\n", log.display())), "{line}");
+    wait(|| fs::read_to_string(&log).unwrap().ends_with(" reloaded\n"));
+}
+
+#[test]
 fn after_a_wrong_file_all_is_as_before_and_the_log_says_why() {
     let conf = "RequiredAuthMethods = \"IP\"\nMaxSessionMessages = 50\n";
     let daemon = Reloadable::start(conf, "local");
@@ -174,13 +205,12 @@ fn what_takes_a_new_start_is_told() {
 }
 
 #[test]
-fn a_reload_that_waits_for_a_file_does_not_hold_up_the_end() {
+fn a_reload_does_not_wait_for_a_fifo() {
     let daemon = Reloadable::start("", "");
     let conf = daemon.folder.0.join("spread.conf");
     fs::remove_file(&conf).unwrap();
     assert!(Command::new("mkfifo").arg(&conf).status().unwrap().success());
     daemon.reload();
-    // It opens when the program opens it to read it, and the program gets nothing of it.
-    let _writer = fs::OpenOptions::new().write(true).open(&conf).unwrap();
+    daemon.wait_for_log("spread.conf is no regular file");
     assert_eq!(daemon.program.signal("-TERM").code(), Some(0));
 }

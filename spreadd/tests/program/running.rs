@@ -1,7 +1,7 @@
 //! Signals, descriptors and processor time while it runs.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
@@ -12,7 +12,7 @@ use spread_wire::ErrorCode;
 use spread_wire::handshake::Connect;
 
 use crate::client::{self, Client};
-use crate::support::{Folder, PROGRAM, Program, file, socket_file};
+use crate::support::{Folder, PROGRAM, Program, complaint, file, socket_file};
 
 #[test]
 fn a_signal_ends_it_and_removes_its_socket_file() {
@@ -107,32 +107,67 @@ fn it_tells_the_service_manager_that_it_is_ready_and_that_it_stops() {
 #[test]
 fn it_serves_at_the_sockets_that_the_service_manager_has_opened() {
     let folder = Folder::new();
-    let path = folder.0.join("clients");
+    let paths = [folder.0.join("clients"), folder.0.join("others")];
     // As sd_listen_fds(3) has it: from descriptor 3 on, for the process of this number.
     let manager = "
 import os, socket, sys
-tcp = socket.create_server(('127.0.0.1', 0))
-unix = socket.socket(socket.AF_UNIX)
-unix.bind(sys.argv[1])
-unix.listen()
-for number, one in [(10, tcp), (11, unix)]:
-    os.dup2(one.fileno(), number)
-os.dup2(10, 3)
-os.dup2(11, 4)
-os.environ.update(LISTEN_FDS='2', LISTEN_PID=str(os.getpid()))
-os.execv(sys.argv[2], sys.argv[2:])
+def unix(path):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    return listener
+given = [socket.create_server(('127.0.0.1', 0)), unix(sys.argv[1]), unix(sys.argv[2])]
+for number, one in enumerate(given):
+    os.dup2(one.fileno(), 10 + number)
+for number in range(3):
+    os.dup2(10 + number, 3 + number)
+os.environ.update(LISTEN_FDS='3', LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[3], sys.argv[3:])
 ";
     let mut command = Command::new("python3");
-    command.args(["-c", manager]).arg(&path).arg(PROGRAM);
+    command.args(["-c", manager]).args(&paths).arg(PROGRAM);
     command.args(["--no-config", "--port", "1", "--unix-dir"]).arg(&folder.0);
     let program = Program::start(&mut command);
-    assert!(program.ready.ends_with(&format!(" and {}\n", path.display())), "{}", program.ready);
+    let ready = format!(" and {}\n", paths[0].display());
+    assert!(program.ready.ends_with(&ready), "{}", program.ready);
     let mut client = Client::connect(program.address(), "me");
     client.join("town");
-    assert!(UnixStream::connect(&path).is_ok());
+    for (path, name) in paths.iter().zip(["one", "two"]) {
+        let mut stream = UnixStream::connect(path).unwrap();
+        stream.set_read_timeout(Some(client::DEADLINE)).unwrap();
+        // Too old to authenticate, so all in one.
+        write!(stream, "\x03\x0f\x00\x01\x03{name}").unwrap();
+        let mut accepted = [0; 19];
+        stream.read_exact(&mut accepted).unwrap();
+        assert!(accepted.ends_with(format!("#{name}#localhost").as_bytes()), "{accepted:?}");
+    }
     assert_ne!(program.port(), 1);
     program.signal("-TERM");
-    assert!(path.exists(), "it is the manager's");
+    assert!(paths.iter().all(|path| path.exists()), "they are the manager's");
+}
+
+#[test]
+fn more_sockets_of_the_service_manager_than_there_are_descriptors_are_an_error() {
+    let folder = Folder::new();
+    // The shell has the number of the program that replaces it.
+    let script = "export LISTEN_PID=$$ LISTEN_FDS=3; exec \"$@\" 3</dev/null";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh", PROGRAM, "--no-config", "--port", "0", "--unix-dir"]);
+    let said = complaint(command.arg(&folder.0));
+    assert!(said.contains("socket 0 of LISTEN_FDS: fd 3 is not a socket"), "{said}");
+    let manager = "
+import os, socket, sys
+listener = socket.create_server(('127.0.0.1', 0))
+os.dup2(listener.fileno(), 10)
+os.dup2(10, 3)
+os.closerange(4, 12)
+os.environ.update(LISTEN_FDS='9', LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[1], sys.argv[1:])
+";
+    let mut command = Command::new("python3");
+    command.args(["-c", manager, PROGRAM, "--no-config", "--port", "0", "--unix-dir"]);
+    let said = complaint(command.arg(&folder.0));
+    assert!(said.contains("socket 1 of LISTEN_FDS: fd 4 is not a socket"), "{said}");
 }
 
 /// Returns a file that /proc has for each thread of a process.

@@ -65,6 +65,13 @@ fn a_file_that_is_no_socket_is_left_alone() {
     let file = socket_file(&folder, port);
     fs::write(&file, "precious").unwrap();
     let said = complaint(&mut folder.command(port));
-    assert!(said.contains(&file.display().to_string()), "{said}");
+    let expected = format!("the file {}: it is no socket; remove it\n", file.display());
+    assert!(said.ends_with(&expected), "{said}");
+    let said = complaint(folder.command(port).arg("--check"));
+    assert!(said.ends_with("is no socket; remove it\n"), "{said}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    let said = complaint(&mut folder.command(port));
+    assert!(said.ends_with(&expected), "{said}");
 }

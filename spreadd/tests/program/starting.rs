@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use crate::client::Client;
-use crate::support::{Folder, PROGRAM, Program, complaint, said, socket_file};
+use crate::support::{Folder, PROGRAM, Program, complaint, free_port, said, socket_file};
 
 #[test]
 fn it_says_where_clients_can_connect() {
@@ -48,6 +48,66 @@ fn it_names_the_port_that_is_taken() {
     let said = complaint(&mut folder.command(port));
     assert!(said.contains(&format!("127.0.0.1:{port}")), "{said}");
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
+}
+
+#[test]
+fn addresses_of_its_own_that_overlap_are_told_by_a_check_and_at_the_start() {
+    let folder = Folder::new();
+    let port = free_port();
+    let at = |ip: &str| format!("{ip}:{port}");
+    for (options, expected) in [
+        (&["--bind", "127.0.0.1", "--bind", "127.0.0.1"][..], "127.0.0.1:P for clients and at 127"),
+        (
+            &["--bind", "0.0.0.0", "--bind", "127.0.0.1"],
+            "0.0.0.0:P for clients and at 127.0.0.1:P for",
+        ),
+        (
+            &["--bind", "127.0.0.1", "--bind", "0.0.0.0"],
+            "127.0.0.1:P for clients and at 0.0.0.0:P for",
+        ),
+        (&["--metrics", &at("127.0.0.1")], "127.0.0.1:P for metrics"),
+        (&["--metrics", &at("[::ffff:127.0.0.1]")], "[::ffff:127.0.0.1]:P for metrics"),
+        (&["--http", &at("0.0.0.0")], "0.0.0.0:P for HTTP"),
+    ] {
+        for check in [&[][..], &["--check"]] {
+            let said = complaint(folder.command(port).args(options).args(check));
+            let expected = expected.replace(":P", &format!(":{port}"));
+            assert!(said.contains(": they overlap") && said.contains(&expected), "{said}");
+        }
+    }
+    let same = ["--bind", "127.0.0.1", "--bind", "127.0.0.1", "--check"];
+    complaint(folder.command(0).args(same));
+    let others = ["--bind", "127.0.0.2", "--metrics", &at("127.0.0.1"), "--http", "0", "--check"];
+    assert_eq!(said(folder.command(port).args(others)).1, Some(0));
+    assert_eq!(said(folder.command(0).args(["--metrics", "127.0.0.1:0", "--check"])).1, Some(0));
+}
+
+#[test]
+fn a_fifo_is_refused_in_place_of_a_file_and_other_files_that_can_be_opened_are_not() {
+    let folder = Folder::new();
+    let fifo = folder.0.join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for option in ["-c", "--passwords", "--allow", "--log-file"] {
+        for check in [&[][..], &["--check"]] {
+            let mut command = Command::new(PROGRAM);
+            command.args(["--port", "0", "--unix-dir"]).arg(&folder.0).args(check);
+            if option != "-c" {
+                command.arg("--no-config");
+            }
+            let said = complaint(command.arg(option).arg(&fifo));
+            assert!(said.ends_with("/fifo is no regular file\n"), "{option}: {said}");
+        }
+    }
+    // Here stderr is a pipe.
+    for file in ["/dev/stderr", "/dev/null"] {
+        let log = ["--log-file", file];
+        let checked = folder.command(0).args(log).arg("--check").output().unwrap();
+        assert_eq!(checked.status.code(), Some(0), "{file}");
+        let mut program = Program::start(folder.command(0).args(log).stderr(Stdio::piped()));
+        assert!(program.ready.contains("is ready"), "{file}");
+        drop(program.child.stderr.take());
+        assert_eq!(program.signal("-TERM").code(), Some(0));
+    }
 }
 
 #[test]
@@ -174,9 +234,10 @@ fn more_sessions_than_file_descriptors_are_refused() {
     };
     let said = complaint(&mut start(&["--max-sessions", "300"]));
     assert!(said.contains("takes 332 file descriptors, and the limit is 200"), "{said}");
+    assert_eq!(complaint(&mut start(&["--max-sessions", "300", "--check"])), said);
     // Without the option it is warned of. As many as there is room for are as good as fewer.
     let too_few =
-        "WARN spreadd::run: the limit of file descriptors has room for 168 of 1000 sessions";
+        "WARN spreadd::run: the limit of 200 file descriptors has room for 168 of 1000 sessions";
     for (sessions, expected) in [
         (&["--max-sessions", "168"][..], None),
         (&["--max-sessions", "20"], None),
