@@ -426,7 +426,10 @@ impl Core {
         let voting = self.voting.as_ref()?;
         match (&self.phase, voting.unforced) {
             (_, Some(why)) => Some(Err(why)),
-            (Phase::Exchanging(_), None) if voting.force => None,
+            // Somebody may have said Hello since, with a later log or of another group.
+            (Phase::Exchanging(_), None) if voting.force => {
+                self.refuses_to_force().filter(|why| *why != Unforced::NotStopped).map(Err)
+            }
             (Phase::Formed(_), None) if voting.force => Some(Ok(())),
             _ => Some(Err(Unforced::Interrupted)),
         }

@@ -249,3 +249,22 @@ fn a_number_is_given_to_one_forced_form() {
     ];
     assert_eq!(run(&(EVERYBODY, acts), None).violations.first(), None);
 }
+
+/// The group is to be forced. Before its Form stands a member comes with a log that was forced later.
+#[test]
+fn a_force_that_a_later_log_overtakes_ends() {
+    let run_all = || Act::World(Step::Run(EVERYBODY, 50));
+    let put = || Act::Operate(0, Op::Put(0, 1));
+    let waits = || [run_all(), Act::World(Step::Wait(400)), run_all()];
+    let acts = [
+        &[put(), run_all(), Act::World(Step::Partition([0, 1, 0]))][..],
+        &[Act::World(Step::Replace(0)), Act::Return],
+        &waits(),
+        &[Act::Force(2), run_all(), put(), run_all()],
+        &[Act::World(Step::Hold(2, 1)), Act::Return, Act::Turns(EVERYBODY, 1), put(), run_all()],
+        &[Act::World(Step::Partition([0; 3])), Act::World(Step::Replace(0)), Act::Return],
+        &waits(),
+        &[Act::Force(4), run_all(), put(), run_all()],
+    ];
+    assert_eq!(run(&(EVERYBODY, acts.concat()), None).violations.first(), None);
+}
