@@ -2,16 +2,18 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
 use spread_daemon::{
     Access, AccessPolicy, AddressList, Authentication, ClientInfo, Daemon, Method, Passwords,
     Sending, Status,
 };
 use spread_wire::handshake::{ClientError, Connect};
 use spread_wire::{Cause, Delivery, ErrorCode, Name, Request, Service, ServiceType};
+
 use support::client::{Client, DEADLINE};
 
 fn named(name: &str) -> Connect {
@@ -175,6 +177,37 @@ fn a_list_of_addresses_lets_in_who_is_on_it() {
     }
 }
 
+/// Connects, and sends all that a user does to log in.
+fn begin_to_log_in(stream: TcpStream, name: &str, password: &str) -> Client {
+    let mut client = Client::of(stream);
+    client.send(&named(name).encode());
+    let mut choice = b"PWORD".to_vec();
+    choice.resize(90, 0);
+    client.send(&choice);
+    client.send(&secret("ann", password));
+    client
+}
+
+#[test]
+fn wrong_passwords_from_one_address_do_not_hold_up_a_right_one_from_another() {
+    let daemon = with_passwords();
+    let connect = |from: [u8; 4]| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+        socket.connect(&daemon.socket_addr().into()).unwrap();
+        TcpStream::from(socket)
+    };
+    let mut wrong: Vec<Client> = (0..60)
+        .map(|number| begin_to_log_in(connect([127, 0, 0, 1]), &format!("c{number}"), "wrong"))
+        .collect();
+    // Checks have begun, and the others wait.
+    assert_eq!(wrong[0].receive_up_to(9), b"\x06PWORD \0\xf7");
+    let mut ann = begin_to_log_in(connect([127, 0, 0, 2]), "ann", "secret");
+    assert_eq!(ann.receive_up_to(9), b"\x06PWORD \x01\x01");
+    let rejected = daemon.status().unwrap().totals.rejected;
+    assert!(rejected < 50, "{rejected}");
+}
+
 #[test]
 fn waiting_for_the_check_of_a_password_is_not_held_against_a_client() {
     const CLIENTS: usize = 60;
@@ -188,13 +221,8 @@ fn waiting_for_the_check_of_a_password_is_not_held_against_a_client() {
     let daemon = daemon.unwrap();
     let mut clients: Vec<Client> = (0..CLIENTS)
         .map(|number| {
-            let mut client = Client::bare(daemon.socket_addr());
-            client.send(&named(&format!("c{number}")).encode());
-            let mut choice = b"PWORD".to_vec();
-            choice.resize(90, 0);
-            client.send(&choice);
-            client.send(&secret("ann", "secret"));
-            client
+            let stream = TcpStream::connect(daemon.socket_addr()).unwrap();
+            begin_to_log_in(stream, &format!("c{number}"), "secret")
         })
         .collect();
     for (number, client) in clients.iter_mut().enumerate() {

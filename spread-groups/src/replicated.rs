@@ -26,12 +26,15 @@
 //! members it is that of the member with the smallest [`Incarnation`](crate::Incarnation), a random
 //! number. Operations that the others have executed since the partition are taken back, and
 //! submitted again by their submitters ([`Event::Rewound`]): they are executed after all that the
-//! larger side has executed. So an answer can turn out to be untrue: without
+//! larger side has executed. Each member remembers its last 1,024 answered operations, of 4 MiB
+//! together; what it had submitted before them is lost, and [`Rewound::complete`](crate::Rewound)
+//! is false. So an answer can turn out to be untrue: without
 //! [voters](crate::voters) no answer is final.
 //!
 //! **A merge is over** for a member when an operation that it has submitted after
 //! [`Event::Rewound`] is answered: its operations are executed in the order of their submission,
-//! those taken back first. Then what that event names has been executed again, or [`Event::Lost`]
+//! those taken back first. After as many as it can have open it ends with [`Error::Full`] at first,
+//! and is submitted again. Then what that event names has been executed again, or [`Event::Lost`]
 //! has named it. The roster is complete before that: [`Group::wait_for_members`] says nothing of it.
 //! Each member knows this of its own operations; once all members of the smaller side have arrived
 //! at a [barrier](crate::barrier) after it, it holds for all.

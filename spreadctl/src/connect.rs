@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::net::{IpAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -216,7 +217,9 @@ fn is_this_host(host: &str) -> bool {
 
 /// Reads a password, and warns if others can do so.
 fn read_password(file: &Path) -> Result<String> {
-    let unreadable = |error| Failure::io(format_args!("cannot read {}", file.display()), &error);
+    let unreadable = |error: io::Error| {
+        Failure::new(Code::Usage, format!("cannot read {}: {error}", file.display()))
+    };
     let metadata = fs::metadata(file).map_err(unreadable)?;
     if metadata.permissions().mode() & 0o077 != 0 {
         let file = file.display();

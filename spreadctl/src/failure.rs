@@ -94,7 +94,8 @@ impl From<spread_groups::Error> for End {
         let failure = match &error {
             Groups::Connect(error) => Failure::from(&**error),
             Groups::NoResponders { .. } => Failure::new(Code::NoAnswer, error.to_string()).advise(
-                "a server is started with: spreadctl serve GROUP SERVICE; --wait waits for it",
+                "a server is started with: spreadctl serve GROUP SERVICE -- COMMAND; --wait waits for \
+                 it; a service of a program has to take bytes and answer with bytes",
             ),
             Groups::TimedOut => Failure::new(Code::NoAnswer, "no answer came in time")
                 .advise("--within allows more time; the request may still be executed"),

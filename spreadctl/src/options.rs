@@ -166,7 +166,7 @@ pub(crate) struct Sub {
     #[arg(long, requires = "raw")]
     pub(crate) no_newline: bool,
     /// End after so many messages; views do not count
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub(crate) count: Option<u64>,
     /// End after this time
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -217,11 +217,11 @@ pub(crate) struct Publish {
     )]
     pub(crate) message_type: i16,
     /// How often to send each message
-    #[arg(short, long, value_name = "N", default_value_t = 1,
-        value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short, long, value_name = "N", default_value_t = 1, allow_negative_numbers = true,
+        value_parser = count)]
     pub(crate) count: u64,
     /// Messages a second at most
-    #[arg(short, long, value_name = "N", value_parser = rate)]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = rate)]
     pub(crate) rate: Option<f64>,
     /// Each line is a message, also of a file
     #[arg(long, conflicts_with = "whole")]
@@ -361,6 +361,10 @@ fn private_name(text: &str) -> Result<String, String> {
             spread::MAX_PRIVATE_NAME
         )
     })
+}
+
+fn count(text: &str) -> Result<u64, &'static str> {
+    text.parse().ok().filter(|count| *count > 0).ok_or("a whole number above 0")
 }
 
 fn rate(text: &str) -> Result<f64, String> {

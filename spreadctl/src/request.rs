@@ -56,7 +56,11 @@ fn ask(
     let call: Call<Vec<u8>> = group.call(&options.service, question);
     let call = call.within(deadline.saturating_duration_since(Instant::now()));
     match options.all {
-        false => Ok(vec![(None, Ok(wait(call.send(), deadline + LEAVE, stop)?))]),
+        false => match outcome(call.send(), deadline + LEAVE, stop)? {
+            // It names the types of Rust, of which a command has none.
+            Err(Error::NoResponders { .. }) => Err(nobody().into()),
+            answer => Ok(vec![(None, Ok(answer?))]),
+        },
         true => {
             let replies = wait(call.send_to_all(Until::All), deadline + LEAVE, stop)?;
             if replies.each.is_empty() {
@@ -89,18 +93,27 @@ fn text(outcome: Outcome<Vec<u8>>) -> std::result::Result<Vec<u8>, String> {
 
 /// Waits until a time, and looks for signals meanwhile.
 pub(crate) fn wait<T: Send + 'static>(
-    mut pending: Pending<T>,
+    pending: Pending<T>,
     deadline: Instant,
     stop: &Stop,
 ) -> Result<T> {
+    Ok(outcome(pending, deadline, stop)??)
+}
+
+/// As [`wait`], with the error of the call apart from a signal.
+fn outcome<T: Send + 'static>(
+    mut pending: Pending<T>,
+    deadline: Instant,
+    stop: &Stop,
+) -> Result<std::result::Result<T, Error>> {
     loop {
         stop.check()?;
         let turn = TURN.min(deadline.saturating_duration_since(Instant::now()));
-        if let Some(result) = pending.wait_timeout(turn)? {
+        if let Some(result) = pending.wait_timeout(turn).transpose() {
             return Ok(result);
         }
         if Instant::now() >= deadline {
-            return Err(Error::TimedOut.into());
+            return Ok(Err(Error::TimedOut));
         }
     }
 }

@@ -1,6 +1,10 @@
 //! `serve`: requests of a group, answered by a command.
 
+use std::env;
+use std::fs;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
@@ -24,6 +28,12 @@ const MAX_REASON: u64 = 4096;
 const READY: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(options: &Serve, connection: &Connection, stop: &Stop) -> Result {
+    if let Some(program) = options.command.first()
+        && !can_run(program)
+    {
+        let text = format!("there is no command {program}, or it cannot be executed");
+        return Err(Failure::new(Code::Usage, text).into());
+    }
     let node = Node::connect(connection.builder()?)?;
     stop.on_wake(|| {});
     let group = node.group(&options.group.to_string())?.join()?;
@@ -56,6 +66,19 @@ fn serve(options: &Serve, group: &Group, command: Vec<String>, stop: &Stop) -> R
     };
     drop(serving);
     ended
+}
+
+/// Returns whether a program can be executed: at a path, or in one of the directories of `PATH`.
+fn can_run(program: &str) -> bool {
+    let is_executable = |path: &Path| {
+        fs::metadata(path)
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        return is_executable(Path::new(program));
+    }
+    let directories = env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    env::split_paths(&directories).any(|directory| is_executable(&directory.join(program)))
 }
 
 /// Runs the command for a question.

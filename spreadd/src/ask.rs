@@ -49,7 +49,8 @@ pub(crate) fn set_password(file: &Path, user: &str) -> Outcome<()> {
     }
     let password = match io::stdin().is_terminal() {
         true => {
-            let password = rpassword::prompt_password(format!("Password of {user}: "))?;
+            let password =
+                rpassword::prompt_password(format!("Password of {user}: ")).map_err(unread)?;
             if password.is_empty() {
                 return Err("the password is empty; nothing was changed".into());
             }
@@ -60,7 +61,7 @@ pub(crate) fn set_password(file: &Path, user: &str) -> Outcome<()> {
         }
         false => {
             let mut line = String::new();
-            io::stdin().read_line(&mut line)?;
+            io::stdin().read_line(&mut line).map_err(unread)?;
             let password = line.trim_end_matches(['\r', '\n']).to_owned();
             if password.is_empty() {
                 let text = "the first line of the standard input, the password, is empty; nothing \
@@ -71,6 +72,14 @@ pub(crate) fn set_password(file: &Path, user: &str) -> Outcome<()> {
         }
     };
     Passwords::edit(file, |passwords| Ok(passwords.set(user, &password)?))
+}
+
+/// Returns the error of a password that cannot be read.
+fn unread(error: io::Error) -> String {
+    match error.kind() {
+        ErrorKind::InvalidData => "the password is not UTF-8; nothing was changed".to_owned(),
+        _ => format!("cannot read the password: {error}"),
+    }
 }
 
 /// Takes the users of another file over into a file; returns a line for those whose passwords

@@ -48,6 +48,16 @@ const NAME_LEN: usize = spread_wire::limits::MAX_DAEMON_NAME;
 /// What `EventPriority` can be.
 const PRIORITIES: [&str; 6] = ["pDEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL"];
 
+/// Directives with a value that counts.
+const WITH_VALUE: [&str; 6] = [
+    "AccessControlPolicy",
+    "AllowedAuthMethods",
+    "EventLogFile",
+    "EventPriority",
+    "MaxSessionMessages",
+    "RequiredAuthMethods",
+];
+
 /// Directives that mean nothing to a daemon that speaks to no other, or that are
 /// done in another way; real configurations are full of them.
 const IRRELEVANT: &[&str] = &[
@@ -85,6 +95,9 @@ impl Conf {
     ///
     /// The first place where it cannot be read on.
     pub(crate) fn parse_bytes(bytes: &[u8]) -> Result<Conf, Remark> {
+        if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") || bytes.contains(&0) {
+            return Err(remark(1, "the file is in UTF-16, or no text: save it as UTF-8"));
+        }
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         match str::from_utf8(bytes) {
             Ok(text) => Conf::parse(text),
@@ -100,9 +113,20 @@ impl Conf {
     pub(crate) fn parse(text: &str) -> Result<Conf, Remark> {
         let mut reader = Reader { tokens: tokens(text)?, at: 0 };
         let mut conf = Conf::default();
+        // The directives with a value, and the line of each.
+        let mut lines: Vec<(&str, usize)> = Vec::new();
         while let Some((line, token)) = reader.next() {
             match &token {
-                Token::Word(word) => conf.directive(line, word, &mut reader)?,
+                Token::Word(word) => {
+                    let known = WITH_VALUE.into_iter().find(|name| word.eq_ignore_ascii_case(name));
+                    let first = lines.iter().find(|(name, _)| Some(*name) == known);
+                    if let Some((name, first)) = first {
+                        let text = format!("{name} is in line {first}, too: the last one counts");
+                        conf.warnings.push(remark(line, text));
+                    }
+                    lines.extend(known.map(|name| (name, line)));
+                    conf.directive(line, word, &mut reader)?;
+                }
                 other => return Err(other.unexpected(line)),
             }
         }
@@ -113,6 +137,12 @@ impl Conf {
         let is = |name: &str| word.eq_ignore_ascii_case(name);
         if is("Spread_Segment") {
             return self.segment(line, reader);
+        }
+        if WITH_VALUE.into_iter().any(is) && !reader.next_is(&Token::Equals) {
+            return Err(remark(line, format!("there is no = behind {word}")));
+        }
+        if !IRRELEVANT.iter().any(|name| is(name)) && reader.next_begins_segment() {
+            return Err(remark(line, format!("unknown directive {word}; is it Spread_Segment?")));
         }
         let value = reader.value()?;
         let text = value.join(" ");
@@ -203,7 +233,13 @@ impl Conf {
                 other => return Err(unexpected(other, line)),
             }
         }
-        self.daemons.append(&mut in_segment);
+        for daemon in in_segment {
+            if self.daemons.iter().any(|other| other.name == daemon.name) {
+                let text = format!("there are two daemons {} in the file", daemon.name);
+                return Err(remark(line, text));
+            }
+            self.daemons.push(daemon);
+        }
         Ok(())
     }
 }
@@ -322,6 +358,15 @@ impl Reader {
 
     fn next_is(&self, token: &Token) -> bool {
         self.tokens.get(self.at).is_some_and(|(_, next)| next == token)
+    }
+
+    /// Returns whether the next token is what follows `Spread_Segment`.
+    fn next_begins_segment(&self) -> bool {
+        match self.tokens.get(self.at) {
+            Some((_, Token::Open)) => true,
+            Some((line, Token::Word(word))) => segment_port(*line, word).is_ok(),
+            _ => false,
+        }
     }
 
     fn expect(&mut self, token: Token, line: usize) -> Result<(), Remark> {
@@ -500,6 +545,29 @@ mod tests {
     }
 
     #[test]
+    fn of_a_directive_that_is_there_twice_the_last_one_counts_with_a_warning() {
+        let text = "MaxSessionMessages = 5\nWindow = 1\nWindow = 2\nmaxsessionmessages = 6\n\
+                    EventLogFile = a\nMaxSessionMessages = 7\n";
+        let conf = Conf::parse(text).unwrap();
+        assert_eq!(conf.max_session_messages, Some(7));
+        let expected = [
+            "line 4: MaxSessionMessages is in line 1, too: the last one counts",
+            "line 6: MaxSessionMessages is in line 1, too: the last one counts",
+        ];
+        assert_eq!(conf.warnings.iter().map(Remark::to_string).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_file_in_utf_16_is_told() {
+        let text = "Spread_Segment 127.0.0.255 { a 127.0.0.1 }";
+        let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for bytes in [little.clone(), [b"\xff\xfe", &little[..]].concat(), b"\xfe\xff".to_vec()] {
+            let error = Conf::parse_bytes(&bytes).unwrap_err().to_string();
+            assert!(error.contains("UTF-16"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_priority_that_there_is_not_is_warned_of() {
         for text in ["DEBUG", "debug", "info", "LOUD", "5", ""] {
             let conf = Conf::parse(&format!("\nEventPriority = \"{text}\"\n")).unwrap();
@@ -524,6 +592,19 @@ mod tests {
             ("Spread_Segment 1.2.3.4 {\n a", "line 1: what begins here does not end"),
             ("Spread_Segment 1.2.3.4 { { } }", "line 1: interfaces of no daemon"),
             ("MaxSessionMessages = many", "line 1: \"many\" is no number of messages"),
+            ("MaxSessionMessages = 0", "line 1: \"0\" is no number of messages"),
+            ("\nMaxSessionMessages 30", "line 2: there is no = behind MaxSessionMessages"),
+            ("EventPriority\nWindow = 5", "line 1: there is no = behind EventPriority"),
+            (
+                "Window = 5\nSpread_Segmnet 1.2.3.4:4803 {\n}",
+                "line 2: unknown directive Spread_Segmnet; is it Spread_Segment?",
+            ),
+            ("Segment { a }", "line 1: unknown directive Segment; is it Spread_Segment?"),
+            (
+                "Spread_Segment 1.2.3.4 { a b }\n\nSpread_Segment 1.2.3.5 { a }",
+                "line 3: there are two daemons a in the file",
+            ),
+            ("Spread_Segment 1.2.3.4 { a a }", "line 1: there are two daemons a in the file"),
             ("AllowedAuthMethods = \"KRB\"", "line 1: there is no authentication method KRB"),
             ("DebugFlags = { a", "line 1: what begins here does not end"),
             ("EventLogFile = \"x", "line 1: a text without end"),

@@ -23,6 +23,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing::Level;
 
 use log::json_line;
@@ -30,7 +31,7 @@ use options::{Command, LogFormat, Options};
 use plan::Outcome;
 
 fn main() -> ExitCode {
-    let options = match Options::try_parse() {
+    let options = match Options::try_parse().map_err(with_hint) {
         Ok(options) => options,
         Err(error) if error.use_stderr() && asks_for_json() => {
             say(LogFormat::Json, Level::ERROR, error.to_string().trim_end());
@@ -64,6 +65,17 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// Adds to the error about an option of TLS, in a program without it, what to do.
+fn with_hint(mut error: clap::Error) -> clap::Error {
+    let is_of_tls = matches!(error.get(ContextKind::InvalidArg),
+        Some(ContextValue::String(option)) if option.starts_with("--tls"));
+    if !cfg!(feature = "tls") && error.kind() == ErrorKind::UnknownArgument && is_of_tls {
+        let hint = "this spreadd is built without TLS: cargo install spreadd --features tls";
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
+    }
+    error
 }
 
 /// Returns whether wrong options have JSON among them.

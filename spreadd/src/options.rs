@@ -15,6 +15,14 @@ use crate::tls;
 
 const MAX_BUSY_POLL: u64 = Builder::MAX_BUSY_POLL.as_micros() as u64;
 
+/// The version and the features that it is built with.
+const VERSION: &str = match (cfg!(feature = "http"), cfg!(feature = "tls")) {
+    (true, true) => concat!(env!("CARGO_PKG_VERSION"), " (http, tls)"),
+    (true, false) => concat!(env!("CARGO_PKG_VERSION"), " (http)"),
+    (false, true) => concat!(env!("CARGO_PKG_VERSION"), " (tls)"),
+    (false, false) => concat!(env!("CARGO_PKG_VERSION"), " (without http and tls)"),
+};
+
 /// A Spread daemon for a single host, or over Corosync for several.
 ///
 /// Any client of Spread connects to it, with `PORT@HOST` over TCP or, on this
@@ -24,7 +32,7 @@ const MAX_BUSY_POLL: u64 = Builder::MAX_BUSY_POLL.as_micros() as u64;
 #[derive(Debug, Parser)]
 #[command(
     name = "spreadd",
-    version,
+    version = VERSION,
     args_conflicts_with_subcommands = true,
     after_help = "\
 Examples:
@@ -190,7 +198,8 @@ pub(crate) struct Run {
 
     /// Messages that may wait for a client that does not read; with one more it
     /// is disconnected [default: 1000]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) max_session_messages: Option<usize>,
 
     /// Slow-consumer policy: disconnect a client that does not read, or slow down its
@@ -199,7 +208,8 @@ pub(crate) struct Run {
     pub(crate) slow_receivers: Slow,
 
     /// MiB of messages that may wait for all clients together
-    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    #[arg(long, value_name = "MIB", default_value_t = 512,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) max_queued: usize,
 
     /// Microseconds to look for further messages before sleeping; 10000 at most.

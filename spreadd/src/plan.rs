@@ -128,6 +128,7 @@ pub(crate) fn plan(run: &Run) -> Outcome<Plan> {
             .map(|remark| format!("{file}: {remark}"))
             .chain(tls_warnings)
             .chain(password_file(run, &conf).and_then(|file| readable_by_all("passwords", &file)))
+            .chain(empty_list(run, &conf)?)
             .collect(),
     })
 }
@@ -193,16 +194,10 @@ fn authentication(run: &Run, conf: &Conf) -> Outcome<Authentication> {
         let file = passwords_path(run);
         Ok(Method::Password(Passwords::load(file)?))
     };
-    let addresses = |file: Option<&PathBuf>| -> Outcome<Method> {
-        let file = file.cloned().unwrap_or_else(|| beside(run, "spread.access_ip"));
-        let text = fs::read_to_string(&file)
-            .map_err(|e| format!("cannot read {}: {e}", file.display()))?;
-        let list: AddressList = text.parse().map_err(|e| format!("{}: {e}", file.display()))?;
-        Ok(Method::Address(list))
-    };
+    let addresses = || -> Outcome<Method> { Ok(Method::Address(address_list(run)?)) };
     let method = |name: &str| match name {
         "PWORD" => passwords(),
-        "IP" => addresses(run.allow.as_ref()),
+        "IP" => addresses(),
         _ => Ok(Method::Anyone),
     };
     let mut authentication = match &conf.allowed_methods {
@@ -220,9 +215,32 @@ fn authentication(run: &Run, conf: &Conf) -> Outcome<Authentication> {
         authentication = authentication.require(passwords()?);
     }
     if run.allow.is_some() {
-        authentication = authentication.require(addresses(run.allow.as_ref())?);
+        authentication = authentication.require(addresses()?);
     }
     Ok(authentication)
+}
+
+/// Reads the addresses that clients may come from.
+fn address_list(run: &Run) -> Outcome<AddressList> {
+    let file = addresses_path(run);
+    let text =
+        fs::read_to_string(&file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+    Ok(text.parse().map_err(|e| format!("{}: {e}", file.display()))?)
+}
+
+/// Returns where the file of addresses is.
+fn addresses_path(run: &Run) -> PathBuf {
+    run.allow.clone().unwrap_or_else(|| beside(run, "spread.access_ip"))
+}
+
+/// Returns a remark on a list of addresses that every client has to be in, and none is.
+fn empty_list(run: &Run, conf: &Conf) -> Outcome<Option<String>> {
+    let is_required = run.allow.is_some() || conf.required_methods.iter().any(|name| name == "IP");
+    if !is_required || address_list(run)? != AddressList::default() {
+        return Ok(None);
+    }
+    let file = addresses_path(run);
+    Ok(Some(format!("nobody can connect: there is no address in {}", file.display())))
 }
 
 /// Returns the file of passwords, if there is to be one.

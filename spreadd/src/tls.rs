@@ -67,7 +67,7 @@ impl Plan {
     }
 
     /// Returns remarks on clients that anyone may be, on a key that anyone can read, and on a
-    /// certificate that is not valid now.
+    /// certificate that no client accepts.
     pub(crate) fn warnings(
         options: &TlsOptions,
         plan: &Plan,
@@ -80,7 +80,7 @@ impl Plan {
             "other hosts can connect over TLS, and neither a certificate nor a password is asked for"
                 .to_owned()
         });
-        let invalid = files::validity_warning(options);
+        let invalid = files::warnings(options);
         let key = options.key.as_ref();
         let key = key.and_then(|key| readable_by_all("the private key", key));
         open.into_iter().chain(key).chain(invalid).collect()

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use spread::{Error, Mailbox, Service, TlsConfig, TlsError, UserPassword};
+use spread::{Error, Mailbox, Service, TlsConfig, TlsConfigError, TlsError, UserPassword};
 
 use crate::support::program::Program;
 use crate::support::tls::{Authority, Certificate, TlsDaemon, built, daemon};
@@ -128,6 +128,11 @@ fn files_that_cannot_be_used_are_named_at_the_start() {
     let (cert, key) = (file("cert.pem", &own.chain), file("key.pem", &own.key));
     let (empty, cut) = (file("empty.pem", ""), file("cut.pem", &own.chain[..100]));
     let other = file("other.pem", &authority.of_hosts(&HOSTS).key);
+    let version_1 = file("version-1.pem", include_str!("data/version-1.pem"));
+    let small = file("small.key", include_str!("data/rsa-1024.key"));
+    let encrypted = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\
+                     DEK-Info: AES-128-CBC,00\n\nMAA=\n-----END EC PRIVATE KEY-----\n";
+    let encrypted = file("encrypted.key", encrypted);
     let missing = dir.path().join("missing.pem").display().to_string();
     for (cert, key, ca, reason) in [
         (&missing, &key, &cert, format!("cannot read {missing}: No such file")),
@@ -136,6 +141,9 @@ fn files_that_cannot_be_used_are_named_at_the_start() {
         (&cert, &empty, &cert, format!("there is no private key in {empty}")),
         (&cert, &other, &cert, format!("the key in {other} does not belong to the certificate")),
         (&cert, &key, &missing, format!("cannot read {missing}: No such file")),
+        (&version_1, &key, &cert, format!("certificate in {version_1} is of X.509 version 1")),
+        (&cert, &encrypted, &cert, format!("the private key in {encrypted} is encrypted")),
+        (&cert, &small, &cert, format!("key in {small} cannot be used: it has to be RSA of 2048")),
     ] {
         let options = [
             "--no-config",
@@ -146,6 +154,21 @@ fn files_that_cannot_be_used_are_named_at_the_start() {
         ];
         daemon(&options).line_with(&[&reason]);
     }
+}
+
+#[test]
+fn a_certificate_or_key_that_a_client_cannot_use_is_told() {
+    let authority = Authority::new("the authority");
+    let own = authority.of_user("ann");
+    let error = |certificate: &str, key: &str| {
+        authority.config().certificate(certificate, key).unwrap_err()
+    };
+    let version_1 = error(include_str!("data/version-1.pem"), &own.key);
+    assert!(matches!(version_1, TlsConfigError::Version { .. }), "{version_1}");
+    let small = error(&own.chain, include_str!("data/rsa-1024.key"));
+    assert!(matches!(small, TlsConfigError::KeyKind { .. }), "{small}");
+    let other = error(&own.chain, &authority.of_user("ann").key);
+    assert!(matches!(other, TlsConfigError::Certificate { .. }), "{other}");
 }
 
 #[test]
@@ -288,9 +311,13 @@ fn what_clients_will_not_accept_and_a_port_that_is_taken_are_told_at_the_start()
     let checked = start(&authority.expired(&HOSTS), &["--check"]).succeed();
     let expired = |line: &String| line.contains("cert.pem expired at 20");
     assert_eq!(checked.iter().filter(|line| expired(line)).count(), 1, "{checked:?}");
+    let nameless = |line: &String| line.contains("cert.pem is for no host, neither a DNS name nor");
+    assert!(!checked.iter().any(nameless), "{checked:?}");
+    let checked = start(&authority.of_user("spread.example"), &["--check"]).succeed();
+    assert_eq!(checked.iter().filter(|line| nameless(line)).count(), 1, "{checked:?}");
     let valid = authority.of_hosts(&HOSTS);
     let checked = start(&valid, &["--check"]).succeed();
-    assert!(!checked.iter().any(expired), "{checked:?}");
+    assert!(!checked.iter().any(|line| expired(line) || nameless(line)), "{checked:?}");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = listener.local_addr().unwrap();
     let folder = dir.path().display().to_string();

@@ -11,13 +11,28 @@ impl HostsStatus {
     /// Returns the numbers that the metrics have.
     fn numbers(&self) -> [Number; 8] {
         [
-            ("present", "Daemons of the configuration", self.present.len() as u64, false),
-            ("absent", "Daemons that are not in it", self.absent.len() as u64, false),
-            ("forming", "1 while the next one is formed", u64::from(self.forming), false),
-            ("outbox_bytes", "Bytes not sent to them yet", self.outbox_bytes as u64, false),
+            (
+                "present",
+                "Daemons in the configuration of the hosts",
+                self.present.len() as u64,
+                false,
+            ),
+            (
+                "absent",
+                "Daemons that are not in the configuration",
+                self.absent.len() as u64,
+                false,
+            ),
+            ("forming", "1 while the next configuration is formed", u64::from(self.forming), false),
+            (
+                "outbox_bytes",
+                "Bytes not sent to the other hosts yet",
+                self.outbox_bytes as u64,
+                false,
+            ),
             ("safe_lag", "Packets that safe messages wait for", self.safe_lag, false),
             ("configurations_total", "Configurations that were formed", self.configurations, true),
-            ("full_total", "Sends for which there was no room", self.full, true),
+            ("full_total", "Sends to other hosts that had no room", self.full, true),
             ("rejoined_total", "Returns to the other hosts", self.rejoined, true),
         ]
     }
@@ -34,9 +49,19 @@ impl Status {
             ("max_sessions", "Clients that may be connected", limits.sessions as u64, false),
             ("groups", "Groups with a member", counts.groups as u64, false),
             ("members", "Members of all groups", counts.members as u64, false),
-            ("queued_messages", "Messages not read yet", counts.queued as u64, false),
-            ("queued_bytes", "Bytes of them", self.queued_bytes as u64, false),
-            ("max_queued_bytes", "Bytes that may wait", limits.queued_bytes as u64, false),
+            ("queued_messages", "Messages that wait for clients", counts.queued as u64, false),
+            (
+                "queued_bytes",
+                "Bytes of messages that wait for clients",
+                self.queued_bytes as u64,
+                false,
+            ),
+            (
+                "max_queued_bytes",
+                "Bytes that may wait for all clients",
+                limits.queued_bytes as u64,
+                false,
+            ),
             (
                 "longest_queue_messages",
                 "Messages that wait for the client for which most do",
@@ -49,16 +74,51 @@ impl Status {
                 limits.session_messages as u64,
                 false,
             ),
-            ("received_total", "Requests that came from clients", t.received, true),
-            ("received_bytes_total", "Bytes of those", t.received_bytes, true),
-            ("delivered_total", "Messages that went to clients", t.delivered, true),
-            ("delivered_bytes_total", "Bytes of those", t.delivered_bytes, true),
+            (
+                "received_total",
+                "Messages, joins and leaves that came from clients",
+                t.received,
+                true,
+            ),
+            (
+                "received_bytes_total",
+                "Bytes of messages, joins and leaves that came from clients",
+                t.received_bytes,
+                true,
+            ),
+            (
+                "delivered_total",
+                "Messages and views that went to clients or wait to",
+                t.delivered,
+                true,
+            ),
+            (
+                "delivered_bytes_total",
+                "Bytes of messages and views that went to clients or wait to",
+                t.delivered_bytes,
+                true,
+            ),
             ("connected_total", "Clients that got a session", t.connected, true),
             ("rejected_total", "Clients that were rejected", t.rejected, true),
-            ("cut_off_total", "Clients that did not read", t.cut_off, true),
-            ("protocol_errors_total", "Clients that broke the protocol", t.protocol_errors, true),
-            ("kicked_total", "Clients that were kicked", t.kicked, true),
-            ("refused_total", "Requests that the policy refused", t.refused, true),
+            (
+                "cut_off_total",
+                "Sessions that the daemon ended because the client did not read",
+                t.cut_off,
+                true,
+            ),
+            (
+                "protocol_errors_total",
+                "Sessions that the daemon ended because the client broke the protocol",
+                t.protocol_errors,
+                true,
+            ),
+            ("kicked_total", "Sessions that were ended by a kick", t.kicked, true),
+            (
+                "refused_total",
+                "Requests that were refused: joins beyond the limit of groups, or by the policy",
+                t.refused,
+                true,
+            ),
             ("throttled_total", "Waits of a sender for a receiver", t.throttled, true),
             ("views_total", "Views of all groups", t.views, true),
         ]
@@ -137,6 +197,18 @@ mod tests {
         assert!(text.contains("spread_build_info{version=\"\"} 1\n"), "{text}");
         let alone = Status { hosts: None, ..status() }.to_prometheus();
         assert!(!alone.contains("spread_hosts") && !alone.contains("spread_tls"), "{alone}");
+    }
+
+    #[test]
+    fn each_help_is_understood_without_those_before_it() {
+        let text = status().to_prometheus();
+        let helps = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
+        for help in helps {
+            let words: Vec<&str> = help.trim_end_matches('.').split(' ').skip(1).collect();
+            let pronoun =
+                ["them", "those", "it", "one"].iter().find(|word| words.ends_with(&[word]));
+            assert!(pronoun.is_none() && words.len() > 1, "{help}");
+        }
     }
 
     /// Holds a text against the grammar of OpenMetrics 1.0, as far as it uses it, and returns

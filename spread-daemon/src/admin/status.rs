@@ -325,7 +325,7 @@ pub struct Totals {
     /// Clients that were disconnected because someone asked for it.
     #[serde(rename = "kicked_total")]
     pub kicked: u64,
-    /// Requests that the policy refused.
+    /// Requests that were refused: joins beyond the limit of groups, or by the policy.
     #[serde(rename = "refused_total")]
     pub refused: u64,
     /// How often a sender had to wait for a receiver.

@@ -13,8 +13,8 @@
 //! | [`hosts`] | the daemons of other hosts |
 //! | [`queue`], [`gate`], [`batch`], [`memory`], [`stream`], [`incoming`], [`listener`], [`peers`] | their parts |
 //!
-//! [`control`] reaches the loop from other threads, [`verifier`] checks passwords in
-//! one of them, and [`wait`] chooses between sleeping and busy polling.
+//! [`control`] reaches the loop from other threads, [`verifier`] checks passwords in one of them, in
+//! the order of [`turns`], and [`wait`] chooses between sleeping and busy polling.
 
 pub(crate) mod batch;
 pub(crate) mod connection;
@@ -35,5 +35,6 @@ pub(crate) mod server;
 pub(crate) mod sessions;
 pub(crate) mod socket_file;
 pub(crate) mod stream;
+pub(crate) mod turns;
 pub(crate) mod verifier;
 pub(crate) mod wait;

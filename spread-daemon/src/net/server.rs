@@ -15,7 +15,7 @@ use super::incoming::Origin;
 use super::listener::Door;
 use super::sessions::Sessions;
 use super::stream::Stream;
-use super::verifier::{Checked, TooMany, Verifier};
+use super::verifier::{Checked, Verifier};
 use crate::admin::rate::Growth;
 use crate::cluster::{DaemonId, SessionId, State};
 use crate::session::access::{Access, ClientInfo, Policy};
@@ -307,25 +307,21 @@ impl Server {
             Some(Checking::Done(is_right)) => return self.judge(key, login.user, is_right),
             Some(Checking::Slow(check)) => check,
         };
-        match self.verifier.submit(id, login, check) {
-            Ok(()) => {
-                if let Phase::Handshake(handshake) =
-                    mem::replace(&mut connection.phase, Phase::Answered)
-                {
-                    connection.phase = Phase::Checking(handshake);
-                }
-            }
-            Err(TooMany) => {
-                let address = shown(connection.address);
-                tracing::warn!(
-                    %address,
-                    "rejected a client: too many passwords wait to be checked"
-                );
-                // A client reads the code only behind a byte that ends the method PWORD
-                // well; the code is what counts.
-                self.sessions.connections.send(key, &[1]);
-                self.reject(key, ErrorCode::RejectQuota);
-            }
+        if let Phase::Handshake(handshake) = mem::replace(&mut connection.phase, Phase::Answered) {
+            connection.phase = Phase::Checking(handshake);
+        }
+        let address = connection.address.map(|address| address.ip());
+        if let Some(lost) = self.verifier.submit(id, address, login, check)
+            && self.sessions.connections.find(lost).is_some()
+        {
+            self.renew(lost);
+            let address = self.address(lost.key);
+            tracing::warn!(%address, "rejected a client: too many passwords wait to be checked");
+            // A client reads the code only behind a byte that ends the method PWORD
+            // well; the code is what counts.
+            self.sessions.connections.send(lost.key, &[1]);
+            self.reject(lost.key, ErrorCode::RejectQuota);
+            self.sessions.connections.read_later(lost.key);
         }
     }
 
@@ -340,11 +336,15 @@ impl Server {
             Phase::Checking(handshake) => connection.phase = Phase::Handshake(handshake),
             other => return connection.phase = other,
         }
-        // Its time begins anew, because waiting for the check does not count.
-        self.pending.retain(|(_, pending)| *pending != id);
-        self.pending.push_back((Instant::now().checked_add(self.patience), id));
+        self.renew(id);
         self.judge(id.key, user, is_right);
         self.sessions.connections.read_later(id.key);
+    }
+
+    /// Begins the time of a connection anew, because waiting for a check does not count.
+    fn renew(&mut self, id: ConnectionId) {
+        self.pending.retain(|(_, pending)| *pending != id);
+        self.pending.push_back((Instant::now().checked_add(self.patience), id));
     }
 
     /// Tells a client whether its password was right, and goes on with its handshake.

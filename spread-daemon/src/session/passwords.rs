@@ -47,7 +47,10 @@ pub enum PasswordError {
     },
     /// The name of a user has 1 to 32 bytes, none of them a colon, a `#` in front
     /// or a control character.
-    #[error("{name:?} cannot be the name of a user")]
+    #[error(
+        "{name:?} cannot be the name of a user: that has 1 to 32 bytes, no colon, no control \
+         character, and no # in front"
+    )]
     User {
         /// The name.
         name: String,

@@ -27,7 +27,11 @@ pub(crate) fn connect_request(name: &str) -> Vec<u8> {
 impl Client {
     /// Connects, and sends nothing.
     pub(crate) fn bare(daemon: SocketAddr) -> Client {
-        let stream = TcpStream::connect(daemon).unwrap();
+        Client::of(TcpStream::connect(daemon).unwrap())
+    }
+
+    /// Takes a connection, and sends nothing.
+    pub(crate) fn of(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();

@@ -11,7 +11,7 @@ use super::history::mix;
 use super::replica::{Body, Entry};
 use super::{Core, Holdings, JoinFailed, Output, Phase};
 
-/// How often a newcomer may have too much to keep.
+/// How often a newcomer may have too much to keep under one Form.
 const OVERFLOWS: u32 = 3;
 
 impl Core {
@@ -131,10 +131,13 @@ impl Core {
         {
             self.newcomer = None;
             self.overflows += 1;
-            if self.overflows >= OVERFLOWS {
-                self.fail(JoinFailed::TooSlow);
-            } else {
+            if self.overflows < OVERFLOWS {
                 self.ask(now);
+            } else if self.voting.as_ref().is_some_and(|v| self.own_vote(&v.chain).is_some()) {
+                // Its vote may be needed. It asks again after a while.
+                self.progress = now;
+            } else {
+                self.fail(JoinFailed::TooSlow);
             }
         }
     }

@@ -36,6 +36,8 @@ pub(crate) struct Exchange {
     by_label: bool,
     /// A Form that stands once a majority has accepted it.
     pub(crate) proposal: Option<Box<Proposal>>,
+    /// How many there were.
+    pub(crate) proposals: u32,
     /// Whether no Form has stood for so long that requests are told, if the group has no majority.
     pub(crate) waited: bool,
     /// Whether they were told.
@@ -62,6 +64,7 @@ impl Exchange {
             since: began,
             by_label,
             proposal: None,
+            proposals: 0,
             waited: false,
             told: false,
             hellos: Vec::new(),

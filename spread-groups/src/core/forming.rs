@@ -47,14 +47,13 @@ impl Core {
             return;
         }
         self.discard_fragments();
-        self.void();
         if !matches!(self.phase, Phase::Out) {
             self.phase = Phase::Transitional;
         }
         self.is_without_form(now);
     }
 
-    /// Ends what lasts no longer than a Form.
+    /// Ends the transfers of the state.
     pub(super) fn void(&mut self) {
         self.donations.clear();
         self.newcomer = None;
@@ -71,7 +70,8 @@ impl Core {
 
     /// Begins an exchange in the present view.
     fn exchange(&mut self, now: Duration, attempt: u32) {
-        self.void();
+        // Markers that are under way do not count any more.
+        self.donations.marked.clear();
         self.is_without_form(now);
         #[cfg(test)]
         self.number_early();
@@ -190,6 +190,7 @@ impl Core {
         if let Phase::Exchanging(exchange) = &mut self.phase {
             (exchange.formed, exchange.since) = (true, now);
         }
+        self.sends(&form);
         self.multicast(Frame::Form(form).encode());
     }
 
@@ -258,6 +259,7 @@ impl Core {
             self.answers = Some(answers);
         }
         self.send_again();
+        let follows = base.as_ref() == Some(&self.roster.history);
         let founds = base.is_none() && said.iter().any(|a| Some(a.name) == self.me && a.holds);
         self.take_over(now, base.as_ref(), founds);
         if let Some(voting) = &mut self.voting {
@@ -287,7 +289,9 @@ impl Core {
         absent.into_iter().for_each(|session| {
             self.absent_since.entry(session).or_insert(now);
         });
+        self.keep_transfers(follows);
         self.settle(now, changes);
+        self.take_early_state();
         let silent = |name: &Name| {
             self.roster.by_name(*name).is_none() && unsaid.iter().all(|(said, _)| said != name)
         };
@@ -335,7 +339,7 @@ impl Core {
             Holdings::Kept { roster, .. } => has(&roster.history),
             Holdings::Nothing => false,
         };
-        self.progress = now;
+        (self.progress, self.overflows) = (now, 0);
         if keeps {
             self.holdings = Holdings::Current;
             return self.requests.follow();

@@ -45,18 +45,47 @@ impl Core {
             donor.is_some_and(|donor| donor.session == sent.session)
         });
         let valid: Vec<(u32, Name)> = valid.map(|member| (member.session, member.name)).collect();
+        let is_refused = valid.len() < targets.len();
         let current = matches!(self.holdings, Holdings::Current);
         if Some(from) == self.me && current {
             self.donations.marked.retain(|marked| !targets.contains(marked));
             if !valid.is_empty() {
                 let tail = self.tail_at_cut();
-                self.donations.begin(cut, &valid, tail);
+                self.donations.begin(sent.epoch, cut, &valid, tail);
                 self.out(Output::Cut(cut));
             }
         }
         if !current && valid.iter().any(|(_, name)| Some(*name) == self.me) {
-            self.newcomer = Some(Newcomer::new(cut, from));
+            self.newcomer = Some(Newcomer::new(sent.epoch, cut, from));
             self.progress = now;
+        }
+        if is_refused {
+            // Another member has become the donor meanwhile.
+            self.offer();
+        }
+    }
+
+    /// Goes on with the transfers of the former Form if the log that stands is that one's, so that
+    /// what was counted since the cuts is the same. The donors have to be the same, too.
+    pub(super) fn keep_transfers(&mut self, follows: bool) {
+        if !follows {
+            return self.void();
+        }
+        let donor = |session| self.roster.donor_of(session).map(|donor| donor.name);
+        let gives = self.own().filter(|_| self.wants()).and_then(|own| donor(own.session));
+        self.newcomer = self.newcomer.take().filter(|newcomer| Some(newcomer.donor) == gives);
+        let wants =
+            |session, name| self.roster.wanting().any(|m| (m.session, m.name) == (session, name));
+        let me = self.me;
+        self.donations.retain(|session, name| wants(session, name) && donor(session) == me);
+    }
+
+    /// Takes the state that came as a whole before there was a Form.
+    pub(super) fn take_early_state(&mut self) {
+        if matches!(self.phase, Phase::Formed(_))
+            && let Some(state) = self.newcomer.as_mut().and_then(|newcomer| newcomer.whole.take())
+        {
+            self.synchronized(state);
         }
     }
 
@@ -82,9 +111,7 @@ impl Core {
     pub(super) fn chunk(&mut self, now: Duration, from: Name, chunk: &Chunk) {
         let formed = matches!(self.phase, Phase::Formed(_));
         let Some(newcomer) = self.newcomer.as_mut().filter(|newcomer| {
-            formed
-                && chunk.epoch == self.roster.history.epoch()
-                && (newcomer.cut, newcomer.donor) == (chunk.cut, from)
+            (newcomer.epoch, newcomer.cut, newcomer.donor) == (chunk.epoch, chunk.cut, from)
         }) else {
             return self.counters.stale += 1;
         };
@@ -101,7 +128,9 @@ impl Core {
                 let bytes = Frame::ChunkTaken(taken).encode();
                 self.out(Output::Send { to: Some(from), bytes });
             }
-            Taken::All(state) => self.synchronized(state),
+            Taken::All(state) if formed => self.synchronized(state),
+            // Its Hello has said that it has no state.
+            Taken::All(state) => newcomer.whole = Some(state),
         }
     }
 
@@ -129,17 +158,13 @@ impl Core {
     }
 
     pub(super) fn chunk_taken(&mut self, from: Name, taken: &ChunkTaken) {
-        if taken.epoch != self.roster.history.epoch() {
-            return self.counters.stale += 1;
-        }
-        let pieces = self.donations.taken(from, taken.cut, taken.received);
+        let pieces = self.donations.taken(from, taken.epoch, taken.cut, taken.received);
         self.give(pieces);
     }
 
     pub(super) fn give(&mut self, pieces: Vec<Piece>) {
-        for Piece { to, cut, offset, total, bytes } in pieces {
+        for Piece { to, epoch, cut, offset, total, bytes } in pieces {
             let group = self.config.group;
-            let epoch = self.roster.history.epoch();
             let chunk = Chunk { group, epoch, cut, offset, total, bytes };
             self.out(Output::Send { to: Some(to), bytes: Frame::Chunk(chunk).encode() });
         }

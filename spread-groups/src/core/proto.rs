@@ -124,7 +124,7 @@ pub struct Candidate {
     /// Which of them it is; empty if none.
     #[prost(string, tag = "2")]
     pub voter: ::prost::alloc::string::String,
-    /// The highest number of a Form that it has accepted.
+    /// The highest number of a Form that it has accepted or sent.
     #[prost(uint64, tag = "3")]
     pub accepted: u64,
     /// Whether it is a voter by the log that it has.

@@ -29,6 +29,8 @@ pub(crate) struct Donations {
 
 #[derive(Debug)]
 struct Donation {
+    /// The number of the Form of the cut.
+    epoch: u64,
     /// `None` until the replica has made it.
     state: Option<Bytes>,
     /// What is logged at the cut and not committed.
@@ -48,6 +50,7 @@ struct Target {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Piece {
     pub(crate) to: Name,
+    pub(crate) epoch: u64,
     pub(crate) cut: u64,
     pub(crate) offset: u64,
     pub(crate) total: u64,
@@ -60,13 +63,19 @@ impl Donations {
     }
 
     /// Begins to give the state at a marker's place.
-    pub(crate) fn begin(&mut self, cut: u64, targets: &[(u32, Name)], tail: Vec<proto::Entry>) {
+    pub(crate) fn begin(
+        &mut self,
+        epoch: u64,
+        cut: u64,
+        targets: &[(u32, Name)],
+        tail: Vec<proto::Entry>,
+    ) {
         for (session, _) in targets {
             self.end(*session);
         }
         let target = |&(session, name): &(u32, Name)| Target { session, name, sent: 0, taken: 0 };
         let targets = targets.iter().map(target).collect();
-        self.cuts.insert(cut, Donation { state: None, tail, targets });
+        self.cuts.insert(cut, Donation { epoch, state: None, tail, targets });
     }
 
     /// Returns whether a session is being given the state, or is about to be.
@@ -80,6 +89,14 @@ impl Donations {
         self.marked.retain(|marked| *marked != session);
         for donation in self.cuts.values_mut() {
             donation.targets.retain(|target| target.session != session);
+        }
+        self.cuts.retain(|_, donation| !donation.targets.is_empty());
+    }
+
+    /// Gives nothing more to those of which this is not true.
+    pub(crate) fn retain(&mut self, is_given: impl Fn(u32, Name) -> bool) {
+        for donation in self.cuts.values_mut() {
+            donation.targets.retain(|target| is_given(target.session, target.name));
         }
         self.cuts.retain(|_, donation| !donation.targets.is_empty());
     }
@@ -100,13 +117,15 @@ impl Donations {
             return Vec::new();
         };
         donation.state = Some(state);
+        let epoch = donation.epoch;
         let names: Vec<Name> = donation.targets.iter().map(|target| target.name).collect();
-        names.into_iter().flat_map(|name| self.taken(name, cut, 0)).collect()
+        names.into_iter().flat_map(|name| self.taken(name, epoch, cut, 0)).collect()
     }
 
     /// Takes note of how much a newcomer has; returns the next chunks.
-    pub(crate) fn taken(&mut self, from: Name, cut: u64, received: u64) -> Vec<Piece> {
-        let Some(Donation { state: Some(state), targets, .. }) = self.cuts.get_mut(&cut) else {
+    pub(crate) fn taken(&mut self, from: Name, epoch: u64, cut: u64, received: u64) -> Vec<Piece> {
+        let donation = self.cuts.get_mut(&cut).filter(|donation| donation.epoch == epoch);
+        let Some(Donation { state: Some(state), targets, .. }) = donation else {
             return Vec::new();
         };
         let Some(target) = targets.iter_mut().find(|target| target.name == from) else {
@@ -123,7 +142,7 @@ impl Donations {
             let bytes = state.slice(start..state.len().min(start + self.chunk));
             let offset = target.sent;
             target.sent += bytes.len() as u64;
-            pieces.push(Piece { to: from, cut, offset, total, bytes });
+            pieces.push(Piece { to: from, epoch, cut, offset, total, bytes });
         }
         pieces
     }
@@ -132,10 +151,14 @@ impl Donations {
 /// A member that is being given the state.
 #[derive(Debug)]
 pub(crate) struct Newcomer {
+    /// The number of the Form of the marker.
+    pub(crate) epoch: u64,
     /// The index of the marker.
     pub(crate) cut: u64,
     pub(crate) donor: Name,
     state: BytesMut,
+    /// All of it, if there was no Form when the last chunk came.
+    pub(crate) whole: Option<Bytes>,
     /// What has been counted since.
     entries: Vec<Entry>,
     entry_bytes: usize,
@@ -153,8 +176,9 @@ pub(crate) enum Taken {
 }
 
 impl Newcomer {
-    pub(crate) fn new(cut: u64, donor: Name) -> Newcomer {
-        Newcomer { cut, donor, state: BytesMut::new(), entries: Vec::new(), entry_bytes: 0 }
+    pub(crate) fn new(epoch: u64, cut: u64, donor: Name) -> Newcomer {
+        let (state, whole, entries) = (BytesMut::new(), None, Vec::new());
+        Newcomer { epoch, cut, donor, state, whole, entries, entry_bytes: 0 }
     }
 
     pub(crate) fn take(&mut self, offset: u64, total: u64, bytes: &Bytes) -> Taken {
@@ -194,14 +218,14 @@ mod tests {
         let newcomer = name("#n#d");
         let state = Bytes::from(vec![7; CHUNK * 20 + 5]);
         let mut donations = Donations::new(CHUNK);
-        donations.begin(3, &[(1, newcomer)], Vec::new());
+        donations.begin(1, 3, &[(1, newcomer)], Vec::new());
         let mut pieces = donations.state(3, state.clone());
         assert_eq!(pieces.len() as u64, AHEAD);
-        let mut taker = Newcomer::new(3, name("#d#d"));
+        let mut taker = Newcomer::new(1, 3, name("#d#d"));
         let mut whole = None;
         while let Some(piece) = (!pieces.is_empty()).then(|| pieces.remove(0)) {
             match taker.take(piece.offset, piece.total, &piece.bytes) {
-                Taken::Some(received) => pieces.extend(donations.taken(newcomer, 3, received)),
+                Taken::Some(received) => pieces.extend(donations.taken(newcomer, 1, 3, received)),
                 Taken::All(state) => whole = Some(state),
                 Taken::No => panic!("out of order"),
             }
@@ -213,10 +237,10 @@ mod tests {
     fn an_empty_state_is_a_chunk() {
         let newcomer = name("#n#d");
         let mut donations = Donations::new(CHUNK);
-        donations.begin(3, &[(1, newcomer)], Vec::new());
+        donations.begin(1, 3, &[(1, newcomer)], Vec::new());
         let pieces = donations.state(3, Bytes::new());
         assert_eq!(pieces.len(), 1);
-        let mut taker = Newcomer::new(3, name("#d#d"));
+        let mut taker = Newcomer::new(1, 3, name("#d#d"));
         let taken = taker.take(0, pieces[0].total, &pieces[0].bytes);
         assert_eq!(taken, Taken::All(Bytes::new()));
     }
@@ -227,7 +251,7 @@ mod tests {
         let mut donations = Donations::new(CHUNK);
         donations.marked.push(1);
         assert!(donations.serves(1));
-        donations.begin(3, &[(1, newcomer)], Vec::new());
+        donations.begin(1, 3, &[(1, newcomer)], Vec::new());
         assert!(donations.serves(1));
         donations.end(1);
         assert!(!donations.serves(1));

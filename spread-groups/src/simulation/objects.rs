@@ -31,7 +31,7 @@ pub(crate) enum Said {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Objects {
     keys: BTreeMap<u8, u64>,
-    holder: Option<(u8, u64)>,
+    pub(crate) holder: Option<(u8, u64)>,
 }
 
 impl Objects {
@@ -91,16 +91,8 @@ impl Model for u64 {
 /// The lock: who has it, and the highest fence so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Lock {
-    holder: Option<u8>,
-    fence: u64,
-}
-
-impl Lock {
-    /// Returns the lock of objects of which no more is known.
-    pub(crate) fn of(objects: &Objects) -> Lock {
-        let (holder, fence) = objects.holder.unzip();
-        Lock { holder, fence: fence.unwrap_or_default() }
-    }
+    pub(crate) holder: Option<u8>,
+    pub(crate) fence: u64,
 }
 
 impl Model for Lock {

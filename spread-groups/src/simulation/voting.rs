@@ -62,6 +62,12 @@ impl Voting {
     }
 }
 
+/// Returns the lock of objects of which no more is known.
+fn lock_of(objects: &Objects) -> Lock {
+    let (holder, fence) = objects.holder.unzip();
+    Lock { holder, fence: fence.unwrap_or_default() }
+}
+
 impl World {
     pub(super) fn operate(&mut self, client: usize, op: Op) {
         let Some(voting) = &mut self.voting else {
@@ -295,12 +301,18 @@ impl World {
         }
         let of = |key: u8| objects::history(&calls, Some(key));
         let keys = (0..KEYS).all(|key| is_linearizable(first.get(key), &of(key)));
-        let lock = is_linearizable(Lock::of(&first), &objects::history(&calls, None));
+        let lock = is_linearizable(lock_of(&first), &objects::history(&calls, None));
         match (keys, lock) {
             (true, true) => None,
             (false, _) => Some(format!("linear: a key, by {calls:#?}")),
             (_, false) => Some(format!("linear: the lock, by {calls:#?}")),
         }
+    }
+
+    /// Returns how many operations were answered after the group was forced.
+    fn answers_behind_forced_forms(&self) -> usize {
+        let ends = self.clients.iter().chain(&self.dead).flat_map(|client| client.ends.values());
+        ends.filter(|(_, (_, forced))| *forced != 0).count()
     }
 
     /// Returns a call and the outcome that it had in a line; `None` if it has had no effect. What was

@@ -58,9 +58,33 @@ pub enum TlsConfigError {
         /// The file, or what was given.
         place: String,
     },
-    /// The PEM has no private key, or an encrypted one, which cannot be read.
-    #[error("{place} has no private key that is not encrypted")]
+    /// There is no private key in the PEM.
+    #[error("{place} has no private key")]
     NoKey {
+        /// The file, or what was given.
+        place: String,
+    },
+    /// The private key is encrypted.
+    #[error("the private key of {place} is encrypted (openssl pkey -in KEY -out NEW decrypts it)")]
+    EncryptedKey {
+        /// The file, or what was given.
+        place: String,
+    },
+    /// The private key is of a kind, or a size, that is not supported.
+    #[error(
+        "the private key of {place} cannot be used: it has to be RSA of 2048 to 4096 bits, ECDSA \
+         with P-256 or P-384, or Ed25519"
+    )]
+    KeyKind {
+        /// The file, or what was given.
+        place: String,
+    },
+    /// The client's certificate is of X.509 version 1.
+    #[error(
+        "the certificate of {place} is of X.509 version 1, and TLS needs version 3: one with \
+         extensions (openssl x509 -req -extfile FILE)"
+    )]
+    Version {
         /// The file, or what was given.
         place: String,
     },
@@ -117,6 +141,7 @@ impl TlsConfig {
     /// # Errors
     ///
     /// [`TlsConfigError::Pem`], [`TlsConfigError::NoCertificate`], [`TlsConfigError::NoKey`],
+    /// [`TlsConfigError::EncryptedKey`], [`TlsConfigError::KeyKind`], [`TlsConfigError::Version`],
     /// [`TlsConfigError::Certificate`].
     pub fn certificate(
         self,
@@ -190,16 +215,24 @@ impl TlsConfig {
         (key, key_place): (&[u8], &str),
     ) -> Result<TlsConfig, TlsConfigError> {
         let chain = certificates(certificate, certificate_place)?;
+        if chain.first().is_some_and(|certificate| is_version_1(certificate)) {
+            return Err(TlsConfigError::Version { place: certificate_place.to_owned() });
+        }
         let key = private_key(key, key_place)?;
         let client = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("the provider has TLS 1.3")
             .with_root_certificates(Arc::clone(&self.roots))
             .with_client_auth_cert(chain, key)
-            .map_err(|error| TlsConfigError::Certificate {
-                certificate: certificate_place.to_owned(),
-                key: key_place.to_owned(),
-                source: io::Error::other(error),
+            .map_err(|error| match error {
+                rustls::Error::General(_) => {
+                    TlsConfigError::KeyKind { place: key_place.to_owned() }
+                }
+                error => TlsConfigError::Certificate {
+                    certificate: certificate_place.to_owned(),
+                    key: key_place.to_owned(),
+                    source: io::Error::other(error),
+                },
             })?;
         Ok(TlsConfig { client: without_resumption(client), ..self })
     }
@@ -243,9 +276,30 @@ fn certificates(text: &[u8], place: &str) -> Result<Vec<CertificateDer<'static>>
 
 fn private_key(text: &[u8], place: &str) -> Result<PrivateKeyDer<'static>, TlsConfigError> {
     PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
+        _ if is_encrypted(text) => TlsConfigError::EncryptedKey { place: place.to_owned() },
         pem::Error::NoItemsFound => TlsConfigError::NoKey { place: place.to_owned() },
         error => not_pem(place, &error),
     })
+}
+
+/// Returns whether a PEM text has an encrypted key, in the form of PKCS #8 or of RFC 1421.
+fn is_encrypted(text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text);
+    text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+        || text.contains("Proc-Type: 4,ENCRYPTED")
+}
+
+/// Returns whether a certificate is of X.509 version 1: its signed part does not begin with a
+/// version, which has the tag 0xa0.
+fn is_version_1(certificate: &[u8]) -> bool {
+    // What is behind the tag and the length of a value in DER.
+    let content = |der: &'_ [u8]| -> Option<usize> {
+        let length = usize::from(*der.get(1)?);
+        Some(if length < 0x80 { 2 } else { 2 + (length & 0x7f) })
+    };
+    let signed = content(certificate).and_then(|at| certificate.get(at..));
+    let first = signed.and_then(|signed| signed.get(content(signed)?));
+    first.is_some_and(|tag| *tag != 0xa0)
 }
 
 fn not_pem(place: &str, error: &pem::Error) -> TlsConfigError {
@@ -266,6 +320,30 @@ mod tests {
         assert!(matches!(TlsConfig::new(empty), Err(TlsConfigError::Authority { .. })));
         let error = TlsConfig::from_file("/nowhere/ca.pem").unwrap_err();
         assert_eq!(error.to_string(), "cannot read /nowhere/ca.pem");
+    }
+
+    #[test]
+    fn an_encrypted_key_is_told_in_both_of_its_forms() {
+        for text in [
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n\
+             MAA=\n-----END RSA PRIVATE KEY-----\n",
+        ] {
+            let error = private_key(text.as_bytes(), "the file").unwrap_err();
+            assert!(matches!(error, TlsConfigError::EncryptedKey { .. }), "{error}");
+        }
+        let none = private_key(b"", "the file").unwrap_err();
+        assert!(matches!(none, TlsConfigError::NoKey { .. }), "{none}");
+    }
+
+    #[test]
+    fn a_certificate_without_a_version_is_of_version_1() {
+        let certificate = |first: &[u8]| [&[0x30, 0x82, 0, 9, 0x30, 3][..], first].concat();
+        assert!(is_version_1(&certificate(&[0x02, 1, 5])));
+        assert!(!is_version_1(&certificate(&[0xa0, 3, 2, 1, 2])));
+        for short in 0..6 {
+            assert!(!is_version_1(&certificate(&[])[..short]));
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The TLS side of one connection, as its mailbox knows it.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +25,9 @@ pub(crate) struct Link {
 /// How a connected socket becomes the mailbox's end of a [`Link`].
 pub(crate) type Enter = Box<dyn FnOnce(OwnedFd) -> io::Result<OwnedFd> + Send>;
 
+/// An end of the connection without that of TLS.
+const CUT: &str = "the connection ended without close_notify of TLS";
+
 /// What ended the connection, if that was an error.
 #[derive(Debug, Default)]
 pub(super) struct Failure(Mutex<Option<Failed>>);
@@ -38,6 +41,9 @@ struct Failed {
 impl Failure {
     /// Notes an error. What TLS says is more than what the socket says.
     pub(super) fn note(&self, error: io::Error, in_handshake: bool) {
+        // The text of rustls is for programmers.
+        let is_cut = !in_handshake && error.kind() == ErrorKind::UnexpectedEof;
+        let error = if is_cut { io::Error::new(error.kind(), CUT) } else { error };
         let mut failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_of_tls = |e: &io::Error| e.get_ref().is_some_and(|e| e.is::<rustls::Error>());
         if failed.is_none() || is_of_tls(&error) {

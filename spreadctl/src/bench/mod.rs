@@ -32,8 +32,8 @@ mod stats;
 mod strace;
 mod table;
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use spread::MAX_BODY_AND_GROUPS;
@@ -210,21 +210,36 @@ fn sides(options: &Options, own: Option<&OwnDaemon>) -> Result<Vec<Side>> {
 /// A file that is written at the end, and stays as it is until then.
 struct Target<'a> {
     path: &'a Path,
-    file: File,
+    /// `None` if it is not there yet.
+    file: Option<File>,
 }
 
 impl Target<'_> {
     fn open(path: &Path) -> crate::failure::Result<Target<'_>> {
-        let opened = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        // A file that is made only to see whether it can be is not left behind.
+        let opened = match File::create_new(path) {
+            Ok(_) => fs::remove_file(path).map(|()| None),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                OpenOptions::new().write(true).create(true).truncate(false).open(path).map(Some)
+            }
+            Err(error) => Err(error),
+        };
         let file = opened.map_err(|error| cannot_write(path, &error))?;
         Ok(Target { path, file })
     }
 
-    fn write(mut self, text: &str) -> crate::failure::Result {
-        let is_file = self.file.metadata().is_ok_and(|metadata| metadata.is_file());
-        let emptied = if is_file { self.file.set_len(0) } else { Ok(()) };
-        let written = emptied.and_then(|()| self.file.write_all(text.as_bytes()));
-        written.map_err(|error| cannot_write(self.path, &error))
+    fn write(self, text: &str) -> crate::failure::Result {
+        let write = || {
+            let mut file = match self.file {
+                Some(file) => file,
+                None => File::create(self.path)?,
+            };
+            if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+                file.set_len(0)?;
+            }
+            file.write_all(text.as_bytes())
+        };
+        write().map_err(|error| cannot_write(self.path, &error))
     }
 }
 

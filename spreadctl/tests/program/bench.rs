@@ -73,6 +73,20 @@ fn what_cannot_be_measured_or_written_is_told_before_anything_is_measured() {
 }
 
 #[test]
+fn a_file_is_not_left_behind_empty_when_nothing_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let [old, new] = ["old.csv", "new.csv"].map(|name| folder.path().join(name));
+    fs::write(&old, "old").unwrap();
+    for file in [&old, &new] {
+        let mut bench = command(&["bench", "flood", "--daemon", "/nonexist/4803"]);
+        bench.arg("--csv").arg(file);
+        run(bench).fails(3, &["no Spread daemon listens"]);
+    }
+    assert_eq!(fs::read_to_string(old).unwrap(), "old");
+    assert!(!new.exists());
+}
+
+#[test]
 fn a_file_of_runs_is_replaced_as_a_whole() {
     let folder = tempfile::tempdir().unwrap();
     let csv = folder.path().join("runs.csv");

@@ -70,7 +70,16 @@ fn what_is_wrong_on_the_command_line_is_told() {
         (&["pub", "--service", "best", "g", "x"], "one of unreliable, reliable"),
         (&["sub", "--daemon", "port@host", "g"], "illegal daemon address"),
         (&["pub", "--user", "ann", "g", "x"], "--password-file FILE"),
+        (
+            &["pub", "--user", "ann", "--password-file", "/no/file", "g", "x"],
+            "cannot read /no/file",
+        ),
+        (&["pub", "--rate", "-1", "g", "x"], "'-1' for '--rate <N>': a number above 0"),
+        (&["pub", "--count", "-1", "g", "x"], "'-1' for '--count <N>': a whole number above 0"),
+        (&["sub", "--count", "-1", "g"], "'-1' for '--count <N>': a whole number above 0"),
         (&["serve", "g", "s"], "<--echo|COMMAND>"),
+        (&["serve", "g", "s", "--", "no-such-command"], "there is no command no-such-command"),
+        (&["serve", "g", "s", "--", "/etc/passwd"], "/etc/passwd, or it cannot be executed"),
         (&["bench", "--daemon", "1", "--busy-poll", "5"], "--busy-poll is of its own daemon"),
         (&["frobnicate"], "unrecognized subcommand"),
     ] {
@@ -153,7 +162,7 @@ fn a_password_is_asked_for_and_taken_from_a_file() {
 
 fn with_missing(address: &str, file: &str) {
     let args = ["members", "--user", "ann", "--password-file", file, "g"];
-    at(address, &args).fails(1, &["cannot read", "No such file"]);
+    at(address, &args).fails(2, &["cannot read", "No such file"]);
 }
 
 #[test]

@@ -69,6 +69,16 @@ fn a_request_waits_for_a_server_if_it_is_told_to() {
 }
 
 #[test]
+fn nobody_who_serves_is_told_in_the_same_words() {
+    let place = Place::start();
+    let group = unique("g");
+    for options in [&[][..], &["--all"], &["--wait", "--within", "100ms"]] {
+        let ended = place.run(&[&["request", &group, "none", "x"], options].concat());
+        ended.fails(4, &["nobody can answer: no member serves \"none\"\n", "hint: a server is"]);
+    }
+}
+
+#[test]
 fn an_answer_that_does_not_come_is_told_in_time() {
     let place = Place::start();
     let group = unique("g");

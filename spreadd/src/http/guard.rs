@@ -18,12 +18,17 @@ impl FromStr for HostName {
 
     fn from_str(text: &str) -> Result<HostName, &'static str> {
         let authority = text.parse::<Authority>();
-        if authority.is_ok_and(|authority| authority.host() == text) {
-            Ok(HostName(text.to_owned()))
+        if authority.is_ok_and(|authority| authority.host() == text) && !text.contains('*') {
+            Ok(HostName(without_root(text).to_owned()))
         } else {
-            Err("it is the name of a host, without a port")
+            Err("it is the name of a host, without a port and without *")
         }
     }
+}
+
+/// Returns a name without the dot that stands for the root of all names.
+fn without_root(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
 }
 
 /// Returns whether a request names the server as it may be: by an IP address, as `localhost`, or
@@ -41,6 +46,7 @@ pub(super) fn names_this_host(headers: &HeaderMap, names: &[HostName]) -> bool {
     };
     let host = authority.host();
     let address: Result<IpAddr, _> = host.trim_start_matches('[').trim_end_matches(']').parse();
+    let host = without_root(host);
     address.is_ok()
         || host.eq_ignore_ascii_case("localhost")
         || names.iter().any(|name| host.eq_ignore_ascii_case(&name.0))
@@ -88,11 +94,15 @@ mod tests {
             "[2001:db8::7]",
             "Spread.Example:80",
             "box",
+            "localhost.",
+            "localhost.:8080",
+            "spread.example.",
         ] {
             assert!(is(&[host]), "{host}");
         }
         for host in [
             "evil.example",
+            "localhost..",
             "localhost.evil.example:8080",
             "box.evil.example",
             "evil.spread.example",
@@ -111,10 +121,11 @@ mod tests {
 
     #[test]
     fn a_name_of_a_host_has_no_port_path_or_user() {
-        for text in ["spread.example", "box", "a-b.example"] {
+        for text in ["spread.example", "spread.example.", "box", "a-b.example"] {
             assert!(text.parse::<HostName>().is_ok(), "{text}");
         }
-        for text in ["", "box:80", "http://box", "box/", "me@box", "a b", "b\u{fc}ro"] {
+        for text in ["", "box:80", "http://box", "box/", "me@box", "a b", "b\u{fc}ro", "*.box", "*"]
+        {
             assert!(text.parse::<HostName>().is_err(), "{text}");
         }
     }

@@ -295,6 +295,7 @@ function showHosts(hosts) {
 // Kicking
 
 let canKick = false;
+let asked = null; // the session that the dialog asks about
 
 function addKick(row, session) {
   const cell = row.lastElementChild;
@@ -313,9 +314,20 @@ function confirmKick(name) {
     find("token").focus();
     return;
   }
+  asked = sessions.items.find((session) => session.private_group === name);
+  say("");
   setText(find("question"), `End the session of ${name}?`);
   find("yes").onclick = () => kick(name);
   find("confirm").showModal();
+}
+
+// Closes the dialog when the session has ended: a later one can have the same name.
+function forgetKick(present) {
+  const same = present.find((session) => session.private_group === asked?.private_group);
+  const isThere = same && place(same) === place(asked) && same.connected_seconds >= asked.connected_seconds;
+  if (!find("confirm").open || isThere) return;
+  find("confirm").close();
+  say(`The session of ${asked?.private_group} has ended.`);
 }
 
 async function kick(name) {
@@ -366,6 +378,7 @@ function show(status) {
   charts.forEach((chart) => chart.show(status.history));
   showNumbers(status);
   showHosts(status.hosts);
+  forgetKick(status.session_list);
   sessions.show(status.session_list, status.sessions);
   groups.show(status.group_list, status.groups);
   views.show(recent, status.views_total);
@@ -393,6 +406,7 @@ async function askStatus() {
   else if (status && lostAt) say("The daemon answers again.");
   lostAt = status ? null : (lostAt ?? new Date().toLocaleTimeString());
   if (lostAt) {
+    forgetKick([]);
     const name = find("daemon").textContent;
     document.title = `No status${name && ` of ${name}`} · spreadd`;
     say(`No status since ${lostAt} (${reason}). This page tries again each second.`);

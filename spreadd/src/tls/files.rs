@@ -10,8 +10,10 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
-use x509_cert::Certificate;
 use x509_cert::der::Decode;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::{Certificate, Version};
 
 use super::TlsOptions;
 use super::verifier::OneName;
@@ -34,10 +36,17 @@ pub(super) fn load(options: &TlsOptions) -> Outcome<Option<Loaded>> {
         return Ok(None);
     };
     let chain = certificates(certificate)?;
-    let expiry = chain.first().and_then(|certificate| {
-        let validity = *Certificate::from_der(certificate).ok()?.tbs_certificate().validity();
-        Some(UNIX_EPOCH + validity.not_after.to_unix_duration())
-    });
+    let own = chain.first().and_then(|certificate| Certificate::from_der(certificate).ok());
+    let own = own.as_ref().map(Certificate::tbs_certificate);
+    if own.is_some_and(|own| own.version() == Version::V1) {
+        return Err(format!(
+            "the certificate in {} is of X.509 version 1, and TLS needs version 3: one with \
+             extensions (openssl x509 -req -extfile FILE)",
+            certificate.display()
+        )
+        .into());
+    }
+    let expiry = own.map(|own| UNIX_EPOCH + own.validity().not_after.to_unix_duration());
     let private_key = private_key(key)?;
     let provider = Arc::new(default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -63,6 +72,11 @@ pub(super) fn load(options: &TlsOptions) -> Outcome<Option<Loaded>> {
             key.display(),
             certificate.display()
         ),
+        rustls::Error::General(_) => format!(
+            "the private key in {} cannot be used: it has to be RSA of 2048 to 4096 bits, ECDSA with \
+             P-256 or P-384, or Ed25519",
+            key.display()
+        ),
         error => format!("{} and {}: {error}", certificate.display(), key.display()),
     })?;
     // Each connect shows its certificate, which may have expired, or its authority have gone.
@@ -71,25 +85,39 @@ pub(super) fn load(options: &TlsOptions) -> Outcome<Option<Loaded>> {
     Ok(Some(Loaded { config: Arc::new(config), expiry }))
 }
 
-/// Returns a remark on a certificate that no client will accept at this time.
-pub(super) fn validity_warning(options: &TlsOptions) -> Option<String> {
+/// Returns remarks on a certificate that no client will accept at this time, or at any.
+pub(super) fn warnings(options: &TlsOptions) -> Vec<String> {
+    let own = || -> Option<(&Path, Certificate)> {
+        let file = options.cert.as_deref()?;
+        // What cannot be read has been an error of `load`.
+        let chain = certificates(file).ok()?;
+        Some((file, Certificate::from_der(chain.first()?).ok()?))
+    };
+    let Some((file, certificate)) = own() else { return Vec::new() };
+    let remarks = [validity_remark(&certificate), name_remark(&certificate)];
+    let place = |remark: String| format!("the certificate in {} {remark}", file.display());
+    remarks.into_iter().flatten().map(place).collect()
+}
+
+fn validity_remark(certificate: &Certificate) -> Option<String> {
     // A clock before 1970 is as good as one that shows it.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let file = options.cert.as_ref()?;
-    // What cannot be read has been an error of `load`.
-    let chain = certificates(file).ok()?;
-    let certificate = Certificate::from_der(chain.first()?).ok()?;
-    let validity = *certificate.tbs_certificate().validity();
-    let file = file.display();
+    let validity = certificate.tbs_certificate().validity();
     if now > validity.not_after.to_unix_duration() {
-        return Some(format!(
-            "the certificate in {file} expired at {}: clients refuse it",
-            validity.not_after
-        ));
+        return Some(format!("expired at {}: clients refuse it", validity.not_after));
     }
-    (now < validity.not_before.to_unix_duration()).then(|| {
-        let begin = validity.not_before;
-        format!("the certificate in {file} is not valid before {begin}: clients refuse it")
+    (now < validity.not_before.to_unix_duration())
+        .then(|| format!("is not valid before {}: clients refuse it", validity.not_before))
+}
+
+fn name_remark(certificate: &Certificate) -> Option<String> {
+    let names = certificate.tbs_certificate().get_extension::<SubjectAltName>();
+    let names = names.ok().flatten().map(|(_, names)| names.0).unwrap_or_default();
+    let is_host =
+        |name: &GeneralName| matches!(name, GeneralName::DnsName(_) | GeneralName::IpAddress(_));
+    (!names.iter().any(is_host)).then(|| {
+        "is for no host, neither a DNS name nor an IP address (subjectAltName): clients refuse it"
+            .to_owned()
     })
 }
 
@@ -104,13 +132,23 @@ fn certificates(file: &Path) -> Outcome<Vec<CertificateDer<'static>>> {
 }
 
 fn private_key(file: &Path) -> Outcome<PrivateKeyDer<'static>> {
-    let key = PrivateKeyDer::from_pem_slice(&read(file)?);
+    let text = read(file)?;
+    let key = PrivateKeyDer::from_pem_slice(&text);
     Ok(key.map_err(|error| match error {
-        pem::Error::NoItemsFound => {
-            format!("there is no private key in {}, or it is encrypted", file.display())
-        }
+        _ if is_encrypted(&text) => format!(
+            "the private key in {} is encrypted (openssl pkey -in KEY -out NEW decrypts it)",
+            file.display()
+        ),
+        pem::Error::NoItemsFound => format!("there is no private key in {}", file.display()),
         error => not_pem(file, &error),
     })?)
+}
+
+/// Returns whether a PEM text has an encrypted key, in the form of PKCS #8 or of RFC 1421.
+fn is_encrypted(text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text);
+    text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+        || text.contains("Proc-Type: 4,ENCRYPTED")
 }
 
 fn read(file: &Path) -> Outcome<Vec<u8>> {

@@ -193,7 +193,7 @@ fn the_page_shows_members_as_they_come_and_go_and_comes_back_with_the_daemon() {
     browser.value("document.querySelector('#aloud').checked = false");
 
     // Sorting and filters by the keyboard, with what stands for them.
-    let _other = Client::connect(served.clients, "zoe");
+    let mut other = Client::connect(served.clients, "zoe");
     browser.wait("document.querySelector('#sessions tbody').rows.length === 2");
     assert_eq!(browser.value("document.querySelector('#sessions th').ariaSort"), "ascending");
     browser.value("document.querySelector('#sessions th button').focus()");
@@ -226,6 +226,12 @@ fn the_page_shows_members_as_they_come_and_go_and_comes_back_with_the_daemon() {
     let cut_off = "document.querySelector('#cut-offs tbody tr')";
     browser.wait(&format!("{cut_off}.cells[3].textContent === 'it was kicked'"));
 
+    // A client in many groups has a row of one line where only a part of the table is seen.
+    (0..30).for_each(|number| other.join(&format!("group-{number}")));
+    browser.wait(&format!("{row}.cells[8].textContent.includes('and 18 more')"));
+    browser.resize(360);
+    browser.wait(&format!("{row}.offsetHeight < 50"));
+
     // Nothing is wider than the window, and everything that is drawn has a text.
     for width in [360, 1280] {
         browser.resize(width);
@@ -243,12 +249,30 @@ fn the_page_shows_members_as_they_come_and_go_and_comes_back_with_the_daemon() {
     browser.value("fetch = realFetch; null");
     browser.wait(&format!("{message} === 'The daemon answers again.'"));
 
+    // Whom a dialog asks about can go, and a later client can have the name.
+    let ask = |name: &str| {
+        format!(
+            "[...document.querySelectorAll('#sessions tr button')]
+            .find((button) => button.ariaLabel === 'Kick #{name}#localhost').click()"
+        )
+    };
+    let mut brief = Client::connect(served.clients, "brief");
+    browser.wait("document.querySelector('#sessions tbody').rows.length === 2");
+    browser.value(&ask("brief"));
+    browser.wait("document.querySelector('#confirm').open");
+    brief.request(&spread_wire::Request::Disconnect(brief.private_group));
+    browser.wait("!document.querySelector('#confirm').open");
+    browser.wait(&format!("{message} === 'The session of #brief#localhost has ended.'"));
+    browser.value(&ask("zoe"));
+    browser.wait(&format!("document.querySelector('#confirm').open && {message} === ''"));
+
     // Without the daemon it says so, and comes back with it.
     let http = served.http.to_string();
     drop(served);
     browser.wait("document.body.classList.contains('lost')");
     browser.wait(&format!("{message}.startsWith('No status since')"));
     browser.wait("document.title === 'No status of localhost · spreadd'");
+    assert_eq!(browser.value("document.querySelector('#confirm').open"), false);
     let served = Served::start_at(&folder, &http, &options);
     browser.wait("document.querySelector('#message').textContent === 'The daemon has restarted.'");
     browser.wait("document.title === 'localhost · spreadd'");

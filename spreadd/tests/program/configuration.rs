@@ -96,11 +96,34 @@ fn a_check_leaves_a_link_to_a_log_file_as_it_is() {
 }
 
 #[test]
+fn a_list_without_an_address_is_warned_of() {
+    let folder = Folder::new();
+    let check = |list: &str, command: &mut Command| {
+        file(&folder, "spread.access_ip", list);
+        let output = command.arg("--check").output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let conf = "Spread_Segment 127.0.0.255 { a 127.0.0.1 }\nRequiredAuthMethods = IP\n";
+    let (conf, list) = (file(&folder, "spread.conf", conf), folder.0.join("spread.access_ip"));
+    let warning = format!(
+        "spreadd: warning: nobody can connect: there is no address in {}\n",
+        list.display()
+    );
+    for (text, expected) in [("# nobody\n\n", &*warning), ("unix\n", "")] {
+        let mut by_option = Command::new(PROGRAM);
+        assert_eq!(check(text, by_option.arg("--no-config").arg("--allow").arg(&list)), expected);
+        assert_eq!(check(text, Command::new(PROGRAM).arg("-c").arg(&conf)), expected);
+    }
+}
+
+#[test]
 fn a_wrong_configuration_is_explained() {
     let folder = Folder::new();
     // Addresses for documentation, which no host has.
     let segment = "Spread_Segment 203.0.113.255 { a 203.0.113.1 b 203.0.113.2 }";
     let several = "it has several daemons (a, b), and a would know nothing of the groups";
+    let twice = "Spread_Segment 203.0.113.255 { a 203.0.113.1 a 203.0.113.2 }";
     let no_clients = "Spread_Segment 203.0.113.255 { a 203.0.113.1 { D 203.0.113.1 } }";
     for (text, options, expected) in [
         ("Spread_Segment oops { }", &[][..], "line 1: \"oops\" is no address of a segment"),
@@ -108,6 +131,7 @@ fn a_wrong_configuration_is_explained() {
         (segment, &[], "choose its daemon with -n: a, b"),
         (segment, &["-n", "c"], "it has no daemon c, but a, b"),
         (segment, &["-n", "a"], several),
+        (twice, &["--alone"], "line 1: there are two daemons a in the file"),
         (no_clients, &[], "no interface of a is for clients (C)"),
         ("Spread_Segment 1.1.1.1 { a 1.1.1.2 }\nRequiredAuthMethods = PWORD", &[], "cannot read"),
     ] {

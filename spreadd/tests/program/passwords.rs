@@ -40,6 +40,29 @@ fn a_password_is_set_and_then_demanded() {
     assert!(Client::try_connect(program.address(), connect()).is_err());
 }
 
+#[test]
+fn a_password_that_is_not_utf_8_and_a_wrong_name_are_told() {
+    let folder = Folder::new();
+    let users = folder.0.join("users");
+    let set = |user: &str, password: &[u8]| {
+        let mut command = Command::new(PROGRAM);
+        command.arg("passwd").arg(&users).arg(user).stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(password).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = set("ann", b"p\xfc\n");
+    assert_eq!(said, "spreadd: the password is not UTF-8; nothing was changed\n");
+    let said = set("a:b", b"secret\n");
+    assert!(
+        said.contains("\"a:b\" cannot be the name of a user: that has 1 to 32 bytes"),
+        "{said}"
+    );
+    assert!(!users.exists());
+}
+
 /// Begins to set a password in a file.
 fn set(users: &Path, user: &str, password: &str) -> Child {
     let mut command = Command::new(PROGRAM);

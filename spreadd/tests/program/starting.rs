@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use crate::client::Client;
-use crate::support::{Folder, PROGRAM, Program, complaint, socket_file};
+use crate::support::{Folder, PROGRAM, Program, complaint, said, socket_file};
 
 #[test]
 fn it_says_where_clients_can_connect() {
@@ -88,6 +88,17 @@ fn it_does_not_busy_poll_for_longer_than_a_moment() {
 }
 
 #[test]
+fn a_limit_of_nothing_is_refused() {
+    for option in ["--max-sessions", "--max-session-messages", "--max-queued"] {
+        let mut command = Command::new(PROGRAM);
+        let output = command.args(["--no-config", "--check", option, "0"]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("0 is not in 1.."), "{said}");
+    }
+}
+
+#[test]
 fn its_help_explains_every_option() {
     let output = Command::new(PROGRAM).arg("--help").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
@@ -103,6 +114,53 @@ fn its_help_explains_every_option() {
     ] {
         assert!(help.contains(word), "{word} is missing in {help}");
     }
+}
+
+#[test]
+fn its_version_names_the_features() {
+    let (said, code) = said(Command::new(PROGRAM).arg("--version"));
+    assert_eq!(code, Some(0));
+    for (feature, is_there) in [("http", cfg!(feature = "http")), ("tls", cfg!(feature = "tls"))] {
+        let (_, features) = said.split_once(" (").unwrap();
+        assert_eq!(features.contains(feature) && !features.contains("without"), is_there, "{said}");
+    }
+}
+
+#[test]
+#[cfg(not(feature = "tls"))]
+fn an_option_of_tls_is_told_to_need_the_feature() {
+    for option in ["--tls-cert=cert.pem", "--tls-port"] {
+        let output = Command::new(PROGRAM).args(["--no-config", option]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(said.contains("tip: this spreadd is built without TLS: cargo install"), "{said}");
+    }
+    let output = Command::new(PROGRAM).arg("--tsl-cert").output().unwrap();
+    assert!(!String::from_utf8(output.stderr).unwrap().contains("without TLS"));
+}
+
+#[test]
+fn it_is_not_installed_where_its_unit_cannot_name_it() {
+    let folder = Folder::new();
+    let install = |options: &[&str]| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/install.sh");
+        let mut command = Command::new("sh");
+        command.arg(script).arg("--destdir").arg(&folder.0).args(options);
+        command.env("SPREADD", PROGRAM).output().unwrap()
+    };
+    for prefix in ["/opt/a&b", "/opt/a|b", "/opt/a b", "/opt/100%"] {
+        for option in ["--prefix", "--sysconfdir"] {
+            let output = install(&[option, prefix]);
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert!(said.contains(&format!("{option} can have letters, digits")), "{said}");
+        }
+    }
+    assert_eq!(install(&["--features", "tls"]).status.code(), Some(2));
+    assert!(install(&["--prefix=/opt/spread-1.0_a+b"]).status.success());
+    let unit = folder.0.join("opt/spread-1.0_a+b/lib/systemd/system/spreadd.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    assert!(unit.contains("\nExecStart=/opt/spread-1.0_a+b/bin/spreadd --config /etc/"), "{unit}");
 }
 
 #[test]

@@ -15,6 +15,8 @@ use crate::core::{Core, Event, Failure, Output, Phase};
 
 /// How long a member waits in an exchange for a Form that stands, in waits for a Hello.
 const PATIENCE: u32 = 3;
+/// How often the time doubles for which Accepts are waited for.
+const MAX_DOUBLINGS: u32 = 5;
 /// How far the number of a forced Form is above the others: beyond those that a majority
 /// elsewhere comes to meanwhile.
 const FORCED: u64 = 1 << 20;
@@ -34,12 +36,14 @@ impl Core {
         Some(Candidate {
             configured: voting.configured.hash(),
             voter: voting.configured.own.clone().unwrap_or_default(),
-            accepted: voting.accepted,
+            accepted: voting.accepted.max(voting.sent),
             votes: self.held_chain().is_some_and(|chain| self.own_vote(chain).is_some()),
         })
     }
 
-    /// Returns when this member is to send a Form; `None` if it is not to.
+    /// Returns when this member is to send a Form; `None` if it is not to. From the second Form
+    /// of an exchange on each waits twice as long as the one before: a voter may accept later than
+    /// the first of them waits, and its Accept counts for the last Form only.
     pub(crate) fn ballot_due(&self, exchange: &Exchange) -> Option<Duration> {
         let me = self.me?;
         let rank = exchange.rank(me)?;
@@ -49,7 +53,9 @@ impl Core {
             return Some(exchange.began);
         }
         let turns = u32::try_from(rank).unwrap_or(u32::MAX).saturating_add(1);
-        Some(exchange.since + self.config.exchange_wait.saturating_mul(turns))
+        let doublings = exchange.proposals.saturating_sub(1).min(MAX_DOUBLINGS);
+        let wait = self.config.exchange_wait.saturating_mul(1 << doublings);
+        Some(exchange.since + wait.saturating_mul(turns))
     }
 
     /// Returns the voters of the Form that this member may send: those of the log that it has,
@@ -63,8 +69,8 @@ impl Core {
         if self.is_divided(exchange) {
             return None;
         }
-        let (chain, log) = (self.held_chain()?, self.held_history()?);
-        let may_form = chain.is_majority(|voter| self.may_follow(exchange, voter, log));
+        let chain = self.held_chain()?;
+        let may_form = self.may_have_a_majority(exchange);
         #[cfg(test)]
         let may_form = may_form || self.breaks(crate::core::Broken::FormsInMinorities);
         if may_form {
@@ -73,6 +79,17 @@ impl Core {
         let chosen = exchange.those_there(chain.last()?, self.forced_step());
         let chosen = chosen.filter(|_| voting.force);
         chosen.map(|voters| (Chain::new(voters), true))
+    }
+
+    /// Returns whether a majority of the voters by the log of this member has said Hello and may
+    /// accept a Form with it, which may take them long.
+    pub(super) fn may_have_a_majority(&self, exchange: &Exchange) -> bool {
+        let (Some(chain), Some(log)) = (self.held_chain(), self.held_history()) else {
+            return false;
+        };
+        // Otherwise nobody goes on with it.
+        let is_forced = exchange.base().map(History::forced) == Some(log.forced());
+        is_forced && chain.is_majority(|voter| self.may_follow(exchange, voter, log))
     }
 
     /// Returns whether this view has voters of groups that were founded separately. Then nothing
@@ -95,6 +112,11 @@ impl Core {
         let forced = |history: &History| history.forced();
         let known = form.base.as_ref().map(|base| forced(&base.history));
         self.is_divided(exchange) || known < exchange.base().map(forced)
+    }
+
+    /// Takes note that this member sends a Form.
+    pub(crate) fn sends(&mut self, form: &Form) {
+        self.voting.iter_mut().for_each(|voting| voting.sent = voting.sent.max(form.epoch));
     }
 
     fn may_follow(&self, exchange: &Exchange, voter: Incarnation, log: &History) -> bool {
@@ -139,6 +161,7 @@ impl Core {
         }
         let (id, number) = (exchange.id, form.epoch);
         exchange.since = now;
+        exchange.proposals = exchange.proposals.saturating_add(1);
         let proposal = Proposal { author, form: form.clone(), accepted: BTreeSet::new() };
         exchange.proposal = Some(Box::new(proposal));
         if self.accepts(&form)
@@ -196,7 +219,7 @@ impl Core {
     }
 
     /// Returns the voter that this member is.
-    pub(super) fn own_vote(&self, chain: &Chain) -> Option<Incarnation> {
+    pub(crate) fn own_vote(&self, chain: &Chain) -> Option<Incarnation> {
         #[cfg(test)]
         if self.breaks(crate::core::Broken::CountsNames) {
             let own = self.voting.as_ref()?.configured.own.as_ref()?;
@@ -387,6 +410,9 @@ impl Core {
         if self.is_divided(exchange) {
             return Some(Unforced::OtherGroup);
         }
+        if self.may_have_a_majority(exchange) {
+            return Some(Unforced::NotStopped);
+        }
         if exchange.base() != self.held_history() {
             return Some(Unforced::OtherLog);
         }
@@ -464,7 +490,7 @@ impl Exchange {
 }
 
 impl Hello {
-    /// Returns the highest number that its sender has accepted, or that stood for it.
+    /// Returns the highest number that its sender has accepted or given, or that stood for it.
     pub(crate) fn accepted(&self) -> u64 {
         self.candidate.as_ref().map_or(0, |candidate| candidate.accepted)
     }

@@ -66,6 +66,9 @@ pub(crate) struct Voting {
     configured: Configured,
     /// The highest number of a Form that this member has accepted, or that stood.
     accepted: u64,
+    /// The highest number of a Form that this member has sent. It may stand for others only, and
+    /// must not be given to another one.
+    sent: u64,
     /// The voters by the log of the Form that stands, or stood last.
     pub(crate) chain: Chain,
     /// What this member has logged and not applied.
@@ -102,6 +105,7 @@ impl Voting {
         Voting {
             configured,
             accepted: 0,
+            sent: 0,
             chain: Chain::default(),
             tail: Tail::default(),
             acknowledged: Acknowledged::default(),

@@ -26,7 +26,8 @@ pub enum Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Why {
-    /// The members of the view say who they are.
+    /// The members of the view say who they are. It stays so while a majority of the voters is
+    /// here and one that it needs does not answer: it is slow or stopped.
     Exchanging,
     /// A majority has formed, and is given the log that is to stand.
     Synchronizing,
@@ -50,7 +51,8 @@ pub enum Why {
 #[non_exhaustive]
 pub enum Unforced {
     /// This side may have a majority: the standing is neither [`Standing::Minority`] nor
-    /// [`Why::StateLost`], which it is after an exchange of three seconds.
+    /// [`Why::StateLost`], which it is after an exchange of three seconds. A voter that is here and
+    /// does not answer has to be ended first.
     #[error("this side is not known to be without a majority")]
     NotStopped,
     /// No member here has a state of the group, so that there is nothing to force: it has yet to be
@@ -201,6 +203,10 @@ impl Core {
             Phase::Exchanging(exchange) if !exchange.waited => Standing::Forming(Why::Exchanging),
             Phase::Exchanging(exchange) if exchange.is_divided() => {
                 Standing::Forming(Why::OtherGroup)
+            }
+            // It may come late, or be stopped.
+            Phase::Exchanging(exchange) if self.may_have_a_majority(exchange) => {
+                Standing::Forming(Why::Exchanging)
             }
             Phase::Exchanging(exchange) => match self.held_chain() {
                 // By the voters of the last forced Form.

@@ -160,6 +160,28 @@ fn of_other_voters() -> impl Strategy<Value = Schedule> {
         .prop_map(|(founders, first, acts)| (founders << CLIENTS | first, acts))
 }
 
+/// Voters start again, an operator forms the group with those who are there, and it goes on.
+fn forces() -> impl Strategy<Value = Schedule> {
+    let run = || [Act::World(Step::Run(EVERYBODY, 50))];
+    let calls = || prop::collection::vec(operate(), 1..6);
+    let parts = prop_oneof![2 => Just([0; DAEMONS]), 1 => prop::array::uniform3(0u8..2)];
+    let forced = (calls(), parts, 1u8..8, 0..CLIENTS, calls());
+    let forced = forced.prop_map(move |(before, parts, again, at, after)| {
+        let voters = (0..CLIENTS).filter(|client| again >> client & 1 != 0);
+        let replaced = voters.map(|client| Act::World(Step::Replace(client)));
+        let mut acts = [&before[..], &run(), &[Act::World(Step::Partition(parts))]].concat();
+        acts.extend(replaced.chain([Act::Return]).chain(run()));
+        acts.extend([Act::World(Step::Wait(400))].into_iter().chain(run()));
+        acts.extend([Act::Force(at)].into_iter().chain(run()));
+        acts.extend(after.into_iter().chain(run()));
+        acts
+    });
+    let calls = calls().prop_map(move |calls| [&calls[..], &run()].concat());
+    let scenes = prop_oneof![2 => forced, 1 => calls, 2 => scene()];
+    let scenes = prop::collection::vec(scenes, 1..6).prop_map(|scenes| scenes.concat());
+    (Just(EVERYBODY), scenes)
+}
+
 pub(super) fn begin(first: u8, broken: Option<Broken>) -> World {
     let mut world = World::voting(FOUNDERS[usize::from(first >> CLIENTS)], broken);
     let members = |client: usize| first >> client & 1 != 0;
@@ -252,6 +274,23 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(config(SCHEDULES))]
+
+    #[test]
+    fn any_schedule_with_forced_forms_keeps_what_is_committed(schedule in forces()) {
+        let world = run(&schedule, None);
+        prop_assert!(world.violations.is_empty(), "{:?}", world.violations.first());
+    }
+}
+
+#[test]
+fn operations_are_answered_behind_forced_forms() {
+    let answered = |seed| run(&drawn(&forces(), seed), None).answers_behind_forced_forms();
+    let answered: usize = (1..20).map(answered).sum();
+    assert!(answered >= 20, "{answered}");
+}
+
 /// Returns the first property that a schedule violates.
 fn violated(schedule: &Schedule) -> Option<String> {
     let world = catch_unwind(AssertUnwindSafe(|| run(schedule, None)));
@@ -297,6 +336,12 @@ fn a_search_finds_no_schedule_with_changes_that_loses_what_is_committed() {
 #[ignore = "a search without an end of its own, which CONTRIBUTING.md tells how to start"]
 fn a_search_finds_no_schedule_of_other_voters_that_loses_what_is_committed() {
     search(&of_other_voters());
+}
+
+#[test]
+#[ignore = "a search without an end of its own, which CONTRIBUTING.md tells how to start"]
+fn a_search_finds_no_schedule_with_forced_forms_that_loses_what_is_committed() {
+    search(&forces());
 }
 
 fn search(schedules: &impl Strategy<Value = Schedule>) {

@@ -222,3 +222,30 @@ fn a_late_member_with_the_forced_log_gets_its_answers() {
     settle(&mut world);
     assert!(matches!(outcome(&world, KEEPS, 1), Some(Ok(Answer::Done(_)))));
 }
+
+/// A forced Form stands at one voter, which ends before its author hears of it. The author forces the
+/// group again, elsewhere.
+#[test]
+fn a_number_is_given_to_one_forced_form() {
+    let again = || Act::World(Step::Run(EVERYBODY, 50));
+    let acts = vec![
+        Act::World(Step::Partition([1, 0, 0])),
+        Act::World(Step::Replace(1)),
+        Act::Return,
+        again(),
+        Act::World(Step::Wait(200)),
+        again(),
+        Act::World(Step::Hold(2, 1)),
+        Act::Return,
+        Act::Turns(EVERYBODY, 1),
+        again(),
+        Act::World(Step::Wait(100)),
+        Act::Force(4),
+        again(),
+        Act::Lose(EVERYBODY, false),
+        Act::World(Step::Replace(0)),
+        Act::World(Step::Replace(1)),
+        Act::World(Step::Replace(2)),
+    ];
+    assert_eq!(run(&(EVERYBODY, acts), None).violations.first(), None);
+}

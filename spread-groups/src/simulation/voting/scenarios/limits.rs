@@ -1,5 +1,7 @@
 //! What grows while nothing is committed, and what keeps it from being committed.
 
+use std::collections::VecDeque;
+
 use super::*;
 
 const COMES: usize = 4;
@@ -89,32 +91,30 @@ fn what_is_given_up_is_not_logged_again() {
     assert_eq!(tail(&world, 0), 0);
 }
 
-/// A voter with an older log is too slow for the state, and leaves the group for good. The third one
-/// has started again; the operator has nothing left but to force the group.
+/// A voter with an older log has too much to read, again and again.
 #[test]
-#[ignore = "a voter that is too slow ends its membership, and the majority with it"]
 fn a_voter_that_is_too_slow_does_not_leave_the_group() {
     let mut world = a_voter_without_the_state(0);
     joins_while_a_voter_is_slow(&mut world, 6);
     settle(&mut world);
-    let failed = world.clients[1].failed;
-    world.replace(1);
-    [1, 2].into_iter().for_each(|voter| world.connect(voter, voter));
+    if world.clients[1].connection.is_none() {
+        world.connect(1, 1);
+    }
     settle(&mut world);
+    assert_eq!(world.clients[1].failed, None);
     let standing = world.clients[0].standing();
-    assert!(matches!(standing, Some(Standing::Primary(_))), "{failed:?}, {standing:?}");
+    assert!(matches!(standing, Some(Standing::Primary(_))), "{standing:?}");
 }
 
-/// Another member joins again and again. Each join ends the transfer of the state.
+/// Another member joins again and again while a voter is given the state.
 #[test]
-#[ignore = "a voter is not given the state while others join more often than that takes"]
-fn joins_of_others_do_not_keep_a_voter_from_the_state_for_ever() {
-    // How many turns it takes without them.
+fn joins_of_others_do_not_keep_a_voter_from_the_state() {
+    // How many turns it takes.
     let turns = |joins: Option<usize>, most: usize| {
         let mut world = a_voter_without_the_state(40);
         let number = world.operations + 1;
         world.submit(0, 0);
-        for turn in 0..most {
+        let is_answered = |turn: &usize| {
             if joins.is_some_and(|every| turn % every == 0) {
                 world.cut(COMES, 0, false);
                 world.connect(COMES, 0);
@@ -123,18 +123,68 @@ fn joins_of_others_do_not_keep_a_voter_from_the_state_for_ever() {
             if turn % 5 == 0 {
                 world.wait(Duration::from_millis(1));
             }
-            if outcome(&world, 0, number).is_some() {
-                return Some((turn, outcome(&world, 0, number).cloned()));
+            outcome(&world, 0, number).is_some()
+        };
+        (0..most).find(is_answered)
+    };
+    let alone = turns(None, 10_000).unwrap();
+    assert!(turns(Some(alone * 3 / 4), 4 * alone).is_some(), "{alone} turns without them");
+}
+
+/// Returns a world whose third voter has started again, so that the second one is needed.
+fn a_voter_that_is_needed() -> World {
+    let mut world = begin(VOTERS, None);
+    settle(&mut world);
+    world.replace(2);
+    world.connect(2, 2);
+    world
+}
+
+/// Lets time go on in steps of 10 ms; the second voter reads each message so many steps late.
+fn turns_with_a_late_voter(world: &mut World, late: usize, steps: usize) {
+    let (mut came, mut read) = (VecDeque::new(), 0);
+    for _ in 0..steps {
+        world.run(|client| client != 1, ROUNDS);
+        let inbox = world.clients[1].connection.as_ref().map_or(0, |own| own.inbox.len());
+        came.push_back(read + inbox);
+        if came.len() > late {
+            let due = came.pop_front().unwrap_or_default();
+            while read < due && world.read(1) {
+                read += 1;
             }
         }
-        println!("{:?}", standings(&world));
-        None
-    };
-    let alone = turns(None, 10_000);
-    println!("{alone:?}");
-    let (alone, _) = alone.unwrap();
-    for part in [2 * alone, alone, alone * 3 / 4, alone / 2] {
-        println!("{part}: {:?}", turns(Some(part), 100 * alone));
+        while world.send(1) || world.work(1) {}
+        world.wait(Duration::from_millis(10));
     }
-    assert!(turns(Some(alone * 3 / 4), 100 * alone).is_some());
+    assert_eq!(world.violations, [""; 0]);
+}
+
+/// An exchange waits 100 ms for a Form that stands. The Accept of this voter takes longer.
+#[test]
+fn a_voter_that_accepts_late_is_waited_for() {
+    let mut world = a_voter_that_is_needed();
+    turns_with_a_late_voter(&mut world, 35, 300);
+    let standing = world.clients[0].standing();
+    assert!(matches!(standing, Some(Standing::Primary(_))), "{standing:?}");
+}
+
+#[test]
+fn a_voter_that_does_not_answer_has_not_lost_its_state() {
+    let mut world = a_voter_that_is_needed();
+    let exchanges = |world: &World| world.clients[1].core.status().counters.exchanges;
+    // It reads the view, and says Hello.
+    let former = exchanges(&world);
+    while exchanges(&world) == former {
+        world.turns(|_| true, 1);
+    }
+    while world.send(1) {}
+    for _ in 0..20 {
+        world.run(|client| client != 1, ROUNDS);
+        world.wait(Duration::from_millis(100));
+    }
+    assert_eq!(world.clients[0].standing(), Some(Standing::Forming(Why::Exchanging)));
+    world.force(0);
+    assert_eq!(world.clients[0].core.forced(), Some(Err(Unforced::NotStopped)));
+    settle(&mut world);
+    assert!(matches!(world.clients[0].standing(), Some(Standing::Primary(_))));
 }
