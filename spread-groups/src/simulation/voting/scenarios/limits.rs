@@ -115,12 +115,12 @@ fn joins_of_others_do_not_keep_a_voter_from_the_state() {
         let number = world.operations + 1;
         world.submit(0, 0);
         let is_answered = |turn: &usize| {
-            if joins.is_some_and(|every| turn % every == 0) {
+            if joins.is_some_and(|every| turn.is_multiple_of(every)) {
                 world.cut(COMES, 0, false);
                 world.connect(COMES, 0);
             }
             world.turns(|_| true, 1);
-            if turn % 5 == 0 {
+            if turn.is_multiple_of(5) {
                 world.wait(Duration::from_millis(1));
             }
             outcome(&world, 0, number).is_some()
