@@ -29,6 +29,18 @@ fn tail(world: &World, client: usize) -> usize {
     world.clients[client].core.tail_at_cut().len()
 }
 
+/// The voters form, and then one of them does not read what is to be given to it.
+fn form_while_a_voter_is_slow(world: &mut World) {
+    for _ in 0..200 {
+        if world.clients[0].standing() == Some(Standing::Forming(Why::Synchronizing)) {
+            break;
+        }
+        world.turns(|_| true, 1);
+        world.wait(Duration::from_millis(1));
+    }
+    world.turns(|client| client != 1, 30);
+}
+
 /// Another member joins, and each join is another Form, before which the first voter has operations
 /// without an answer. Returns how much it has logged and not applied after each.
 fn joins_while_a_voter_is_slow(world: &mut World, times: usize) -> Vec<usize> {
@@ -37,14 +49,7 @@ fn joins_while_a_voter_is_slow(world: &mut World, times: usize) -> Vec<usize> {
         world.connect(COMES, 0);
         // They read that somebody has joined.
         world.turns(|_| true, 5);
-        for _ in 0..200 {
-            if world.clients[0].standing() == Some(Standing::Forming(Why::Synchronizing)) {
-                break;
-            }
-            world.turns(|_| true, 1);
-            world.wait(Duration::from_millis(1));
-        }
-        world.turns(|client| client != 1, 30);
+        form_while_a_voter_is_slow(world);
         world.replace(COMES);
         tail(world, 0)
     };
@@ -57,6 +62,33 @@ fn what_is_not_committed_does_not_grow_with_each_form() {
     let sizes = joins_while_a_voter_is_slow(&mut world, 3);
     // A member has gone and another one has come.
     assert!(sizes[1..] == [sizes[0] + 2, sizes[0] + 4], "{sizes:?}");
+}
+
+/// The first voter gives up what has no answer whenever it is alone, and finds the other one again.
+#[test]
+fn what_is_given_up_is_not_logged_again() {
+    let mut world = a_voter_without_the_state(0);
+    let first = world.operations + 1;
+    (0..8).for_each(|_| world.submit(0, 0));
+    let part = |_| {
+        form_while_a_voter_is_slow(&mut world);
+        let size = tail(&world, 0);
+        world.change(|daemons| daemons.partition(&[0, 1, 0]));
+        for _ in 0..50 {
+            world.turns(|_| true, 5);
+            world.wait(Duration::from_millis(100));
+        }
+        world.change(|daemons| daemons.partition(&[0; 3]));
+        size
+    };
+    let sizes: Vec<usize> = (0..3).map(part).collect();
+    let given_up = Some(&Err(Failure::NoQuorum { may_have_executed: true }));
+    let is_given_up = |number: &u64| outcome(&world, 0, *number) == given_up;
+    let count = (first..first + 8).filter(is_given_up).count();
+    assert_eq!(count, 7, "all but one, which is patient");
+    assert!(sizes[0] >= 8 && sizes[2] < sizes[0] + 8, "{sizes:?}");
+    settle(&mut world);
+    assert_eq!(tail(&world, 0), 0);
 }
 
 /// A voter with an older log has too much to read, again and again.
