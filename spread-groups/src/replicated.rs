@@ -10,13 +10,14 @@
 //!
 //! **A roster change** is an entry of the log, which each state machine follows
 //! ([`StateMachine::follow`]). A newcomer receives the state from the senior member that has it;
-//! a view that brings another newcomer restarts a transfer that is under way. While an exchange
-//! lasts, operations wait. A newcomer keeps up to 64 MiB of operations during a transfer; if
-//! there are more, it asks for another snapshot, and the third time it leaves the group with
-//! [`JoinFailed::TooSlow`](crate::JoinFailed::TooSlow). A node that reconnects within the
-//! [session life](crate::GroupBuilder::session_life) submits its open operations again. The
-//! members keep the answers that it may not have received, up to 4 MiB; an operation whose
-//! answer they have dropped ends with [`Error::AnswerForgotten`].
+//! a transfer goes on while others come and go, and begins anew if that member goes or another log
+//! stands after a merge. While an exchange lasts, operations wait. A newcomer keeps up to 64 MiB of
+//! operations during a transfer; if there are more, it asks for another snapshot, and the third time
+//! without a join or partition in between it leaves the group with
+//! [`JoinFailed::TooSlow`](crate::JoinFailed::TooSlow); a [voter](crate::voters) asks again. A node
+//! that reconnects within the [session life](crate::GroupBuilder::session_life) submits its open
+//! operations again. The members keep the answers that it may not have received, up to 4 MiB; an
+//! operation whose answer they have dropped ends with [`Error::AnswerForgotten`].
 //!
 //! An [audit](crate::Group::audit) compares the [digests](StateMachine::digest) of all members; a
 //! member with another digest leaves the group with [`Error::Diverged`].

@@ -203,7 +203,8 @@ pub enum JoinFailed {
     /// The group does not admit it.
     #[error(transparent)]
     Refused(Refusal),
-    /// More was counted while it was given the state than it may keep, three times.
+    /// More was counted while it was given the state than it may keep, three times without a join or
+    /// a partition in between. A voter asks for the state again instead.
     #[error("the state came too slowly: too much was counted meanwhile")]
     TooSlow,
     /// The state that it was given is not that of its machines.
