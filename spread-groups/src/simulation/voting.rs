@@ -150,15 +150,9 @@ impl World {
             return;
         };
         let moment = voting.moments.fetch_add(1, Ordering::Relaxed);
-        let before = voting.lines.iter().filter(|(of, _)| of.0 == line.0 && of.1 < line.1);
-        let fences = before.flat_map(|(_, known)| known.epochs.values());
-        let highest = fences.max().copied().unwrap_or_default();
         let known = voting.lines.entry(line).or_default();
         if known.numbers.is_empty() {
             known.began = moment;
-            if highest >= number {
-                self.violations.push(format!("fence: one is above {line:?}, which was forced"));
-            }
         }
         if *known.numbers.entry(number).or_insert(branch) != branch {
             self.violations.push(format!("primary: two Forms of number {number} stand"));
