@@ -36,7 +36,7 @@ pub(crate) struct Exchange {
     by_label: bool,
     /// A Form that stands once a majority has accepted it.
     pub(crate) proposal: Option<Box<Proposal>>,
-    /// How many there were.
+    /// How many there were since the last Hello.
     pub(crate) proposals: u32,
     /// Whether no Form has stood for so long that requests are told, if the group has no majority.
     pub(crate) waited: bool,

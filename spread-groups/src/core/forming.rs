@@ -116,6 +116,7 @@ impl Core {
         match &mut self.phase {
             Phase::Exchanging(exchange) if is_member && hello.exchange == exchange.id => {
                 exchange.hear(from, hello);
+                exchange.proposals = 0;
             }
             Phase::Formed(formed) if is_member && hello.exchange == formed.id => {
                 self.late_hello(now, from, &hello);
@@ -292,6 +293,7 @@ impl Core {
         self.keep_transfers(follows);
         self.settle(now, changes);
         self.take_early_state();
+        self.resume_transfer();
         let silent = |name: &Name| {
             self.roster.by_name(*name).is_none() && unsaid.iter().all(|(said, _)| said != name)
         };

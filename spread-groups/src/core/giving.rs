@@ -80,6 +80,19 @@ impl Core {
         self.donations.retain(|session, name| wants(session, name) && donor(session) == me);
     }
 
+    /// Tells the donor where it is to go on, as what it sent before the Form may be lost.
+    pub(super) fn resume_transfer(&mut self) {
+        let own = self.own().filter(|_| self.wants()).map(|own| own.session);
+        let Some(donor) = own.and_then(|own| self.roster.donor_of(own)) else {
+            return;
+        };
+        let place = |newcomer: &Newcomer| (newcomer.epoch, newcomer.cut, newcomer.received());
+        let (epoch, cut, received) = self.newcomer.as_ref().map(place).unwrap_or_default();
+        let (to, group) = (Some(donor.name), self.config.group);
+        let taken = ChunkTaken { group, epoch, cut, received };
+        self.out(Output::Send { to, bytes: Frame::ChunkTaken(taken).encode() });
+    }
+
     /// Takes the state that came as a whole before there was a Form.
     pub(super) fn take_early_state(&mut self) {
         if matches!(self.phase, Phase::Formed(_))
@@ -158,6 +171,10 @@ impl Core {
     }
 
     pub(super) fn chunk_taken(&mut self, from: Name, taken: &ChunkTaken) {
+        if let Some(session) = self.donations.kept_in_vain(from, taken.epoch, taken.cut) {
+            self.donations.end(session);
+            return self.offer();
+        }
         let pieces = self.donations.taken(from, taken.epoch, taken.cut, taken.received);
         self.give(pieces);
     }

@@ -44,6 +44,8 @@ struct Target {
     name: Name,
     sent: u64,
     taken: u64,
+    /// Whether another Form stands since, and it has not said yet where to go on.
+    resumes: bool,
 }
 
 /// A chunk that is to be sent.
@@ -73,7 +75,10 @@ impl Donations {
         for (session, _) in targets {
             self.end(*session);
         }
-        let target = |&(session, name): &(u32, Name)| Target { session, name, sent: 0, taken: 0 };
+        let target = |&(session, name): &(u32, Name)| {
+            let (sent, taken, resumes) = (0, 0, false);
+            Target { session, name, sent, taken, resumes }
+        };
         let targets = targets.iter().map(target).collect();
         self.cuts.insert(cut, Donation { epoch, state: None, tail, targets });
     }
@@ -93,12 +98,21 @@ impl Donations {
         self.cuts.retain(|_, donation| !donation.targets.is_empty());
     }
 
-    /// Gives nothing more to those of which this is not true.
+    /// Gives nothing more to those of which this is not true; the others say where to go on.
     pub(crate) fn retain(&mut self, is_given: impl Fn(u32, Name) -> bool) {
         for donation in self.cuts.values_mut() {
             donation.targets.retain(|target| is_given(target.session, target.name));
+            donation.targets.iter_mut().for_each(|target| target.resumes = true);
         }
         self.cuts.retain(|_, donation| !donation.targets.is_empty());
+    }
+
+    /// Returns the session of a newcomer that goes on with another cut than the one that was kept
+    /// for it, or with none.
+    pub(crate) fn kept_in_vain(&self, from: Name, epoch: u64, cut: u64) -> Option<u32> {
+        let others = self.cuts.iter().filter(|(at, of)| (of.epoch, **at) != (epoch, cut));
+        let mut targets = others.flat_map(|(_, donation)| &donation.targets);
+        targets.find(|target| target.name == from && target.resumes).map(|target| target.session)
     }
 
     pub(crate) fn clear(&mut self) {
@@ -132,6 +146,10 @@ impl Donations {
             return Vec::new();
         };
         let total = state.len() as u64;
+        if std::mem::take(&mut target.resumes) {
+            target.sent = received.min(target.sent);
+            target.taken = target.sent;
+        }
         target.taken = target.taken.max(received.min(target.sent));
         let mut pieces = Vec::new();
         // An empty state takes one chunk, too, to say so.
@@ -191,6 +209,11 @@ impl Newcomer {
             return Taken::Some(received);
         }
         Taken::All(std::mem::take(&mut self.state).freeze())
+    }
+
+    /// Returns how many bytes of the state have come.
+    pub(crate) fn received(&self) -> u64 {
+        self.state.len() as u64
     }
 
     /// Keeps an entry; returns whether there is room for it.

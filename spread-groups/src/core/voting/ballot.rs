@@ -77,7 +77,8 @@ impl Core {
             return Some((chain.clone(), false));
         }
         let chosen = exchange.those_there(chain.last()?, self.forced_step());
-        let chosen = chosen.filter(|_| voting.force);
+        let has_newest = exchange.base() == self.held_history();
+        let chosen = chosen.filter(|_| voting.force && has_newest);
         chosen.map(|voters| (Chain::new(voters), true))
     }
 
@@ -104,14 +105,19 @@ impl Core {
 
     /// Returns whether all members of the view know, at this place of the order, that a Form must
     /// not stand: there are voters of two groups, or somebody has said Hello, of whom its author did
-    /// not know yet, who has a state where it founds the group, or has a later forced Form.
+    /// not know yet, who has a state where it founds the group, or has a later forced Form, or a
+    /// newer log where the Form is forced.
     fn is_void(&self, form: &Form) -> bool {
         let Phase::Exchanging(exchange) = &self.phase else {
             return true;
         };
         let forced = |history: &History| history.forced();
-        let known = form.base.as_ref().map(|base| forced(&base.history));
-        self.is_divided(exchange) || known < exchange.base().map(forced)
+        let base = form.base.as_ref().map(|base| &base.history);
+        let (known, newest) = (base.map(forced), exchange.base());
+        // What an operator forces is the newest log of those here.
+        let is_old = |base| newest.is_some_and(|newest| newest.is_beyond(base));
+        let is_overtaken = form.forced && base.is_some_and(is_old);
+        self.is_divided(exchange) || known < newest.map(forced) || is_overtaken
     }
 
     /// Takes note that this member sends a Form.

@@ -268,3 +268,36 @@ fn a_force_that_a_later_log_overtakes_ends() {
     ];
     assert_eq!(run(&(EVERYBODY, acts.concat()), None).violations.first(), None);
 }
+
+/// Before a Form stands that an operator wants, a member without a vote comes with a newer log.
+#[test]
+fn an_older_log_is_not_forced_once_somebody_has_said_hello_with_a_newer_one() {
+    let mut world = begin(VOTERS | 1 << KEEPS, None);
+    settle(&mut world);
+    world.cut(KEEPS, 0, false);
+    world.change(|daemons| daemons.partition(&[0, 1, 1]));
+    world.connect(KEEPS, 1);
+    settle(&mut world);
+    world.submit(KEEPS, 0);
+    settle(&mut world);
+    assert!(matches!(outcome(&world, KEEPS, 1), Some(Ok(Answer::Done(_)))));
+    world.replace(1);
+    [2, KEEPS].into_iter().for_each(|client| world.cut(client, 0, false));
+    world.change(|daemons| daemons.partition(&[0; 3]));
+    settle(&mut world);
+    world.connect(1, 1);
+    world.connect(KEEPS, 2);
+    while world.send(KEEPS) {}
+    for _ in 0..5 {
+        world.run(|client| client < 2, ROUNDS);
+        world.wait(Duration::from_millis(100));
+    }
+    world.force(0);
+    assert_eq!(world.clients[0].core.forced(), None);
+    world.run(|client| client == 0, ROUNDS);
+    world.run(|client| client == KEEPS, ROUNDS);
+    world.run(|client| client == 0, ROUNDS);
+    settle(&mut world);
+    assert_eq!(world.clients[0].core.forced(), Some(Err(Unforced::OtherLog)));
+    assert!(!standings(&world).iter().any(|standing| matches!(standing, Standing::Primary(_))));
+}

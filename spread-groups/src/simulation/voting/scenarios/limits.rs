@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::*;
+use crate::core::status::Standing as Progress;
 
 const COMES: usize = 4;
 
@@ -187,4 +188,52 @@ fn a_voter_that_does_not_answer_has_not_lost_its_state() {
     assert_eq!(world.clients[0].core.forced(), Some(Err(Unforced::NotStopped)));
     settle(&mut world);
     assert!(matches!(world.clients[0].standing(), Some(Standing::Primary(_))));
+}
+
+/// What happens while a voter is given the state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Meanwhile {
+    /// A partition that no Form comes of, after the voter has read, or before.
+    Parts { reads: bool },
+    /// The voter asks for another cut, and somebody joins before that is ordered.
+    AsksAgain,
+}
+
+/// Returns whether the voter has the state soon after that, if it is under way then.
+fn has_the_state_soon(meanwhile: Meanwhile, turns: usize) -> bool {
+    let mut world = a_voter_without_the_state(40);
+    world.turns(|_| true, turns);
+    let waits = |world: &World| world.clients[1].core.status().standing == Progress::Behind;
+    if !waits(&world) {
+        return true;
+    }
+    match meanwhile {
+        Meanwhile::Parts { reads } => {
+            while reads && (world.send(1) || world.read(1)) {}
+            world.change(|daemons| daemons.partition(&[0, 1, 0]));
+            world.run(|_| true, ROUNDS);
+            world.change(|daemons| daemons.partition(&[0; 3]));
+        }
+        Meanwhile::AsksAgain => {
+            world.wait(Duration::from_millis(510));
+            world.connect(COMES, 0);
+            world.send(COMES);
+            while world.send(1) {}
+        }
+    }
+    for _ in 0..3 {
+        world.run(|_| true, ROUNDS);
+        world.wait(Duration::from_millis(10));
+    }
+    !waits(&world)
+}
+
+#[test]
+fn a_transfer_of_which_something_is_lost_goes_on_at_once() {
+    let all = [Meanwhile::Parts { reads: true }, Meanwhile::Parts { reads: false }];
+    for meanwhile in all.into_iter().chain([Meanwhile::AsksAgain]) {
+        let late: Vec<usize> =
+            (0..150).filter(|turns| !has_the_state_soon(meanwhile, *turns)).collect();
+        assert_eq!(late, [0; 0], "{meanwhile:?}");
+    }
 }
