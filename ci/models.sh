@@ -27,6 +27,7 @@ PROPTEST_CASES=10000 play any_schedule_keeps_what_is_committed
 seconds=$(sed -n 's/^test result: ok. 1 passed.* finished in \(.*\)s$/\1/p' "$log")
 echo "== 10,000 schedules of groups with voters took $seconds s"
 PROPTEST_CASES=10000 play messages_are_delivered any_schedule_keeps_the_members \
-    any_schedule_with_changes any_schedule_keeps_extended three_hosts five_hosts
+    any_schedule_with_changes any_schedule_with_forced any_schedule_keeps_extended three_hosts \
+    five_hosts
 PROPTEST_CASES=1000 play sixteen_hosts
 PROPTEST_RNG_SEED=1 play is_caught are_caught is_found are_found a_schedule_breaks it_is_wrong

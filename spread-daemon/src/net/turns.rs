@@ -1,5 +1,5 @@
-//! A queue that gives each peer address its turn, so that the many items of one address do not
-//! hold up those of another.
+//! A queue that gives each peer address its turn, so that an address with many items does not
+//! delay the others.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};

@@ -98,7 +98,7 @@ impl Donations {
         self.cuts.retain(|_, donation| !donation.targets.is_empty());
     }
 
-    /// Gives nothing more to those of which this is not true; the others say where to go on.
+    /// Ends the transfers to all newcomers but those given; these say where to go on.
     pub(crate) fn retain(&mut self, is_given: impl Fn(u32, Name) -> bool) {
         for donation in self.cuts.values_mut() {
             donation.targets.retain(|target| is_given(target.session, target.name));
